@@ -1,0 +1,34 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test lint clean
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# The runtime alone, and the picture library whose portrait is the demo's subject.
+.venv/runtime: .venv/bin/python pyproject.toml
+	$(PIP) --editable . 'scikit-image>=0.25'
+	touch $@
+
+.venv/dev: .venv/runtime
+	$(PIP) --editable '.[dev,train]'
+	touch $@
+
+demo: .venv/runtime
+	$(BIN)/python examples/portrait_clip.py demo
+	$(BIN)/wsshm run demo/portrait.mp4 --bg demo/stars.jpg -o demo/portrait_stars.mp4 --overwrite
+	@echo "The result is demo/portrait_stars.mp4, made from demo/portrait.mp4 and demo/stars.jpg."
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv demo
