@@ -1,0 +1,142 @@
+"""Everything that can go wrong, in one tree, and the one place where foreign errors enter it.
+
+    WsshmError          70  ours; every message says what failed, on which file, and what to do
+    ├── UsageError       2  options that do not fit together
+    ├── BadData         65  the input opens but cannot be used, or ends early
+    ├── CannotOpen      66  the input is not there, not readable, not of a known kind
+    ├── Unavailable     69  a device, engine or codec this machine does not have
+    ├── CannotCreate    73  the output cannot be created
+    └── WriteFailed     74  the output cannot be written on, a full disk included
+
+Exit codes are those of sysexits.h, so that scripts can tell; 130 and 143 mean SIGINT and SIGTERM.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+
+class WsshmError(Exception):
+    """A fault with a message for the user; `exit_code` is what the process returns."""
+
+    exit_code: ClassVar[int] = 70
+
+
+class UsageError(WsshmError, ValueError):
+    """Options that contradict each other or the input."""
+
+    exit_code = 2
+
+
+class BadData(WsshmError, ValueError):
+    """The input can be read but not used, or ends early."""
+
+    exit_code = 65
+
+
+class CannotOpen(WsshmError, OSError):
+    """The input is missing, unreadable or of no known kind."""
+
+    exit_code = 66
+
+
+class Unavailable(WsshmError, RuntimeError):
+    """A device, engine or codec that is not usable on this machine."""
+
+    exit_code = 69
+
+
+class CannotCreate(WsshmError, OSError):
+    """The output cannot be created."""
+
+    exit_code = 73
+
+
+class WriteFailed(WsshmError, OSError):
+    """The output was begun and cannot be written on."""
+
+    exit_code = 74
+
+
+exit_codes: dict[int, str] = {
+    0: "done",
+    2: "options that do not make sense",
+    65: "bad data: junk, no picture in it, or it ends early (what could be read is kept)",
+    66: "the input cannot be opened",
+    69: "a device, engine or codec is not available",
+    70: "a fault of wsshm itself; please report it",
+    73: "the output cannot be created",
+    74: "writing failed, a full disk included (what was written is kept)",
+    130: "stopped by Ctrl-C (what was written is finished and kept)",
+    143: "stopped by SIGTERM (likewise)",
+}
+
+
+def _reason(error: BaseException) -> str:
+    """The plain words of a foreign error: ``No space left on device``, not its class and number."""
+    code = getattr(error, "errno", None)
+    if isinstance(code, int) and 0 < code < 4096:
+        return os.strerror(code)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _is_av(error: BaseException) -> bool:
+    return type(error).__module__.startswith("av.")
+
+
+@contextmanager
+def reading(path: object) -> Iterator[None]:
+    """Map what PyAV, OpenCV and the system raise while `path` is opened or read.
+
+    Raises:
+        CannotOpen: missing, no permission, a directory.
+        BadData: the bytes are not what they claim to be.
+    """
+    try:
+        yield
+    except WsshmError:
+        raise
+    except FileNotFoundError as e:
+        raise CannotOpen(f"{path}: no such file") from e
+    except PermissionError as e:
+        raise CannotOpen(f"{path}: permission denied; make it readable for you") from e
+    except IsADirectoryError as e:
+        raise CannotOpen(f"{path}: is a directory") from e
+    except (ValueError, EOFError) as e:
+        if not _is_av(e) and not isinstance(e, EOFError):
+            raise
+        raise BadData(
+            f"{path}: not a readable video ({_reason(e)}); "
+            "it may be incomplete, never finalised, or another kind of file"
+        ) from e
+    except Exception as e:
+        if not _is_av(e) and not isinstance(e, OSError):
+            raise
+        raise CannotOpen(f"{path}: cannot be read ({_reason(e)})") from e
+
+
+@contextmanager
+def writing(path: object, *, begun: bool) -> Iterator[None]:
+    """Map what PyAV, OpenCV and the system raise while `path` is created or written.
+
+    Raises:
+        CannotCreate: before anything was written (`begun` false), other than a full disk.
+        WriteFailed: after that, or when the disk is full.
+    """
+    try:
+        yield
+    except WsshmError:
+        raise
+    except Exception as e:
+        if not _is_av(e) and not isinstance(e, OSError):
+            raise
+        full = getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "; free some space and run again" if full else ""
+        if begun or full:
+            raise WriteFailed(f"{path}: writing failed ({_reason(e)}){advice}") from e
+        raise CannotCreate(f"{path}: cannot be created ({_reason(e)})") from e

@@ -1,0 +1,84 @@
+"""ONNX Runtime on the CPU. The provider and the model's contract are verified, not assumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from engines.contract import ModelSpec
+from engines.errors import BadData, Unavailable, reading
+
+MAX_BYTES = 200 * 1024**2
+PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxEngine:
+    """See `engines.engine.MattingEngine`."""
+
+    name = "onnx"
+    device = "cpu"
+
+    def __init__(self, model: Path, threads: int | None = None):
+        self._path = model
+        with reading(model):
+            size = model.stat().st_size
+            if size > MAX_BYTES:
+                raise BadData(f"{model}: {size >> 20} MB, a wsshm model has at most 200")
+            # From bytes, so that the file cannot pull in other files beside it.
+            graph = model.read_bytes()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        # Spinning threads would take the cores that decode and encode need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=[PROVIDER])
+        except Exception as e:  # onnxruntime's own classes share no base but Exception
+            raise BadData(f"{model}: not a model ONNX Runtime can load ({_first_line(e)})") from e
+        if (used := self._session.get_providers()[0]) != PROVIDER:
+            raise Unavailable(f"asked ONNX Runtime for {PROVIDER}, got {used}")
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.spec = ModelSpec.from_metadata(metadata, model)
+        self._check_signature()
+        self(np.zeros((1, self.spec.stride, self.spec.stride, 3), np.uint8))
+
+    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            (alpha,) = self._session.run([self.spec.output], {self.spec.input: frames})
+        except Exception as e:
+            raise BadData(f"{self._path}: the model failed ({_first_line(e)})") from e
+        if alpha.shape != frames.shape[:3]:
+            raise BadData(
+                f"{self._path}: frames of {frames.shape} gave alpha of {alpha.shape}, "
+                f"expected {frames.shape[:3]}"
+            )
+        # One pass: NaN fails both comparisons, so it is caught here as well.
+        if not (alpha.min() >= -1e-3 and alpha.max() <= 1 + 1e-3):
+            raise BadData(
+                f"{self._path}: the model gave values outside [0, 1]; the file is damaged "
+                "or was not made for wsshm"
+            )
+        result: NDArray[np.float32] = alpha
+        return result
+
+    def _check_signature(self) -> None:
+        expected = [
+            (self.spec.input, "tensor(uint8)", 4),
+            (self.spec.output, "tensor(float)", 3),
+        ]
+        found = [
+            (node.name, node.type, len(node.shape))
+            for node in (*self._session.get_inputs(), *self._session.get_outputs())
+        ]
+        if found != expected:
+            raise BadData(
+                f"{self._path}: inputs and outputs (name, type, rank) are {found}, "
+                f"its description says {expected}"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
