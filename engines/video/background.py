@@ -1,0 +1,127 @@
+"""What is put behind the person: a picture, a colour, the blurred frame, or nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from engines.errors import CannotOpen, UsageError
+from engines.video import frame as fr
+from engines.video.frame import Frame, Layout, Plane
+from engines.video.sources import read_still
+
+
+class Background(Protocol):
+    """Planes to put behind a frame."""
+
+    def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
+        """One (H, W) uint8 plane for each of the frame's.
+
+        Args:
+            alphas: the frame's alpha at the size of each plane, (H, W) uint8, 255 = person.
+        """
+
+
+class Picture:
+    """A picture that covers the frame: scaled to fill it, what stands over cut off evenly."""
+
+    def __init__(self, rgb: Plane):
+        self._rgb = rgb
+        self._made: tuple[Layout, list[Plane]] | None = None
+
+    def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
+        if self._made is None or self._made[0] != frame.layout:
+            covered = cover(self._rgb, frame.layout.width, frame.layout.height)
+            converted = fr.from_rgb(covered, frame.layout)
+            self._made = frame.layout, [p.copy() for p in fr.planes(converted)]
+        return self._made[1]
+
+
+class Blur:
+    """The frame itself, out of focus.
+
+    The person is left out of the average (normalised convolution, Knutsson and Westin 1993), so
+    that no glow of their colours surrounds them.
+
+    Args:
+        strength: standard deviation of the Gaussian, in percent of the shorter edge.
+    """
+
+    def __init__(self, strength: float):
+        self._strength = strength
+
+    def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
+        sigma = self._strength / 100 * min(frame.layout.width, frame.layout.height)
+        blurred: list[Plane] = []
+        weights: dict[tuple[int, ...], Any] = {}  # chroma planes share theirs
+        for plane, alpha in zip(fr.planes(frame.picture), alphas, strict=True):
+            plane_sigma = sigma * plane.shape[0] / frame.layout.height
+            shrink = max(1, int(plane_sigma / 2))  # at a sigma of 2 pixels nothing is lost
+            h, w = plane.shape
+            size = (max(1, w // shrink), max(1, h // shrink))
+            if plane.shape not in weights:
+                weight = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+                weight = np.subtract(255.0, weight, dtype=np.float32) / 255 + np.float32(1e-3)
+                weights[plane.shape] = weight, self._blur(weight, plane_sigma / shrink)
+            weight, norm = weights[plane.shape]
+            small = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+            mean = self._blur(small * weight, plane_sigma / shrink) / norm
+            full = cv2.resize(mean, (w, h), interpolation=cv2.INTER_LINEAR)
+            blurred.append(cv2.convertScaleAbs(full))
+        return blurred
+
+    @staticmethod
+    def _blur(values: Any, sigma: float) -> Any:
+        return cv2.GaussianBlur(values, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REPLICATE)
+
+
+def cover(rgb: Plane, width: int, height: int) -> Plane:
+    """(H, W, 3) uint8 scaled and cut evenly to width × height, aspect kept."""
+    h, w = rgb.shape[:2]
+    scale = max(width / w, height / h)
+    cut_w, cut_h = min(w, max(1, round(width / scale))), min(h, max(1, round(height / scale)))
+    x, y = (w - cut_w) // 2, (h - cut_h) // 2
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    part = np.ascontiguousarray(rgb[y : y + cut_h, x : x + cut_w])
+    resized: Any = cv2.resize(part, (width, height), interpolation=how)
+    return resized
+
+
+def open_background(spec: str) -> Background | None:
+    """A background from what ``--bg`` says; None for ``transparent``.
+
+    Args:
+        spec: a picture file, ``#rrggbb``, ``blur``, ``blur:N`` (0 < N ≤ 50) or ``transparent``.
+
+    Raises:
+        UsageError: none of these.
+        CannotOpen, BadData: the picture.
+    """
+    if spec == "transparent":
+        return None
+    if spec.startswith("#"):
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", spec):
+            raise UsageError(f"--bg {spec}: a colour is written #rrggbb, as in '#00b140'")
+        return Picture(np.full((1, 1, 3), list(bytes.fromhex(spec[1:])), np.uint8))
+    if match := re.fullmatch(r"blur(?::(.*))?", spec):
+        try:
+            strength = float(match[1] or 3)
+        except ValueError:
+            strength = 0.0
+        if not 0 < strength <= 50:
+            raise UsageError(f"--bg {spec}: blur:N takes a number over 0 up to 50")
+        return Blur(strength)
+    path = Path(spec)
+    if not path.exists():
+        raise CannotOpen(
+            f"--bg {spec}: no such file; --bg takes a picture, '#rrggbb', blur, blur:N or "
+            "transparent"
+        )
+    if path.is_dir():
+        raise CannotOpen(f"--bg {spec}: is a folder; name one picture")
+    picture, layout = read_still(path)
+    return Picture(fr.RgbScaler(layout)(picture, layout.width, layout.height))

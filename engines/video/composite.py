@@ -1,0 +1,73 @@
+"""The compositing rule, ``I = αF + (1 - α)B``, in the frame's own planes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.video import frame as fr
+from engines.video.background import Background
+from engines.video.frame import Frame, Layout, Plane
+
+STRIP = 64  # rows blended at a time, so that the 16-bit products stay in the cache
+
+
+@dataclass(frozen=True)
+class Composited:
+    """A frame with its matte, and the finished picture where there is a background.
+
+    `alpha` is (H, W) uint8 at the frame's size, 255 = person.
+    """
+
+    frame: Frame
+    alpha: Plane
+    picture: av.VideoFrame | None
+
+
+def blend(foreground: Plane, background: Plane, alpha: Plane, out: Plane) -> None:
+    """``out = (α·F + (255 - α)·B) / 255``, rounded to nearest; all (H, W) uint8.
+
+    Exact: α = 255 gives F, α = 0 gives B.
+    """
+    for row in range(0, out.shape[0], STRIP):
+        a = alpha[row : row + STRIP]
+        mix = foreground[row : row + STRIP].astype(np.uint16) * a
+        mix += background[row : row + STRIP].astype(np.uint16) * (255 - a)
+        mix += 128  # mix / 255 for 0 ≤ mix ≤ 255², without a division
+        mix += mix >> 8
+        mix >>= 8
+        out[row : row + STRIP] = mix
+
+
+def full_size(alpha: NDArray[np.float32], layout: Layout) -> Plane:
+    """The network's alpha, (h, w) float in [0, 1], at the frame's size as uint8."""
+    codes = cv2.convertScaleAbs(alpha, alpha=255)
+    resized: Any = cv2.resize(codes, (layout.width, layout.height), interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+def composite(frame: Frame, alpha: Plane, background: Background | None) -> Composited:
+    """Put `background` behind the person, or nothing for None.
+
+    Args:
+        alpha: (H, W) uint8 at the frame's size.
+    """
+    if background is None:
+        return Composited(frame, alpha, None)
+    alphas = [alpha]
+    for size in frame.layout.plane_sizes[1:]:
+        same = size == (alpha.shape[1], alpha.shape[0])
+        if len(alphas) == 2:
+            alphas.append(alphas[1])
+        else:
+            alphas.append(alpha if same else cv2.resize(alpha, size, interpolation=cv2.INTER_AREA))
+    picture = frame.layout.new_picture()
+    behind = background.planes(frame, alphas)
+    for planes in zip(fr.planes(frame.picture), behind, alphas, fr.planes(picture), strict=True):
+        blend(*planes)
+    return Composited(frame, alpha, picture)

@@ -1,0 +1,136 @@
+"""A frame on its way: the stream's own planes, and the time they are shown at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+Plane = NDArray[np.uint8]
+
+# The formats that are composited in place, all 8-bit and planar: log2 of the horizontal and
+# vertical chroma subsampling.
+PLANAR: dict[str, tuple[int, int]] = {
+    "yuv420p": (1, 1),
+    "yuv422p": (1, 0),
+    "yuv444p": (0, 0),
+    "gbrp": (0, 0),
+}
+BT709, UNSPECIFIED, BT601 = 1, 2, 6  # ISO/IEC 23091-2 matrix coefficients
+LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the pixels of a stream mean; the same for every frame of a run.
+
+    `format` is one of `PLANAR`. `matrix`, `primaries` and `transfer` are the code points of
+    ISO/IEC 23091-2, `range` is `LIMITED` or `FULL`.
+    """
+
+    width: int
+    height: int
+    format: str = "yuv420p"
+    matrix: int = BT601
+    range: int = LIMITED
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+
+    @property
+    def is_rgb(self) -> bool:
+        return self.format == "gbrp"
+
+    @property
+    def plane_sizes(self) -> tuple[tuple[int, int], ...]:
+        """(width, height) of each plane; chroma of odd sizes is rounded up."""
+        h_shift, v_shift = PLANAR[self.format]
+        chroma = (-(-self.width // (1 << h_shift)), -(-self.height // (1 << v_shift)))
+        return (self.width, self.height), chroma, chroma
+
+    def new_picture(self) -> av.VideoFrame:
+        """An uninitialised picture of this layout, tagged; never one an encoder may still hold."""
+        picture = av.VideoFrame(self.width, self.height, self.format)
+        self.tag(picture)
+        return picture
+
+    def tag(self, target: Any) -> None:
+        """Write matrix, range, primaries and transfer on a frame or a codec context."""
+        if not self.is_rgb:
+            target.colorspace = self.matrix
+        target.color_range = self.range
+        target.color_primaries, target.color_trc = self.primaries, self.transfer
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture and when it is shown: ``pts * time_base`` seconds.
+
+    `picture` has the planes of `layout` and is never written to: a decoder may still refer to it.
+    """
+
+    picture: av.VideoFrame
+    layout: Layout
+    pts: int
+    time_base: Fraction
+    duration: int = 0  # in ticks of the time base; 0 when unknown
+    name: str = ""  # of the file it came from, without folder and ending; empty in a video
+
+    @property
+    def seconds(self) -> float:
+        return float(self.pts * self.time_base)
+
+
+def planes(picture: av.VideoFrame) -> list[Plane]:
+    """The planes of an 8-bit planar picture as (H, W) uint8 views, without a copy."""
+    views = []
+    for plane in picture.planes:
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        views.append(rows[:, : plane.width])
+    return views
+
+
+class RgbScaler:
+    """Small RGB copies of frames of one layout, in one scaler call each."""
+
+    def __init__(self, layout: Layout):
+        self._layout = layout
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, picture: av.VideoFrame, width: int, height: int) -> Plane:
+        """`picture` as (height, width, 3) uint8 RGB, by its own matrix and range."""
+        how: dict[str, Any] = {}
+        if not self._layout.is_rgb:
+            how = {"src_colorspace": self._layout.matrix, "src_color_range": self._layout.range}
+        rgb = self._reformatter.reformat(
+            picture,
+            width,
+            height,
+            "rgb24",
+            dst_color_range=FULL,
+            interpolation=Interpolation.BILINEAR,
+            **how,
+        )
+        pixels: Any = rgb.to_ndarray()
+        return pixels
+
+
+def from_rgb(rgb: Plane, layout: Layout) -> av.VideoFrame:
+    """(H, W, 3) uint8 RGB as a picture of `layout`, which has the same size."""
+    source = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    how: dict[str, Any] = {}
+    if not layout.is_rgb:
+        how = {"dst_colorspace": layout.matrix, "dst_color_range": layout.range}
+    picture = VideoReformatter().reformat(
+        source,
+        format=layout.format,
+        src_color_range=FULL,
+        interpolation=Interpolation.BICUBIC,
+        **how,
+    )
+    layout.tag(picture)
+    return picture

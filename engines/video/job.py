@@ -1,0 +1,228 @@
+"""One `wsshm run`: a source, a model, a background and the outputs, wired into a pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from engines import models
+from engines.engine import MattingEngine, open_engine
+from engines.errors import BadData, UsageError, WsshmError
+from engines.preprocess import Fit, fit
+from engines.video.background import Background, open_background
+from engines.video.composite import Composited, composite, full_size
+from engines.video.frame import Frame, Layout, RgbScaler
+from engines.video.pipeline import Pipeline, Stop
+from engines.video.sinks import Encoding, FrameSink, Save, check_free, open_sink
+from engines.video.sources import Clip, FrameSource, open_source
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything `wsshm run` was asked to do."""
+
+    input: Path
+    output: Path | None = None
+    background: str = "blur"
+    save: tuple[Save, ...] = (Save.composite,)
+    model: str | None = None
+    device: str = "auto"
+    size: int | None = None  # shorter edge the network sees; the model's own when None
+    clip: Clip = field(default_factory=Clip)
+    encoding: Encoding = field(default_factory=Encoding)
+    overwrite: bool = False
+    threads: int = 0  # of the decoder; 0 leaves it to FFmpeg
+
+
+@dataclass(frozen=True)
+class Started:
+    """What is running, for the first line."""
+
+    model: str
+    engine: str
+    device: str
+    precision: str
+    fit: Fit
+    layout: Layout
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How it went. `error` is what cut the run short, after something may have been written."""
+
+    frames: int
+    total: int | None
+    seconds: float
+    busy: dict[str, float]  # seconds each stage worked
+    outputs: list[Path]  # finished, under their final names
+    left: list[Path]  # unfinished files that could not take their final names
+    warnings: list[str]
+    error: BaseException | None
+    signum: int  # of the signal that stopped the run, or 0
+
+    @property
+    def exit_code(self) -> int:
+        """As in `engines.errors.exit_codes`."""
+        if isinstance(self.error, WsshmError):
+            return self.error.exit_code
+        if self.error is not None:
+            return WsshmError.exit_code
+        return 128 + self.signum if self.signum else 0
+
+    @property
+    def slowest(self) -> str:
+        """The stage that worked longest."""
+        return max(self.busy, key=lambda name: self.busy[name])
+
+
+def output_paths(config: RunConfig, source: FrameSource) -> list[Path]:
+    """Where each of `config.save` goes: the first where ``-o`` says, others by a name beside it."""
+    still = source.rate is None and source.total == 1 and config.input.is_file()
+    paths: list[Path] = []
+    for i, save in enumerate(config.save):
+        if i == 0 and config.output is not None:
+            path = config.output
+            if still and path.is_dir():
+                path = path / f"{config.input.stem}.png"
+        else:
+            rgba = save is Save.foreground or (
+                save is Save.composite and config.background == "transparent"
+            )
+            base = config.output if config.output is not None else config.input
+            tag = "wsshm" if save is Save.composite else save.value
+            suffix = ".png" if still else "" if rgba or not source.rate else ".mp4"
+            if config.output is not None and suffix == ".mp4" and base.suffix:
+                suffix = base.suffix
+            path = base.with_name(f"{base.stem}_{tag}{suffix}")
+        paths.append(path)
+    if len(set(paths)) < len(paths):
+        raise UsageError("--save names the same output twice")
+    return paths
+
+
+def run(
+    config: RunConfig,
+    stop: Stop | None = None,
+    on_start: Callable[[Started], None] = lambda _: None,
+    on_frame: Callable[[int], None] = lambda _: None,
+) -> Summary:
+    """Matte and composite a clip, a picture or a folder of pictures.
+
+    Args:
+        stop: set from a signal handler to finish early with what there is.
+        on_start, on_frame: called once before, and with the number of frames after each.
+
+    Raises:
+        WsshmError: what is wrong with the request or the input, before anything is written.
+    """
+    stop = stop or Stop()
+    began = time.perf_counter()
+    with open_source(config.input, config.clip, config.threads) as source:
+        warnings = source.warnings
+        composes = Save.composite in config.save
+        background = open_background(config.background) if composes else None
+        sinks = []
+        for path, save in zip(output_paths(config, source), config.save, strict=True):
+            transparent = config.background == "transparent"
+            sinks.append(open_sink(path, save, transparent, source, config.encoding))
+            if path.resolve() == config.input.resolve():
+                raise UsageError(f"{path}: is the input; name another output with -o")
+            warnings.extend(check_free(path, config.overwrite))
+        engine = open_engine(models.find(config.model), config.device)
+        matting = _Matting(engine, config.size or engine.spec.size)
+        first = matting.fit(source.layout)
+        on_start(Started(
+            engine.spec.name, engine.name, engine.device, engine.spec.precision,
+            first, source.layout, source.total,
+        ))  # fmt: skip
+        writer = _Writer(sinks, on_frame)
+        pipeline = Pipeline(
+            ("decode", source.items()),
+            [("network", matting), ("composite", _Compositing(background))],
+            ("encode", writer),
+            stop=stop,
+        )
+        error: BaseException | None = None
+        try:
+            pipeline.run()
+        except Exception as e:
+            error = e
+        error = writer.close(error, whole=error is None and not stop.requested)
+        if error is None and source.fault and not stop.requested:
+            error = BadData(source.fault)
+        return Summary(
+            frames=writer.frames,
+            total=source.total,
+            seconds=time.perf_counter() - began,
+            busy=pipeline.busy,
+            outputs=[s.path for s in sinks if s.frames and s.left_at is None],
+            left=[s.left_at for s in sinks if s.left_at is not None],
+            warnings=[*warnings, *(w for s in sinks for w in s.warnings)],
+            error=error,
+            signum=stop.signum,
+        )
+
+
+class _Matting:
+    """Frame → frame with alpha at the frame's size. Packets pass."""
+
+    def __init__(self, engine: MattingEngine, size: int):
+        self._engine, self._size = engine, size
+        self._scaler: tuple[Layout, RgbScaler] | None = None
+
+    def fit(self, layout: Layout) -> Fit:
+        return fit(layout.width, layout.height, self._size, self._engine.spec.stride)
+
+    def __call__(self, item: Frame | av.Packet) -> Any:
+        if isinstance(item, av.Packet):
+            return item
+        if self._scaler is None or self._scaler[0] != item.layout:
+            self._scaler = item.layout, RgbScaler(item.layout)
+        f = self.fit(item.layout)
+        rgb = f.pad(self._scaler[1](item.picture, f.width, f.height))
+        alpha = f.unpad(self._engine(rgb[np.newaxis])[0])
+        return item, full_size(alpha, item.layout)
+
+
+class _Compositing:
+    def __init__(self, background: Background | None):
+        self._background = background
+
+    def __call__(self, item: Any) -> Composited | av.Packet:
+        if isinstance(item, av.Packet):
+            return item
+        frame, alpha = item
+        return composite(frame, alpha, self._background)
+
+
+class _Writer:
+    """Every sink gets every frame; whatever happens, every sink is closed."""
+
+    def __init__(self, sinks: list[FrameSink], on_frame: Callable[[int], None]):
+        self._sinks, self._on_frame, self.frames = sinks, on_frame, 0
+
+    def __call__(self, item: Composited | av.Packet) -> None:
+        if isinstance(item, av.Packet):
+            for sink in self._sinks:
+                sink.packet(item)
+            return
+        for sink in self._sinks:
+            sink.write(item)
+        self.frames += 1
+        self._on_frame(self.frames)
+
+    def close(self, error: BaseException | None, whole: bool) -> BaseException | None:
+        """Finish the outputs; returns the first error there was."""
+        for sink in self._sinks:
+            try:
+                sink.close(whole)
+            except Exception as e:
+                error = error or e
+        return error
