@@ -1,0 +1,174 @@
+"""Crops, composites and photometric changes; every random draw comes from the generator given.
+
+Images are (H, W, 3) uint8 RGB, labels (H, W) uint8 with 255 = person.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms.v2 import functional as F
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+U8 = NDArray[np.uint8]
+
+
+def resize(image: U8, width: int, height: int) -> U8:
+    """Resize without aliasing: area average to shrink, linear to enlarge."""
+    shrink = width * height < image.shape[0] * image.shape[1]
+    return cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    )
+
+
+def zoom_crop(rng: Generator, image: U8, label: U8 | None, size: int) -> tuple[U8, U8]:
+    """A random square of a picture and its label, 0.7 of its short to 1.2 of its long edge.
+
+    Most crops are centred on some pixel of a person. What lies beyond the picture mirrors it, in
+    the label as well.
+    """
+    h, w = image.shape[:2]
+    side = round(np.exp(rng.uniform(np.log(0.7 * min(h, w)), np.log(1.2 * max(h, w)))))
+    if label is not None and rng.random() < 0.7 and label.any():
+        people = np.flatnonzero(label > 127)
+        cy, cx = divmod(int(rng.choice(people)) if len(people) else 0, w)
+        x0, y0 = (round(c - side * rng.uniform(0.2, 0.8)) for c in (cx, cy))
+    else:
+        x0, y0 = (round(rng.uniform(min(0, n - side), max(0, n - side))) for n in (w, h))
+    # Keep the square over the picture where it fits, and around it where it does not.
+    x0 = int(np.clip(x0, min(0, w - side), max(0, w - side)))
+    y0 = int(np.clip(y0, min(0, h - side), max(0, h - side)))
+    out = [
+        resize(_window(p, x0, y0, side), size, size)
+        for p in (image, np.zeros((h, w), np.uint8) if label is None else label)
+    ]
+    if rng.random() < 0.5:
+        out = [np.ascontiguousarray(p[:, ::-1]) for p in out]
+    return out[0], out[1]
+
+
+def _window(picture: U8, x0: int, y0: int, side: int) -> U8:
+    h, w = picture.shape[:2]
+    inside = picture[max(y0, 0) : y0 + side, max(x0, 0) : x0 + side]
+    return cv2.copyMakeBorder(
+        inside,
+        max(-y0, 0), max(y0 + side - h, 0), max(-x0, 0), max(x0 + side - w, 0),
+        cv2.BORDER_REFLECT,
+    )  # fmt: skip
+
+
+def extend_foreground(rgba: U8) -> U8:
+    """Replace colour where alpha is below 0.9 by that of the nearest opaque pixel.
+
+    Cut-outs keep the old background in their soft edges; composited as they are, a network learns
+    to look for that halo.
+
+    Args:
+        rgba: (H, W, 4) uint8, straight alpha.
+    """
+    solid = rgba[..., 3] >= 230
+    if not solid.any():
+        return rgba
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~solid).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colour_of = np.zeros((nearest.max() + 1, 3), np.uint8)
+    colour_of[nearest[solid]] = rgba[solid][:, :3]
+    filled = cv2.blur(colour_of[nearest], (3, 3))
+    return np.dstack([np.where(solid[..., None], rgba[..., :3], filled), rgba[..., 3]])
+
+
+def flat_edges(alpha: U8) -> tuple[bool, bool, bool]:
+    """Whether the cut-out ends flat at (left, right, bottom), as the crop of a picture does."""
+    body = alpha > 127
+
+    def flat(line: NDArray[np.bool_]) -> bool:
+        return bool(line.mean() > 0.12)
+
+    return flat(body[:, 0]), flat(body[:, -1]), flat(body[-1])
+
+
+def place(rng: Generator, rgba: U8, size: int) -> tuple[U8, U8]:
+    """One cut-out at a random scale and place in a square frame, flat edges on the frame's border.
+
+    Returns:
+        colour (size, size, 3) and alpha (size, size), both uint8.
+    """
+    if rng.random() < 0.5:
+        rgba = np.ascontiguousarray(rgba[:, ::-1])
+    left, right, bottom = flat_edges(rgba[..., 3])
+    h, w = rgba.shape[:2]
+    scale = size * np.exp(rng.uniform(np.log(0.45), np.log(1.5))) / max(h, w)
+    w, h = max(8, round(w * scale)), max(8, round(h * scale))
+    rgba = resize(rgba, w, h)
+    x0 = round(rng.uniform(-0.3 * w, size - 0.7 * w))
+    y0 = round(rng.uniform(-0.15 * h, max(size - 0.7 * h, 0)))
+    if left:
+        x0 = min(x0, 0)
+    if right:
+        x0 = max(x0, size - w) if not left else x0
+    if bottom:
+        y0 = max(y0, size - h)
+    m = np.array([[1, 0, x0], [0, 1, y0]], np.float32)
+    colour = cv2.warpAffine(rgba[..., :3], m, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    return colour, cv2.warpAffine(rgba[..., 3], m, (size, size))
+
+
+def composite(rng: Generator, people: list[U8], background: U8, size: int) -> tuple[U8, U8]:
+    """Cut-outs over a background by ``I = αF + (1 - α)B`` on stored values (eq. 1).
+
+    Returns:
+        image (size, size, 3) and alpha (size, size), both uint8.
+    """
+    behind, _ = zoom_crop(rng, background, None, size)
+    image: Any = photometric(rng, behind).astype(np.float32)
+    alpha: Any = np.zeros((size, size), np.float32)
+    for rgba in people:
+        flat, a = place(rng, rgba, size)
+        colour: Any = photometric(rng, flat).astype(np.float32)
+        if rng.random() < 0.5:  # the light of the place: pull the mean of the colour half way
+            mean = (image.mean((0, 1)) - colour[a > 127].mean(0)) if (a > 127).any() else 0
+            colour = np.clip(colour + rng.uniform(0, 0.5) * mean, 0, 255)
+        af = a.astype(np.float32)[..., None] / 255
+        image = af * colour + (1 - af) * image
+        alpha = 1 - (1 - alpha) * (1 - af[..., 0])
+    return np.rint(image).astype(np.uint8), np.rint(alpha * 255).astype(np.uint8)
+
+
+def photometric(rng: Generator, image: U8) -> U8:
+    """Random exposure, contrast, saturation, hue, gamma, and now and then no colour at all."""
+    x: Any = torch.from_numpy(image).permute(2, 0, 1)
+    if rng.random() < 0.8:
+        x = F.adjust_brightness(x, float(rng.uniform(0.6, 1.4)))
+        x = F.adjust_contrast(x, float(rng.uniform(0.6, 1.4)))
+        x = F.adjust_saturation(x, float(rng.uniform(0.4, 1.6)))
+    if rng.random() < 0.3:
+        x = F.adjust_hue(x, float(rng.uniform(-0.06, 0.06)))
+    if rng.random() < 0.3:
+        x = F.adjust_gamma(x, float(np.exp(rng.uniform(-0.5, 0.5))))
+    if rng.random() < 0.05:
+        x = F.rgb_to_grayscale(x, 3)
+    return np.ascontiguousarray(x.permute(1, 2, 0).numpy())
+
+
+def degrade(rng: Generator, image: U8) -> U8:
+    """What lenses, sensors and codecs do: blur, grain, a low-resolution copy, JPEG."""
+    size = image.shape[0]
+    if rng.random() < 0.15:
+        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.6)))
+    if rng.random() < 0.1:
+        small = round(size * rng.uniform(0.4, 0.9))
+        image = resize(resize(image, small, small), size, size)
+    if rng.random() < 0.3:
+        grain = rng.normal(0, rng.uniform(1, 10), image.shape).astype(np.float32)
+        image = np.clip(image + grain, 0, 255).astype(np.uint8)
+    if rng.random() < 0.3:
+        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return image

@@ -1,0 +1,266 @@
+"""The matting network: encoder, ASPP, plain decoder, two heads (WSSHM, section 3).
+
+    frames ─ encoder ─ f1 f2 f3 f4 f5 ─ aspp ─ d4 ─ d3 ─ d2 ─ d1 ─ d0 ─┬─ matte
+                        └───┴───┴───┴── skips ──┴────┴────┴────┘       └─ boundary
+
+Tap names are those of the paper's figure: ``f1``…``f5`` are the encoder's features from shallow to
+deep, ``aspp`` the context on the deepest, ``d4``…``d0`` the decoder, ``matte`` and ``boundary`` the
+outputs. They are attribute names here and therefore keys of every checkpoint.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def conv_bn_relu(cin: int, cout: int, kernel: int = 3, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(
+            cin, cout, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False
+        ),
+        nn.BatchNorm2d(cout),
+        nn.ReLU(inplace=True),
+    )
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut, of any width (torchvision's refuses widths below 64)."""
+
+    expansion: ClassVar[int] = 1
+
+    def __init__(self, cin: int, width: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(cin, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _shortcut(cin, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return F.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3, 1×1 with four times the width at the end; the stride is on the 3×3."""
+
+    expansion: ClassVar[int] = 4
+
+    def __init__(self, cin: int, width: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(cin, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, width * 4, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width * 4)
+        self.downsample = _shortcut(cin, width * 4, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return F.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+def _shortcut(cin: int, cout: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and cin == cout:
+        return None
+    return nn.Sequential(nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
+
+
+class ResNetEncoder(nn.Module):
+    """ResNet without the max-pool after its stem: f1…f5 at strides 2, 2, 4, 8, 16.
+
+    Keys are torchvision's (``conv1``, ``bn1``, ``layer1.0.conv1`` …), so its weights load as they
+    are at full width.
+    """
+
+    strides: ClassVar[tuple[int, ...]] = (2, 2, 4, 8, 16)
+
+    def __init__(self, block: type[BasicBlock | Bottleneck], depths: tuple[int, ...], width: float):
+        super().__init__()
+        stem, *widths = (int(c * width) for c in (64, 64, 128, 256, 512))
+        self.conv1 = nn.Conv2d(3, stem, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        cin, self.channels = stem, [stem]
+        for i, (depth, c) in enumerate(zip(depths, widths, strict=True)):
+            blocks = []
+            for j in range(depth):
+                blocks.append(block(cin, c, stride=2 if i > 0 and j == 0 else 1))
+                cin = c * block.expansion
+            self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
+            self.channels.append(cin)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = [F.relu(self.bn1(self.conv1(x)))]
+        for i in range(1, 5):
+            features.append(getattr(self, f"layer{i}")(features[-1]))
+        return features
+
+
+class MobileNetV2Encoder(nn.Module):
+    """torchvision's MobileNetV2 up to its last 320 channels: f1…f5 at strides 2, 4, 8, 16, 32."""
+
+    strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
+    ends: ClassVar[tuple[int, ...]] = (1, 3, 6, 13, 17)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = torchvision.models.mobilenet_v2(weights=None).features[:18]
+        self.channels = [16, 24, 32, 96, 320]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        taps = []
+        for i, layer in enumerate(self.features):
+            x = layer(x)
+            if i in self.ends:
+                taps.append(x)
+        return taps
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling (Chen et al., DeepLab v3).
+
+    The pooled branch is added after the projection instead of concatenated before it: the same
+    function, without an up-sampling to a size that depends on the input.
+    """
+
+    def __init__(self, cin: int, cout: int, dilations: tuple[int, ...] = (2, 4, 6)):
+        super().__init__()
+        branch = cout // 2
+        self.branches = nn.ModuleList(
+            [conv_bn_relu(cin, branch, 1), *(conv_bn_relu(cin, branch, 3, d) for d in dilations)]
+        )
+        self.project = nn.Conv2d(branch * len(self.branches), cout, 1, bias=False)
+        self.pooled = nn.Conv2d(cin, cout, 1, bias=False)
+        self.bn = nn.BatchNorm2d(cout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.project(torch.cat([b(x) for b in self.branches], 1))
+        return F.relu(self.bn(out + self.pooled(x.mean((2, 3), keepdim=True))))
+
+
+class MattingNet(nn.Module):
+    """U-Net with two heads; the only definition of the network in the project.
+
+    Args:
+        arch: a name of `architectures`.
+
+    `forward` takes frames (N, 3, H, W) float in [0, 1], RGB, H and W multiples of `stride`, and
+    returns the logits of ``matte`` and ``boundary``, each (N, 1, H, W).
+    """
+
+    def __init__(self, arch: str):
+        super().__init__()
+        self.arch = arch
+        self.encoder, aspp, decoder = _build(arch)
+        strides, channels = [1, *self.encoder.strides], [3, *self.encoder.channels]
+        self.stride = strides[-1]
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.aspp = ASPP(channels[-1], aspp)
+        cin, self.upscale = aspp, []
+        for level in range(4, -1, -1):  # d4 … d0; d0 sees the picture itself as its skip
+            cout = decoder[4 - level]
+            self.add_module(f"d{level}", conv_bn_relu(cin + channels[level], cout))
+            self.upscale.append(strides[level + 1] // strides[level])
+            cin = cout
+        self.matte = nn.Conv2d(cin, 1, 3, padding=1)
+        self.boundary = nn.Conv2d(cin, 1, 3, padding=1)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        x = (frames - self.mean) / self.std
+        skips = [x, *self.encoder(x)]
+        d = self.aspp(skips.pop())
+        for level, scale in zip(range(4, -1, -1), self.upscale, strict=True):
+            if scale > 1:
+                d = F.interpolate(d, scale_factor=scale, mode="bilinear", align_corners=False)
+            d = getattr(self, f"d{level}")(torch.cat([d, skips[level]], 1))
+        return self.matte(d), self.boundary(d)
+
+
+_RESNETS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+}
+architectures = ("r101", "r50", "r34", "r18", "r18x0.5", "r18x0.25", "mbv2")
+
+
+def _build(arch: str) -> tuple[Any, int, tuple[int, ...]]:
+    """The encoder, the width of the ASPP, and the widths of d4…d0."""
+    if arch == "mbv2":
+        # 13 channels and the picture's 3 make 16, the block convolution kernels work in: a step of
+        # training takes a fifth less time than with 16.
+        return MobileNetV2Encoder(), 128, (96, 64, 32, 13, 16)
+    match = re.fullmatch(r"r(\d+)(?:x(\d*\.?\d+))?", arch)
+    if not match or int(match[1]) not in _RESNETS:
+        raise ValueError(f"unknown architecture {arch!r}; known: {', '.join(architectures)}")
+    width = float(match[2] or 1)
+    c = [int(n * width) for n in (256, 256, 128, 64, 64, 32)]
+    return ResNetEncoder(*_RESNETS[int(match[1])], width), c[0], tuple(c[1:])
+
+
+def load_encoder(
+    net: MattingNet, state: dict[str, Tensor], mean: Any, std: Any, images: Tensor
+) -> list[str]:
+    """Start the encoder from ImageNet weights whose batch norms were folded into bias terms.
+
+    Each folded bias becomes a batch norm that is the identity on the statistics of `images`, so
+    that training starts from the published function with normalisation in place.
+
+    Args:
+        state: folded weights under torchvision's convolution names, ``<conv>.weight/bias``.
+        mean, std: the input normalisation the weights expect, of RGB in [0, 1].
+        images: (N, 3, H, W) float in [0, 1]; about 200 natural pictures.
+
+    Returns:
+        Names of encoder convolutions that `state` has no weights for (left as initialised).
+    """
+    net.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
+    net.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
+    modules = dict(net.encoder.named_modules())
+    convs = [n for n, m in modules.items() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in modules.values() if isinstance(m, nn.BatchNorm2d)]
+    pairs = dict(zip(convs, norms, strict=True))  # registration order: each conv, then its norm
+    missing = [n for n in convs if f"{n}.weight" not in state]
+    sums: dict[str, list[Tensor]] = {}
+    hooks = []
+    for name in set(convs) - set(missing):
+        conv, norm = modules[name], pairs[name]
+        conv.weight.data.copy_(state[f"{name}.weight"].float())
+        norm.bias.data.copy_(state[f"{name}.bias"].float())
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1 - norm.eps)
+
+        def record(_: Any, __: Any, out: Tensor, name: str = name) -> None:
+            sums.setdefault(name, []).append(
+                torch.stack([out.mean((0, 2, 3)), out.square().mean((0, 2, 3))])
+            )
+
+        hooks.append(conv.register_forward_hook(record))
+    net.eval()
+    with torch.inference_mode():
+        for batch in images.split(8):
+            net.encoder((batch - net.mean) / net.std)
+    for hook in hooks:
+        hook.remove()
+    for name, moments in sums.items():
+        m1, m2 = torch.stack([m.clone() for m in moments]).mean(0)
+        norm, var = pairs[name], (m2 - m1.square()).clamp_min(1e-5)
+        norm.running_mean.copy_(m1)
+        norm.running_var.copy_(var)
+        norm.weight.data.copy_((var + norm.eps).sqrt())
+        norm.bias.data.add_(m1)
+    return missing
