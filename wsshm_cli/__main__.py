@@ -1,0 +1,28 @@
+"""Entry point: signals first, then the commands."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+
+def _leave(signum: int, _: Any) -> None:
+    # Nothing has been written before a command takes signals over, so there is nothing to finish.
+    os._exit(128 + signum)
+
+
+def main() -> None:
+    """Run the command line; exits with a code of `engines.errors.exit_codes`."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signum, _leave)
+    # Read by OpenCV when it is first imported: a picture may not ask for any amount of memory.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(8192 * 8192))
+    from wsshm_cli.app import app
+
+    app(prog_name="wsshm")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""`wsshm doctor`: what works on this machine, and for each fault the command that mends it."""
+
+from __future__ import annotations
+
+import typer
+
+from wsshm_cli import report
+from wsshm_cli.app import app, ending
+
+REQUIRED = ("av", "numpy", "opencv-python", "tqdm", "typer", "platformdirs")
+
+
+@app.command()
+def doctor() -> None:
+    """Check models, engine and codecs on this machine.
+
+    Exits 69 when something that is needed does not work.
+    """
+    with ending():
+        faults = 0
+        for name, good, text, remedy in _checks():
+            report.out(f"{'ok   ' if good else 'FAULT'}  {name}: {text}")
+            if not good:
+                faults += 1
+                report.out(f"       mend it with: {remedy}")
+    raise typer.Exit(69 if faults else 0)
+
+
+def _checks() -> list[tuple[str, bool, str, str]]:
+    """(what, whether it works, finding, remedy), in the order a run needs them."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from wsshm_cli import __version__
+
+    def found(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    rows: list[tuple[str, bool, str, str]] = []
+    python = f"Python {platform.python_version()}, {platform.platform()}"
+    rows.append(("wsshm", True, f"{__version__}, {python}", ""))
+    for package in REQUIRED:
+        have = found(package)
+        rows.append((package, bool(have), have or "not installed", f"pip install '{package}'"))
+    runtimes = [p for p in ("onnxruntime", "onnxruntime-gpu") if found(p)]
+    rows.append(
+        (
+            "ONNX Runtime",
+            len(runtimes) == 1,
+            ", ".join(f"{p} {found(p)}" for p in runtimes) or "not installed",
+            "pip uninstall -y onnxruntime onnxruntime-gpu && pip install --force-reinstall wsshm",
+        )
+    )
+    rows.extend(_model_rows())
+    rows.extend(_codec_rows())
+    return rows
+
+
+def _model_rows() -> list[tuple[str, bool, str, str]]:
+    from engines.engine import open_engine
+    from engines.errors import WsshmError
+    from engines.models import shipped, verify
+
+    rows = []
+    for model in shipped():
+        name = f"model {model.name}"
+        try:
+            verify(model)
+            engine = open_engine(model.path)
+            rows.append((name, True, f"runs on {engine.name}, {engine.device}", ""))
+        except (WsshmError, ImportError) as e:
+            rows.append((name, False, str(e), "pip install --force-reinstall wsshm"))
+    return rows
+
+
+def _codec_rows() -> list[tuple[str, bool, str, str]]:
+    try:
+        import av
+
+        from engines.video.sinks import ENCODERS
+    except ImportError as e:
+        return [("codecs", False, str(e), "pip install --force-reinstall 'av>=18,<19'")]
+    rows = []
+    for name, (encoder, _, _) in ENCODERS.items():
+        have = encoder in av.codecs_available
+        text = encoder if have else f"this FFmpeg has no {encoder}"
+        rows.append((f"encoder {name}", have, text, "pip install --force-reinstall 'av>=18,<19'"))
+    hardware = [c for c in sorted(av.codecs_available) if c.startswith(("h264_", "hevc_"))]
+    listed = [c for c in hardware if c.endswith(("nvenc", "videotoolbox", "qsv", "amf"))]
+    rows.append(("hardware encoders", True, ", ".join(listed) or "none in this FFmpeg", ""))
+    return rows

@@ -1,0 +1,65 @@
+"""`wsshm models`: what is shipped, what it can do, whether it is whole."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wsshm_cli import report
+from wsshm_cli.app import app, ending
+
+models = typer.Typer(
+    name="models",
+    help="List, show and verify the shipped models.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(models)
+
+
+@models.command("list")
+def list_models() -> None:
+    """The shipped models, one a line; the default is marked."""
+    with ending():
+        from engines.models import shipped
+
+        for m in shipped():
+            size = m.path.stat().st_size / 1e6 if m.path.exists() else 0
+            report.out(f"{m.name}{' (default)' if m.default else ''}\t{size:.1f} MB\t{m.summary}")
+
+
+@models.command()
+def show(name: Annotated[str, typer.Argument(help="A shipped model.")] = "mbv2") -> None:
+    """The model card: data and their terms, recipe, figures, limits."""
+    with ending():
+        from engines.errors import reading
+
+        card = _named(name).card
+        with reading(card):
+            report.out(card.read_text(encoding="utf-8").rstrip())
+
+
+@models.command()
+def verify(name: Annotated[str | None, typer.Argument(help="All when left out.")] = None) -> None:
+    """Check files against their SHA-256, and that they load and run."""
+    with ending():
+        from engines.engine import open_engine
+        from engines.models import shipped
+        from engines.models import verify as check
+
+        for model in shipped() if name is None else [_named(name)]:
+            check(model)
+            open_engine(model.path)
+            report.out(f"{model.name}: good ({model.path})")
+
+
+def _named(name: str):  # type: ignore[no-untyped-def]
+    from engines.errors import CannotOpen
+    from engines.models import shipped
+
+    for model in shipped():
+        if model.name == name:
+            return model
+    known = ", ".join(m.name for m in shipped())
+    raise CannotOpen(f"{name}: no shipped model of that name (there are: {known})")
