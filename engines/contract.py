@@ -64,9 +64,15 @@ class ModelSpec:
             data = {k: v for k, v in data.items() if k in known}
             data["trained_sizes"] = tuple(data["trained_sizes"])
             spec = cls(**data)
-            if not (0 < int(spec.stride) <= 256 and 0 < int(spec.size) <= 8192):
+            kinds = {"metrics": dict, "trained_sizes": tuple, "stride": int, "size": int}
+            for name in known - {"format"}:
+                if not isinstance(value := getattr(spec, name), kinds.get(name, str)):
+                    raise TypeError(f"{name} is {value!r}")
+            if not all(isinstance(s, int) for s in spec.trained_sizes):
+                raise TypeError(f"trained_sizes is {spec.trained_sizes}")
+            if not (0 < spec.stride <= 256 and 0 < spec.size <= 8192):
                 raise ValueError(f"stride {spec.stride}, size {spec.size}")
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             if isinstance(e, BadData):
                 raise
             raise BadData(f"{path}: its model description cannot be read ({e})") from e

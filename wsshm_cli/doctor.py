@@ -90,5 +90,12 @@ def _codec_rows() -> list[tuple[str, bool, str, str]]:
         rows.append((f"encoder {name}", have, text, "pip install --force-reinstall 'av>=18,<19'"))
     hardware = [c for c in sorted(av.codecs_available) if c.startswith(("h264_", "hevc_"))]
     listed = [c for c in hardware if c.endswith(("nvenc", "videotoolbox", "qsv", "amf"))]
-    rows.append(("hardware encoders", True, ", ".join(listed) or "none in this FFmpeg", ""))
+    rows.append(
+        (
+            "hardware encoders",
+            True,
+            f"{', '.join(listed)} (if the driver is there)" if listed else "none",
+            "",
+        )
+    )
     return rows

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wsshm_cli import report
 from wsshm_cli.app import app, ending
 
+if TYPE_CHECKING:
+    from engines.models import Model
+
 models = typer.Typer(
     name="models",
     help="List, show and verify the shipped models.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
 )
 app.add_typer(models)
+
+
+@models.callback()
+def root(context: typer.Context) -> None:
+    """List, show and verify the shipped models; lists them when nothing is named."""
+    if context.invoked_subcommand is None:
+        list_models()
 
 
 @models.command("list")
@@ -30,7 +40,9 @@ def list_models() -> None:
 
 
 @models.command()
-def show(name: Annotated[str, typer.Argument(help="A shipped model.")] = "mbv2") -> None:
+def show(
+    name: Annotated[str | None, typer.Argument(help="The default when left out.")] = None,
+) -> None:
     """The model card: data and their terms, recipe, figures, limits."""
     with ending():
         from engines.errors import reading
@@ -54,12 +66,13 @@ def verify(name: Annotated[str | None, typer.Argument(help="All when left out.")
             report.out(f"{model.name}: good ({model.path})")
 
 
-def _named(name: str):  # type: ignore[no-untyped-def]
+def _named(name: str | None) -> Model:
+    """The shipped model of a name; the default for None."""
     from engines.errors import CannotOpen
     from engines.models import shipped
 
     for model in shipped():
-        if model.name == name:
+        if name in (None, model.name):
             return model
     known = ", ".join(m.name for m in shipped())
     raise CannotOpen(f"{name}: no shipped model of that name (there are: {known})")

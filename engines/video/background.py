@@ -14,6 +14,8 @@ from engines.video import frame as fr
 from engines.video.frame import Frame, Layout, Plane
 from engines.video.sources import read_still
 
+LEAST = np.float32(1e-3)  # weight of a pixel of the person, where there is nothing else
+
 
 class Background(Protocol):
     """Planes to put behind a frame."""
@@ -64,12 +66,16 @@ class Blur:
             h, w = plane.shape
             size = (max(1, w // shrink), max(1, h // shrink))
             if plane.shape not in weights:
-                weight = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-                weight = np.subtract(255.0, weight, dtype=np.float32) / 255 + np.float32(1e-3)
-                weights[plane.shape] = weight, self._blur(weight, plane_sigma / shrink)
-            weight, norm = weights[plane.shape]
-            small = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-            mean = self._blur(small * weight, plane_sigma / shrink) / norm
+                nobody = cv2.bitwise_not(alpha)
+                weight = cv2.resize(nobody, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+                norm = self._blur(weight / 255 + LEAST, plane_sigma / shrink)
+                weights[plane.shape] = nobody, norm
+            nobody, norm = weights[plane.shape]
+            # Weighted before it is shrunk: a cell on the outline would mix the person in.
+            behind = cv2.multiply(plane, nobody, scale=1 / 255)
+            small = cv2.resize(behind, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+            small += LEAST * cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+            mean = self._blur(small, plane_sigma / shrink) / norm
             full = cv2.resize(mean, (w, h), interpolation=cv2.INTER_LINEAR)
             blurred.append(cv2.convertScaleAbs(full))
         return blurred

@@ -102,7 +102,7 @@ def output_paths(config: RunConfig, source: FrameSource) -> list[Path]:
                 suffix = base.suffix
             path = base.with_name(f"{base.stem}_{tag}{suffix}")
         paths.append(path)
-    if len(set(paths)) < len(paths):
+    if len(set(paths)) < len(paths) or len(set(config.save)) < len(config.save):
         raise UsageError("--save names the same output twice")
     return paths
 

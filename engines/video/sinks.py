@@ -6,6 +6,7 @@ half a file and an earlier good file is never lost. Whatever ends a run, `close`
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from abc import ABC, abstractmethod
@@ -253,6 +254,8 @@ class VideoSink(FrameSink):
         self._stream: Any = None
         self._waiting: list[av.Packet] = []  # packets from before the first frame
         self._durations: dict[int, int] = {}
+        self._first: tuple[int, int] | None = None  # pts and dts of the first packet
+        self._end = 0  # pts at which the last frame stops being shown
 
     def _open(self, layout: Layout) -> None:
         self._layout = self._encoded_layout(layout)
@@ -289,8 +292,8 @@ class VideoSink(FrameSink):
                 self._container.start_encoding()
             except (av.error.FFmpegError, ValueError) as e:
                 raise Unavailable(
-                    f"{self.path}: the encoder {self._codec} does not start "
-                    f"({getattr(e, 'strerror', None) or e}); use another --codec"
+                    f"{self.path}: {self._codec} does not start "
+                    f"({getattr(e, 'strerror', None) or e}); use another --codec or size"
                 ) from e
 
     def _encoded_layout(self, layout: Layout) -> Layout:
@@ -323,7 +326,7 @@ class VideoSink(FrameSink):
         streams = {}
         for source in self._source.audio:
             name = source.codec_context.codec.canonical_name
-            if name not in self._container.supported_codecs:
+            if not self._holds(source):
                 self.warnings.append(
                     f"{self.path.suffix} cannot hold {name} audio: left out; "
                     f"-o {self.path.stem}.mkv keeps it"
@@ -331,6 +334,16 @@ class VideoSink(FrameSink):
                 continue
             streams[source.index] = self._container.add_stream_from_template(source)
         return streams
+
+    def _holds(self, source: Any) -> bool:
+        """Whether this kind of file can hold the stream; some muxers know only when they start."""
+        try:
+            with av.open(io.BytesIO(), "w", format=self._container.format.name) as trial:
+                trial.add_stream_from_template(source)
+                trial.start_encoding()
+        except (av.error.FFmpegError, ValueError):
+            return False
+        return True
 
     def packet(self, packet: av.Packet) -> None:
         if self._container is None:
@@ -354,9 +367,18 @@ class VideoSink(FrameSink):
             self._mux(self._stream.encode(picture))
         self.frames += 1
 
-    def _mux(self, packets: list[Any]) -> None:
+    def _mux(self, packets: list[Any], ending: bool = False) -> None:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts, 0)
+            if self._first is None:
+                self._first = packet.pts, packet.dts
+                self._end = packet.pts
+            self._end = max(self._end, packet.pts + packet.duration)
+        if ending and packets and self._first and self._mux_options is MP4:
+            # There a file lasts until the last packet decoded ends, which is not the last shown.
+            (pts, dts), last = self._first, packets[-1]
+            last.duration = max(1, (self._end - pts) - (last.dts - dts))
+        for packet in packets:
             self._container.mux(packet)
 
     def _picture(self, item: Composited) -> av.VideoFrame:
@@ -390,7 +412,7 @@ class VideoSink(FrameSink):
             with writing(self.path, begun=True):
                 try:
                     if self.frames:
-                        self._mux(self._stream.encode(None))
+                        self._mux(self._stream.encode(None), ending=True)
                 finally:
                     self._container.close()
         finally:

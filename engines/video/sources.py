@@ -104,7 +104,7 @@ def open_source(path: Path, clip: Clip | None = None, threads: int = 0) -> Frame
 def natural_order(path: Path) -> list[Any]:
     """Sort key by which ``2.png`` comes before ``10.png``."""
     parts = re.split(r"(\d+)", path.name.lower())
-    return [(int(p), "") if p.isdigit() else (0, p) for p in parts]
+    return [*((int(p), "") if p.isdecimal() else (0, p) for p in parts), (0, path.name)]
 
 
 def read_still(path: Path) -> tuple[av.VideoFrame, Layout]:
@@ -216,13 +216,12 @@ class VideoSource(FrameSource):
         self._end = Fraction(0)  # when the last frame seen stops being shown
         self._done: set[int] = set()  # indices of streams that are past the clip's end
         self._begin = float("-inf")  # a codec's priming samples lie before the first moment
+        half = float(self.time_base) / 2  # decimals miss a frame's time by no more than this
+        self._stop_at = self._clip.end - half
         if self._clip.start > 0:
-            self._begin = self._clip.start - float(self.time_base) / 2
+            self._begin = self._clip.start - half
             with reading(path):
-                self._container.seek(
-                    int((self._container_start + Fraction(self._clip.start)) / self.time_base),
-                    stream=self._video,
-                )
+                self._seek()
         self._queue = self._read()
         self._ahead: list[Any] = []  # what came before and with the first frame
         with reading(path):
@@ -236,6 +235,33 @@ class VideoSource(FrameSource):
         self._layout_of(first)
         self.total = self._expected_frames()
         self._convert = _Converter(first, self.layout, self.warnings)
+
+    def _seek(self) -> None:
+        """Go to where the first picture to come is not later than the clip's start.
+
+        MPEG-TS seeks to where no key frame is: then from further and further back.
+        """
+        back = 0.0
+        while (target := self._clip.start - back) > 0:
+            ticks = int((self._container_start + Fraction(target)) / self.time_base)
+            self._container.seek(ticks, stream=self._video)
+            if self._comes_before_start():
+                self._container.seek(ticks, stream=self._video)
+                return
+            back = back * 2 or 1.0
+        self._container.seek(0)
+
+    def _comes_before_start(self) -> bool:
+        for packet in self._container.demux(self._video):
+            try:
+                pictures = self._video.decode(packet)
+            except av.error.FFmpegError:
+                continue
+            for picture in pictures:
+                if picture.pts is not None:
+                    after = self._position(picture.pts, self.time_base) - self._begin
+                    return after <= self.time_base
+        return False
 
     def _why_nothing(self) -> str:
         if self._decoded:
@@ -329,7 +355,7 @@ class VideoSource(FrameSource):
                     yield from self._decode(packet)
                 elif packet.dts is not None and packet.pts is not None:
                     position = self._position(packet.pts, packet.time_base)
-                    if position >= self._clip.end:
+                    if position >= self._stop_at:
                         self._done.add(packet.stream.index)
                     elif position >= self._begin:
                         yield packet
@@ -352,7 +378,7 @@ class VideoSource(FrameSource):
                 yield picture
                 continue
             position = self._position(picture.pts, self.time_base)
-            if position >= self._clip.end:
+            if position >= self._stop_at:
                 self._done.add(self._video.index)
                 return
             self._end = position + Fraction((picture.duration or 0) * self.time_base)

@@ -1,0 +1,85 @@
+"""Fixtures every test may use, and guards that hold for all of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import graphs
+from tests.media import write_clip
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing_behind(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Iterator[None]:
+    """No thread, no environment change and no logged error outlives a test."""
+    threads, environment = set(threading.enumerate()), dict(os.environ)
+    yield
+    left = [t.name for t in threading.enumerate() if t not in threads and t.name[:5] == "wsshm"]
+    assert not left, f"threads left: {left}"
+    environment["PYTEST_CURRENT_TEST"] = os.environ.get("PYTEST_CURRENT_TEST", "")
+    assert dict(os.environ) == environment, "the environment was changed"
+    errors = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+    assert not errors, f"logged: {errors}"
+
+
+@pytest.fixture(scope="session")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a real person with sound, 320×240 at 30 frames a second."""
+    path = tmp_path_factory.mktemp("portrait") / "portrait.mp4"
+    write_clip(path, seconds=2.0, width=320, height=240)
+    return path
+
+
+@pytest.fixture(scope="session")
+def ones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model for which everything is person."""
+    return graphs.constant(tmp_path_factory.mktemp("models") / "ones.onnx", 1.0)
+
+
+@pytest.fixture(scope="session")
+def zeros(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model for which nobody is there."""
+    return graphs.constant(tmp_path_factory.mktemp("models") / "zeros.onnx", 0.0)
+
+
+@pytest.fixture(scope="session")
+def brightness(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose alpha is the picture's brightness."""
+    return graphs.brightness(tmp_path_factory.mktemp("models") / "brightness.onnx")
+
+
+Wsshm = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def wsshm(tmp_path: Path) -> Wsshm:
+    """Run the command line in a real process, in an empty folder: ``wsshm("run", clip, …)``."""
+
+    def call(
+        *args: object, timeout: float = 50, **kwargs: object
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "wsshm_cli", *map(str, args)]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, cwd=tmp_path, **kwargs
+        )  # type: ignore[call-overload,no-any-return]
+
+    return call
+
+
+def one_error_line(result: subprocess.CompletedProcess[str], *needles: object) -> str:
+    """The one error line of a failed run; no traceback, and every needle in the line."""
+    assert "Traceback" not in result.stderr, result.stderr
+    lines = [x for x in result.stderr.splitlines() if x.startswith("wsshm: error: ")]
+    assert len(lines) == 1, result.stderr
+    for needle in needles:
+        assert str(needle) in lines[0], lines[0]
+    return lines[0]

@@ -1,0 +1,58 @@
+"""Tiny models that keep the contract, built in the test that needs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto as T
+from onnx import helper as h
+
+from engines.contract import KEY, ModelSpec
+
+SPEC = ModelSpec("tiny", "test", stride=32, size=64, trained_sizes=(64,))
+
+
+def build(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray] | None = None,
+    spec: ModelSpec | None = SPEC,
+    inputs: list[onnx.ValueInfoProto] | None = None,
+    outputs: list[onnx.ValueInfoProto] | None = None,
+) -> Path:
+    """Save a graph from ``frames`` to ``alpha``; without metadata when `spec` is None."""
+    graph = h.make_graph(
+        nodes,
+        "tiny",
+        inputs or [h.make_tensor_value_info("frames", T.UINT8, ["n", "h", "w", 3])],
+        outputs or [h.make_tensor_value_info("alpha", T.FLOAT, ["n", "h", "w"])],
+        [onnx.numpy_helper.from_array(v, k) for k, v in (constants or {}).items()],
+    )
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+    if spec is not None:
+        h.set_model_props(model, {KEY: spec.to_json()})
+    onnx.save(model, path)
+    return path
+
+
+def constant(path: Path, value: float) -> Path:
+    """Alpha is `value` everywhere."""
+    nodes = [
+        h.make_node("Cast", ["frames"], ["x"], to=T.FLOAT),
+        h.make_node("ReduceMean", ["x"], ["grey"], axes=[3], keepdims=0),
+        h.make_node("Mul", ["grey", "zero"], ["none"]),
+        h.make_node("Add", ["none", "value"], ["alpha"]),
+    ]
+    return build(path, nodes, {"zero": np.float32([0]), "value": np.float32([value])})
+
+
+def brightness(path: Path) -> Path:
+    """Alpha is the mean of red, green and blue."""
+    nodes = [
+        h.make_node("Cast", ["frames"], ["x"], to=T.FLOAT),
+        h.make_node("ReduceMean", ["x"], ["grey"], axes=[3], keepdims=0),
+        h.make_node("Div", ["grey", "white"], ["alpha"]),
+    ]
+    return build(path, nodes, {"white": np.float32([255])})

@@ -1,0 +1,73 @@
+"""Real media, made on the spot and read back with PyAV alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from examples.portrait_clip import portrait_frame, write_clip
+
+__all__ = ["Probe", "noise_clip", "portrait_frame", "probe", "write_clip"]
+
+
+@dataclass
+class Probe:
+    """What a video file holds, by full decoding."""
+
+    frames: int
+    times: list[Fraction]  # seconds each frame is shown at
+    hashes: list[int]  # of the decoded luma and chroma bytes
+    size: tuple[int, int]
+    audio: list[bytes]  # packets of all audio streams, in file order
+    time_base: Fraction
+
+
+def probe(path: Path) -> Probe:
+    """Decode all of `path`; raises what PyAV raises when it is not clean."""
+    times, hashes, audio = [], [], []
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        size, time_base = (video.width, video.height), video.time_base
+        for packet in container.demux(video, *container.streams.audio):
+            if packet.stream is video:
+                for frame in packet.decode():
+                    times.append(frame.pts * frame.time_base)
+                    hashes.append(hash(frame.to_ndarray().tobytes()))
+            elif packet.size:
+                audio.append(bytes(packet))
+    return Probe(len(times), times, hashes, size, audio, time_base)
+
+
+def noise_clip(
+    path: Path,
+    frames: int = 30,
+    width: int = 64,
+    height: int = 48,
+    *,
+    pix_fmt: str = "yuv420p",
+    codec: str = "libx264",
+    pts: list[int] | None = None,
+    time_base: Fraction = Fraction(1, 30),
+    options: dict[str, str] | None = None,
+    **context: object,
+) -> Path:
+    """Write seeded moving noise; `pts` in ticks of `time_base`, `context` set on the encoder."""
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 256, (height + frames, width + frames, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=30, options=options or {})
+        video.width, video.height, video.pix_fmt = width, height, pix_fmt
+        video.codec_context.time_base = time_base
+        for name, value in context.items():
+            setattr(video.codec_context, name, value)
+        for i in range(frames):
+            rgb = np.ascontiguousarray(base[i : i + height, i : i + width])
+            frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pix_fmt)
+            frame.pts, frame.time_base = (pts[i] if pts else i), time_base
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return path

@@ -1,0 +1,301 @@
+"""The compositing rule is exact: before any encoder, through the parts a real run is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from av.video.reformatter import ColorRange, Interpolation
+from onnx import TensorProto as T
+from onnx import helper as h
+
+from engines.engine import open_engine
+from engines.video import frame as fr
+from engines.video import job
+from engines.video.background import cover, open_background
+from engines.video.composite import Composited, blend
+from engines.video.sinks import Encoding
+from engines.video.sources import open_source
+from tests import graphs
+from tests.media import noise_clip
+
+KR_KB = {fr.BT601: (0.299, 0.114), fr.BT709: (0.2126, 0.0722)}  # ITU-R BT.601, BT.709
+
+
+def composites(path: Path, model: Path, background: str, size: int = 64) -> Iterator[Composited]:
+    """Every frame of `path` through source, network and composite."""
+    matting = job._Matting(open_engine(model), size)
+    compositing = job._Compositing(open_background(background))
+    with open_source(path) as source:
+        for item in source.items():
+            result = compositing(matting(item))
+            assert isinstance(result, Composited)
+            yield result
+
+
+def noise_picture(path: Path, width: int, height: int) -> Path:
+    """A PNG of seeded noise."""
+    rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    cv2.imwrite(str(path), rgb)
+    return path
+
+
+def noise(folder: Path, pix_fmt: str, width: int, height: int, full: bool) -> Path:
+    """Three frames of noise without loss, in any 8-bit planar format and size."""
+    if pix_fmt == "gbrp":
+        return noise_picture(folder / "in.png", width, height)
+    return noise_clip(
+        folder / "in.mkv", 3, width, height, pix_fmt=pix_fmt, codec="ffv1",
+        options={"slices": "1"}, color_range=fr.FULL if full else fr.LIMITED, colorspace=fr.BT709,
+    )  # fmt: skip
+
+
+FORMATS = [
+    *((f, full) for f in ("yuv420p", "yuv422p", "yuv444p") for full in (False, True)),
+    ("gbrp", True),
+]
+SIZES = [(64, 48), (67, 49), (33, 80), (2, 2), (3, 5)]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize(("pix_fmt", "full"), FORMATS)
+def test_all_person_is_the_input(
+    tmp_path: Path, ones: Path, pix_fmt: str, full: bool, width: int, height: int
+) -> None:
+    """Alpha 1 everywhere: every code of every plane is the input's."""
+    clip, shown = noise(tmp_path, pix_fmt, width, height, full), 0
+    for result in composites(clip, ones, "#ff0000"):
+        layout = result.frame.layout
+        assert (layout.width, layout.height, layout.format) == (width, height, pix_fmt)
+        assert layout.range == (fr.FULL if full else fr.LIMITED)
+        assert result.alpha.min() == 255
+        assert result.picture is not None
+        before, after = fr.planes(result.frame.picture), fr.planes(result.picture)
+        for a, b in zip(before, after, strict=True):
+            np.testing.assert_array_equal(a, b)
+        shown += 1
+    assert shown == (1 if pix_fmt == "gbrp" else 3)
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize(("pix_fmt", "full"), FORMATS)
+def test_nobody_is_the_background(
+    tmp_path: Path, zeros: Path, pix_fmt: str, full: bool, width: int, height: int
+) -> None:
+    """Alpha 0 everywhere: every code of every plane is the background picture's."""
+    clip = noise(tmp_path, pix_fmt, width, height, full)
+    behind = noise_picture(tmp_path / "behind.png", width, height)
+    rgb = np.ascontiguousarray(cv2.imread(str(behind))[..., ::-1])
+    how = {} if pix_fmt == "gbrp" else {"dst_colorspace": fr.BT709}
+    expected = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
+        format=pix_fmt, src_color_range=ColorRange.JPEG, interpolation=Interpolation.BICUBIC,
+        dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG, **how,
+    )  # fmt: skip
+    for result in composites(clip, zeros, str(behind)):
+        assert result.alpha.max() == 0
+        assert result.picture is not None
+        for a, b in zip(fr.planes(expected), fr.planes(result.picture), strict=True):
+            np.testing.assert_array_equal(a, b)
+        if pix_fmt != "gbrp":
+            kr, kb = KR_KB[fr.BT709]
+            luma = rgb @ np.array([kr, 1 - kr - kb, kb])
+            luma = luma if full else 16 + luma * 219 / 255
+            assert np.abs(fr.planes(result.picture)[0] - luma).max() <= 1
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "gbrp"])
+def test_nobody_on_a_colour_is_flat(tmp_path: Path, zeros: Path, pix_fmt: str, full: bool) -> None:
+    """A colour is the standard's codes, to the last column and row of an odd size."""
+    clip = noise(tmp_path, pix_fmt, 67, 49, full)
+    red, green, blue = 0x33, 0x66, 0xCC
+    kr, kb = KR_KB[fr.BT709]
+    luma = kr * red + (1 - kr - kb) * green + kb * blue
+    cb, cr = (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)
+    if pix_fmt == "gbrp":
+        codes = [green, blue, red]
+    elif full:
+        codes = [luma, 128 + cb, 128 + cr]
+    else:
+        codes = [16 + luma * 219 / 255, 128 + cb * 224 / 255, 128 + cr * 224 / 255]
+    for result in composites(clip, zeros, "#3366cc"):
+        assert result.picture is not None
+        for plane, code in zip(fr.planes(result.picture), codes, strict=True):
+            assert np.abs(plane - code).max() <= 1
+
+
+def test_decoded_frames_are_not_written_to(tmp_path: Path, brightness: Path) -> None:
+    """The composite is a new picture; the decoder's own stays as it was."""
+    clip = noise(tmp_path, "yuv420p", 64, 48, full=False)
+    matting = job._Matting(open_engine(brightness), 64)
+    compositing = job._Compositing(open_background("blur"))
+    with open_source(clip) as source:
+        for item in source.items():
+            before = [p.copy() for p in fr.planes(item.picture)]
+            compositing(matting(item))
+            for a, b in zip(before, fr.planes(item.picture), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_blend_is_exact_for_every_code() -> None:
+    """All 256³ of foreground, background and alpha, against integers, rounded to nearest."""
+    foreground, background = np.meshgrid(*[np.arange(256, dtype=np.uint8)] * 2)
+    out = np.empty_like(foreground)
+    bias = 0.0
+    for code in range(256):
+        blend(foreground, background, np.full_like(foreground, code), out)
+        sums = foreground.astype(np.int32) * code + background.astype(np.int32) * (255 - code)
+        np.testing.assert_array_equal(out, (2 * sums + 255) // 510)
+        bias += float((out - sums / 255).mean()) / 256
+    assert abs(bias) <= 0.01
+
+
+def test_blend_takes_views_and_any_number_of_rows() -> None:
+    """Planes with padded rows, and heights on either side of a strip's, are done whole."""
+    rng = np.random.default_rng(2)
+    for height in (1, 63, 64, 65, 200):
+        a, b, alpha = rng.integers(0, 256, (3, height, 50), np.uint8)
+        wide = np.zeros((height, 64), np.uint8)
+        blend(a, b, alpha, wide[:, :50])
+        sums = a.astype(np.int32) * alpha + b.astype(np.int32) * (255 - alpha.astype(np.int32))
+        np.testing.assert_array_equal(wide[:, :50], (2 * sums + 255) // 510)
+        assert not wide[:, 50:].any()
+
+
+def redness(path: Path) -> Path:
+    """A model whose alpha is red minus green: 1 on pure red, 0 on grey."""
+    nodes = [
+        h.make_node("Cast", ["frames"], ["x"], to=T.FLOAT),
+        h.make_node("Gather", ["x", "first"], ["red"], axis=3),
+        h.make_node("Gather", ["x", "second"], ["green"], axis=3),
+        h.make_node("Sub", ["red", "green"], ["difference"]),
+        h.make_node("Div", ["difference", "white"], ["raw"]),
+        h.make_node("Clip", ["raw", "zero", "one"], ["alpha"]),
+    ]
+    constants = {
+        "first": np.array(0), "second": np.array(1), "white": np.float32(250),
+        "zero": np.float32(0), "one": np.float32(1),
+    }  # fmt: skip
+    return graphs.build(path, nodes, constants)
+
+
+@pytest.mark.parametrize("strength", ["blur:1", "blur", "blur:10", "blur:20", "blur:50"])
+@pytest.mark.parametrize("pix_fmt", ["gbrp", "yuv444p", "yuv420p"])
+def test_blur_keeps_the_persons_colour_out(tmp_path: Path, pix_fmt: str, strength: str) -> None:
+    """A red person before grey: right beside them the blurred background is still grey."""
+    grey, red = (
+        ((128, 128, 128), (0, 0, 255)) if pix_fmt == "gbrp" else ((126, 128, 128), (81, 90, 240))
+    )
+    picture = av.VideoFrame(128, 128, pix_fmt)
+    for plane, outside, inside in zip(fr.planes(picture), grey, red, strict=True):
+        plane[:] = outside
+        step = 128 // plane.shape[0]
+        plane[38 // step : 94 // step, 38 // step : 94 // step] = inside
+    if pix_fmt == "gbrp":
+        clip = tmp_path / "in.png"
+        cv2.imwrite(str(clip), picture.to_ndarray(format="bgr24"))
+    else:
+        clip = tmp_path / "in.mkv"
+        with av.open(str(clip), "w") as container:
+            stream = container.add_stream("ffv1", rate=30)
+            stream.width, stream.height, stream.pix_fmt = 128, 128, pix_fmt
+            container.mux([*stream.encode(picture), *stream.encode(None)])
+    (result,) = composites(clip, redness(tmp_path / "red.onnx"), strength, size=128)
+    assert result.alpha[64, 64] == 255
+    assert result.alpha[:34].max() == 0
+    assert result.picture is not None
+    for plane, outside, inside in zip(fr.planes(result.picture), grey, red, strict=True):
+        step = 128 // plane.shape[0]
+        nobody = cv2.dilate(result.alpha, np.ones((3, 3), np.uint8))[::step, ::step] == 0
+        assert nobody.mean() > 0.7
+        assert np.abs(plane[nobody].astype(int) - outside).max() <= 3
+        assert (
+            np.abs(
+                plane[44 // step : 88 // step, 44 // step : 88 // step].astype(int) - inside
+            ).max()
+            <= 2
+        )
+
+
+@pytest.mark.parametrize(("width", "height"), [(2, 2), (3, 5), (2, 200), (201, 2)])
+def test_blur_takes_any_size(tmp_path: Path, brightness: Path, width: int, height: int) -> None:
+    """The smallest and the thinnest pictures are blurred like any other."""
+    clip = noise(tmp_path, "yuv420p", width, height, full=False)
+    for strength in ("blur:0.1", "blur:50"):
+        assert len(list(composites(clip, brightness, strength))) == 3
+
+
+def test_blur_blurs(tmp_path: Path, zeros: Path) -> None:
+    """Noise gets flatter with strength; its mean stays."""
+    clip, spread, means = noise(tmp_path, "yuv420p", 64, 48, full=False), [], []
+    for strength in ("blur:1", "blur:5", "blur:20"):
+        result = next(composites(clip, zeros, strength))
+        assert result.picture is not None
+        spread.append(fr.planes(result.picture)[0].std())
+        means.append(fr.planes(result.picture)[0].mean())
+        original = fr.planes(result.frame.picture)[0]
+    assert original.std() > spread[0] > spread[1] > spread[2]
+    assert max(abs(m - original.mean()) for m in means) < 3
+
+
+def decoded_rgb(path: Path) -> np.ndarray:
+    """The mean colour of the first frame, by the standard's formula and the file's own tags."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    y, cb, cr = (float(p.mean()) for p in fr.planes(frame))
+    if int(frame.color_range) == fr.FULL:
+        y, cb, cr = y / 255, (cb - 128) / 255, (cr - 128) / 255
+    else:
+        y, cb, cr = (y - 16) / 219, (cb - 128) / 224, (cr - 128) / 224
+    kr, kb = KR_KB[int(frame.colorspace)]
+    red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    return 255 * np.array([red, green, blue])
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("matrix", [fr.BT601, fr.BT709])
+def test_colour_comes_back(tmp_path: Path, zeros: Path, matrix: int, full: bool) -> None:
+    """``--bg #rrggbb`` is that colour, within 2 of 255, in a file decoded by its own tags."""
+    color_range = fr.FULL if full else fr.LIMITED
+    clip = noise_clip(tmp_path / "in.mp4", 2, colorspace=matrix, color_range=color_range)
+    for colour in ("00b140", "ff0000", "0000ff", "fefe01", "c88264", "000000", "ffffff", "808080"):
+        out = tmp_path / f"{colour}.mp4"
+        summary = job.run(job.RunConfig(
+            clip, out, f"#{colour}", model=str(zeros), size=64, encoding=Encoding(crf=0)
+        ))  # fmt: skip
+        assert summary.exit_code == 0
+        with av.open(str(out)) as container:
+            context = container.streams.video[0].codec_context
+            assert (context.colorspace, context.color_range) == (matrix, color_range)
+        seen = decoded_rgb(out)
+        assert np.abs(seen - list(bytes.fromhex(colour))).max() <= 2, (colour, seen)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(64, 64), (100, 30), (30, 100), (640, 480), (37, 53), (1, 1)]
+)
+@pytest.mark.parametrize(("w", "h"), [(90, 60), (60, 90), (33, 71)])
+def test_cover_keeps_aspect_and_centre(w: int, h: int, width: int, height: int) -> None:
+    """The picture fills the frame: centre on centre, one scale both ways, one edge to edge."""
+    x, y = np.meshgrid(np.arange(w), np.arange(h))
+    ramp = np.dstack([x * 255 / (w - 1), y * 255 / (h - 1), 0 * x]).round().astype(np.uint8)
+    seen = cover(ramp, width, height).astype(float)
+    assert seen.shape == (height, width, 3)
+    middle = seen[..., :2].mean((0, 1))
+    # Half a pixel of the picture is 128 / (side - 1) codes.
+    assert np.abs(middle - 127.5).max() <= 130 / (min(w, h) - 1) + 1
+    if min(width, height) < 30:
+        return
+    slope_x = (seen[:, -5, 0] - seen[:, 4, 0]).mean() / (width - 9) * (w - 1)
+    slope_y = (seen[-5, :, 1] - seen[4, :, 1]).mean() / (height - 9) * (h - 1)
+    assert slope_x == pytest.approx(slope_y, rel=0.06)
+    filled_x, filled_y = seen[..., 0], seen[..., 1]
+    edge = 255 * 2 / (min(w, h) - 1)
+    whole_x = filled_x.min() <= edge and filled_x.max() >= 255 - edge
+    whole_y = filled_y.min() <= edge and filled_y.max() >= 255 - edge
+    assert whole_x or whole_y

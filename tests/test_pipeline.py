@@ -1,0 +1,308 @@
+"""The pipeline's protocol, on the real class: order, bounds, stop, errors, and 2,000 faults."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+
+from engines.video.pipeline import Pipeline, Stop
+
+LIMIT = 5.0  # seconds; a run that takes longer hangs
+
+
+class Injected(Exception):
+    """A fault with a number, so that two are never taken for each other."""
+
+
+class Counted:
+    """A generator of 0, 1, … that knows how far it got and whether, and where, it was closed."""
+
+    def __init__(self, items: int | None = None):
+        self._items, self.made = items, 0
+        self.ran_in: set[int] = set()
+        self.closed_in: int | None = None
+
+    def __iter__(self) -> Iterator[int]:
+        try:
+            for i in count() if self._items is None else range(self._items):
+                self.ran_in.add(threading.get_ident())
+                self.made = i + 1
+                yield i
+        finally:
+            self.closed_in = threading.get_ident()
+
+
+def same(item: Any) -> Any:
+    return item
+
+
+def test_order_is_kept_and_nothing_dropped() -> None:
+    """Stages of uneven speed change neither the order nor the number of the items."""
+    rng = random.Random(0)
+    pauses = [[rng.random() * 0.002 for _ in range(200)] for _ in range(3)]
+
+    def stage(k: int) -> Callable[[list[int]], list[int]]:
+        def work(item: list[int]) -> list[int]:
+            time.sleep(pauses[k][item[0]])
+            return [*item, k]
+
+        return work
+
+    got: list[list[int]] = []
+    stages = [(f"stage {k}", stage(k)) for k in range(3)]
+    Pipeline(("source", ([i] for i in range(200))), stages, ("sink", got.append)).run()
+    assert got == [[i, 0, 1, 2] for i in range(200)]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("stages", [0, 1, 3])
+def test_queues_hold_no_more_than_their_depth(depth: int, stages: int) -> None:
+    """A slow sink holds the source back: `depth` items a queue, one in each pair of hands."""
+    source, ahead = Counted(40), []
+
+    def slow(item: int) -> None:
+        time.sleep(0.004)
+        ahead.append(source.made - item)
+
+    work = [(f"stage {k}", same) for k in range(stages)]
+    Pipeline(("source", source), work, ("sink", slow), depth=depth).run()
+    assert len(ahead) == 40
+    assert max(ahead) <= depth * (stages + 1) + stages + 2
+    assert max(ahead) >= depth  # and the queues are used
+
+
+def test_empty_source_ends_at_once() -> None:
+    """No item: every stage ends, the sink sees nothing."""
+    got: list[int] = []
+    Pipeline(("source", []), [("stage", same)], ("sink", got.append)).run()
+    assert got == []
+
+
+@pytest.mark.parametrize("stages", [0, 2])
+def test_stop_from_another_thread_ends_an_endless_run(stages: int) -> None:
+    """A set flag ends the run normally; what came out is a beginning without gaps."""
+    stop, got, source = Stop(), [], Counted()
+
+    def sink(item: int) -> None:
+        got.append(item)
+        time.sleep(0.001)
+
+    work = [(f"stage {k}", same) for k in range(stages)]
+    timer = threading.Timer(0.1, lambda: setattr(stop, "requested", True))
+    timer.start()
+    began = time.monotonic()
+    Pipeline(("source", source), work, ("sink", sink), stop=stop).run()
+    assert time.monotonic() - began < LIMIT
+    timer.join()
+    assert got == list(range(len(got)))
+    assert got
+    assert source.closed_in is not None
+
+
+def test_stop_before_the_run_lets_nothing_through() -> None:
+    """A flag that is set already means no work, and no error."""
+    stop, got = Stop(), []
+    stop.requested = True
+    source = Counted(100)
+    Pipeline(("source", source), [("stage", same)], ("sink", got.append), stop=stop).run()
+    assert got == []
+
+
+def test_signal_handler_runs_while_the_sink_waits() -> None:
+    """The sink is in the calling thread and waits in ticks, so a real signal gets through."""
+    stop, release = Stop(), threading.Event()
+
+    def stuck() -> Iterator[int]:
+        yield 0
+        release.wait(LIMIT)
+
+    def handle(signum: int, _: Any) -> None:
+        stop.signum, stop.requested = signum, True
+        release.set()
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    began = time.monotonic()
+    try:
+        Pipeline(("source", stuck()), [], ("sink", same), stop=stop).run()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert stop.signum == signal.SIGUSR1
+    assert time.monotonic() - began < LIMIT
+
+
+def test_busy_times_leave_waiting_out() -> None:
+    """`busy` holds seconds of work by name; a stage that only waits was not busy."""
+    pipeline = Pipeline(
+        ("source", range(20)),
+        [("quick", same), ("slow", lambda item: time.sleep(0.01))],
+        ("sink", same),
+    )
+    pipeline.run()
+    assert list(pipeline.busy) == ["source", "quick", "slow", "sink"]
+    assert pipeline.busy["slow"] >= 0.2
+    for name in ("source", "quick", "sink"):
+        assert pipeline.busy[name] < pipeline.busy["slow"] / 2
+
+
+@pytest.mark.parametrize("ends", ["whole", "stage fails", "sink fails", "stop"])
+def test_source_is_closed_in_its_own_thread(ends: str) -> None:
+    """Whatever ends the run, its thread closes the iterator, before `run` ends."""
+    source, stop = Counted(30 if ends == "whole" else None), Stop()
+
+    def act(where: str, item: int) -> int:
+        if item == 5 and ends == f"{where} fails":
+            raise Injected(where)
+        if item == 5 and ends == "stop":
+            stop.requested = True
+        return item
+
+    pipeline = Pipeline(
+        ("source", source),
+        [("stage", lambda item: act("stage", item))],
+        ("sink", lambda item: act("sink", item)),
+        stop=stop,
+    )
+    if "fails" in ends:
+        with pytest.raises(Injected):
+            pipeline.run()
+    else:
+        pipeline.run()
+    assert source.ran_in == {source.closed_in}
+    assert source.closed_in != threading.get_ident()
+
+
+def test_first_error_wins_over_those_it_causes() -> None:
+    """A source that fails while it is closed does not hide why it was closed."""
+
+    def source() -> Iterator[int]:
+        try:
+            yield from count()
+        finally:
+            raise Injected("second")
+
+    def stage(item: int) -> int:
+        if item == 3:
+            raise Injected("first")
+        return item
+
+    with pytest.raises(Injected, match="first"):
+        Pipeline(("source", source()), [("stage", stage)], ("sink", same)).run()
+
+
+def test_error_keeps_the_traceback_of_its_thread() -> None:
+    """The raised error still says where it happened."""
+
+    def guilty(_: int) -> None:
+        raise Injected("here")
+
+    with pytest.raises(Injected) as caught:
+        Pipeline(("source", range(3)), [("stage", guilty)], ("sink", same)).run()
+    assert caught.traceback[-1].name == "guilty"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
+@pytest.mark.parametrize("where", ["stage", "sink"])
+def test_errors_of_every_kind_are_raised(error: type[BaseException], where: str) -> None:
+    """What is not an `Exception` ends the run as well, from a thread as from the sink."""
+
+    def act(here: str, item: int) -> int:
+        if here == where and item == 2:
+            raise error
+        return item
+
+    with pytest.raises(error):
+        Pipeline(
+            ("source", count()),
+            [("stage", lambda item: act("stage", item))],
+            ("sink", lambda item: act("sink", item)),
+        ).run()
+
+
+class Fault:
+    """One random run with one fault in it; what went wrong, if anything, is in `wrong`."""
+
+    def __init__(self, seed: int):
+        rng = random.Random(seed)
+        self.seed, self.wrong = seed, ["it hangs"]
+        self._stop, self._error = Stop(), Injected(seed)
+        self._items = rng.randint(1, 25)
+        self._depth, stages = rng.randint(1, 4), rng.randint(0, 3)
+        self._names = ["source", *(f"stage {k}" for k in range(stages)), "sink"]
+        self._where = rng.choice(self._names)
+        self._when = rng.randrange(self._items)
+        self._stops = rng.random() < 0.25
+        self._pause = {name: rng.choice([0, 0, 0.0005]) for name in self._names}
+        self._source = Counted(self._items)
+        self._got: list[int] = []
+
+    def _act(self, name: str, item: int) -> int:
+        if self._pause[name]:
+            time.sleep(self._pause[name])
+        if name == self._where and item == self._when:
+            if not self._stops:
+                raise self._error
+            self._stop.requested = True
+        return item
+
+    def _items_with_fault(self) -> Iterator[int]:
+        for item in self._source:
+            yield self._act("source", item)
+
+    def _sink(self, item: int) -> None:
+        self._got.append(self._act("sink", item))
+
+    def run(self) -> None:
+        stages = [
+            (f"{name} of {self.seed}", lambda item, name=name: self._act(name, item))
+            for name in self._names[1:-1]
+        ]
+        source = (f"source of {self.seed}", self._items_with_fault())
+        pipeline = Pipeline(source, stages, ("sink", self._sink), self._depth, self._stop)
+        raised: BaseException | None = None
+        try:
+            pipeline.run()
+        except BaseException as e:
+            raised = e
+        wrong = []
+        if raised is not (None if self._stops else self._error):
+            wrong.append(f"raised {raised!r}")
+        if self._got != list(range(len(self._got))):
+            wrong.append(f"out of order: {self._got}")
+        if self._source.closed_in is None and self._source.made:
+            wrong.append("the source was not closed")
+        ending = f" of {self.seed}"
+        left = [t.name for t in threading.enumerate() if t.name.endswith(ending)]
+        if left:
+            wrong.append(f"threads left: {left}")
+        self.wrong = wrong
+
+
+def _faults(seeds: range) -> None:
+    """Run every seed, sixteen at a time, so that they get in each other's way."""
+    before = threading.active_count()
+    for first in range(seeds.start, seeds.stop, 16):
+        faults = [Fault(seed) for seed in range(first, min(first + 16, seeds.stop))]
+        threads = [threading.Thread(target=fault.run, daemon=True) for fault in faults]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + LIMIT
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        assert not [(f.seed, f.wrong) for f in faults if f.wrong]
+    assert threading.active_count() == before
+
+
+def test_2000_random_faults() -> None:
+    """No hang, no thread left, always exactly the injected error."""
+    _faults(range(2000))
