@@ -94,6 +94,7 @@ def train(recipe: Recipe, data: Path, out: Path, encoder_weights: Path | None) -
     )
     log, since = (out / "metrics.jsonl").open("a"), time.monotonic()
     sums: dict[str, float] = {}
+    counted = 0
     net.train()
     for image, label, fine in loader:
         x = image.to(device, memory_format=torch.channels_last).float() / 255
@@ -115,15 +116,16 @@ def train(recipe: Recipe, data: Path, out: Path, encoder_weights: Path | None) -
 
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + value.item()
-        if step % 50 == 0:
+        counted += 1
+        if step % 50 == 0 or step == recipe.steps:
             now = time.monotonic()
-            row = {k: round(v / 50, 5) for k, v in sums.items()}
+            row = {k: round(v / counted, 5) for k, v in sums.items()}
             row |= {
                 "step": step, "size": x.shape[-1], "lr": scheduler.get_last_lr()[1],
-                "s_per_step": round((now - since) / 50, 3),
+                "s_per_step": round((now - since) / counted, 3),
             }  # fmt: skip
             print(json.dumps(row), file=log, flush=True)
-            since, sums = now, {}
+            since, sums, counted = now, {}, 0
         if step % 250 == 0 or stop:
             save()
         if stop:
