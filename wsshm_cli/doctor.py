@@ -80,7 +80,7 @@ def _codec_rows() -> list[tuple[str, bool, str, str]]:
     try:
         import av
 
-        from engines.video.sinks import ENCODERS
+        from engines.video.video_sink import ENCODERS
     except ImportError as e:
         return [("codecs", False, str(e), "pip install --force-reinstall 'av>=18,<19'")]
     rows = []

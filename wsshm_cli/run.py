@@ -32,12 +32,15 @@ class Save(str, Enum):
 @app.command()
 def run(
     input: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="A video, a picture or a folder of pictures.")
+        Path,
+        typer.Argument(
+            metavar="INPUT", readable=False, help="A video, a picture or a folder of pictures."
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="OUT",
+            "-o", "--output", metavar="OUT", readable=False,
             help="A .mp4 .mkv .mov .webm file, a picture, or a folder for PNG files. "
             "[default: INPUT_wsshm.mp4 (.png for a picture) beside INPUT]",
         ),

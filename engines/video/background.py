@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from engines.errors import CannotOpen, UsageError
+from engines.errors import CannotOpen, UsageError, reading
 from engines.video import frame as fr
 from engines.video.frame import Frame, Layout, Plane
 from engines.video.sources import read_still
@@ -122,7 +122,9 @@ def open_background(spec: str) -> Background | None:
             raise UsageError(f"--bg {spec}: blur:N takes a number over 0 up to 50")
         return Blur(strength)
     path = Path(spec)
-    if not path.exists():
+    with reading(f"--bg {spec}"):
+        exists = path.exists()
+    if not exists:
         raise CannotOpen(
             f"--bg {spec}: no such file; --bg takes a picture, '#rrggbb', blur, blur:N or "
             "transparent"

@@ -131,10 +131,10 @@ def run(
         sinks = []
         for path, save in zip(output_paths(config, source), config.save, strict=True):
             transparent = config.background == "transparent"
-            sinks.append(open_sink(path, save, transparent, source, config.encoding))
+            warnings.extend(check_free(path, config.overwrite))
             if path.resolve() == config.input.resolve():
                 raise UsageError(f"{path}: is the input; name another output with -o")
-            warnings.extend(check_free(path, config.overwrite))
+            sinks.append(open_sink(path, save, transparent, source, config.encoding))
         engine = open_engine(models.find(config.model), config.device)
         matting = _Matting(engine, config.size or engine.spec.size)
         first = matting.fit(source.layout)

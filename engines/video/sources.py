@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,6 @@ from typing import Any, Self
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from engines.errors import BadData, CannotOpen, UsageError, reading
 from engines.video import frame as fr
@@ -27,7 +26,6 @@ from engines.video.frame import Frame, Layout
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 MAX_PIXELS = 8192 * 8192
-HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ISO/IEC 23091-2
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,8 @@ def open_source(path: Path, clip: Clip | None = None, threads: int = 0) -> Frame
                 pass
             opener = StillSource if path.suffix.lower() in IMAGES else None
     if opener is None:
+        from engines.video.video_source import VideoSource  # which builds on this module
+
         return VideoSource(path, clip or Clip(), threads)
     if clip and clip != Clip():
         raise UsageError(f"{path}: --start and --duration need a video")
@@ -118,6 +118,8 @@ def read_still(path: Path) -> tuple[av.VideoFrame, Layout]:
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error as e:
+        if "MAX_IMAGE" in e.err:
+            raise BadData(f"{path}: over {MAX_PIXELS >> 20} megapixels; make it smaller") from e
         raise BadData(f"{path}: not a readable picture ({e.err})") from e
     if bgr is None:
         raise BadData(f"{path}: not a readable picture; it may be empty, damaged or another kind")
@@ -178,282 +180,3 @@ class FolderSource(FrameSource):
                 + ", ".join(bad[:5])
                 + (" …" if len(bad) > 5 else "")
             )
-
-
-class VideoSource(FrameSource):
-    """A video file. Frames keep their pts and, where they are 8-bit planar YUV, their planes."""
-
-    def __init__(self, path: Path, clip: Clip, threads: int = 0):
-        super().__init__()
-        self.path, self._clip = path, clip
-        limit = {"max_pixels": str(MAX_PIXELS)}
-        with reading(path):
-            self._container = av.open(f"file:{path}", options=limit)
-        try:
-            self._open(limit, threads)
-        except BaseException:
-            self._container.close()
-            raise
-
-    def _open(self, limit: dict[str, str], threads: int) -> None:
-        path, streams = self.path, self._container.streams
-        covers = [v for v in streams.video if v.disposition & av.stream.Disposition.attached_pic]
-        videos = [v for v in streams.video if v not in covers]
-        if not videos:
-            kinds = ", ".join(sorted({s.type for s in streams}))
-            raise BadData(f"{path}: no video in it" + (f" ({kinds} only)" if kinds else ""))
-        self._video: Any = videos[0]
-        context = self._video.codec_context
-        if context is None:
-            raise BadData(f"{path}: FFmpeg has no decoder for its video stream")
-        context.options = limit
-        context.thread_type, context.thread_count = "AUTO", threads
-        self.audio = tuple(s for s in streams.audio if s.codec_context is not None)
-        self.time_base = self._video.time_base or Fraction(1, av.time_base)
-        self.rate = self._video.average_rate or self._video.guessed_rate or None
-        self._container_start = Fraction(self._container.start_time or 0, av.time_base)
-        self._decoded = self._skipped = 0
-        self._end = Fraction(0)  # when the last frame seen stops being shown
-        self._done: set[int] = set()  # indices of streams that are past the clip's end
-        self._begin = float("-inf")  # a codec's priming samples lie before the first moment
-        half = float(self.time_base) / 2  # decimals miss a frame's time by no more than this
-        self._stop_at = self._clip.end - half
-        if self._clip.start > 0:
-            self._begin = self._clip.start - half
-            with reading(path):
-                self._seek()
-        self._queue = self._read()
-        self._ahead: list[Any] = []  # what came before and with the first frame
-        with reading(path):
-            for item in self._queue:
-                self._ahead.append(item)
-                if isinstance(item, av.VideoFrame):
-                    break
-            else:
-                raise BadData(self.fault or self._why_nothing())
-        first = self._ahead[-1]
-        self._layout_of(first)
-        self.total = self._expected_frames()
-        self._convert = _Converter(first, self.layout, self.warnings)
-
-    def _seek(self) -> None:
-        """Go to where the first picture to come is not later than the clip's start.
-
-        MPEG-TS seeks to where no key frame is: then from further and further back.
-        """
-        back = 0.0
-        while (target := self._clip.start - back) > 0:
-            ticks = int((self._container_start + Fraction(target)) / self.time_base)
-            self._container.seek(ticks, stream=self._video)
-            if self._comes_before_start():
-                self._container.seek(ticks, stream=self._video)
-                return
-            back = back * 2 or 1.0
-        self._container.seek(0)
-
-    def _comes_before_start(self) -> bool:
-        for packet in self._container.demux(self._video):
-            try:
-                pictures = self._video.decode(packet)
-            except av.error.FFmpegError:
-                continue
-            for picture in pictures:
-                if picture.pts is not None:
-                    after = self._position(picture.pts, self.time_base) - self._begin
-                    return after <= self.time_base
-        return False
-
-    def _why_nothing(self) -> str:
-        if self._decoded:
-            return f"{self.path}: ends before --start {self._clip.start:g} s"
-        context = self._video.codec_context
-        if not context.width:
-            return f"{self.path}: no size, or over {MAX_PIXELS >> 20} megapixels"
-        return f"{self.path}: no frame in it can be decoded"
-
-    def _layout_of(self, first: av.VideoFrame) -> None:
-        if first.color_trc in HDR:
-            raise BadData(
-                f"{self.path}: HDR video ({HDR[first.color_trc]}) is not supported; convert it to "
-                "SDR first: ffmpeg -i IN -vf zscale=t=linear:npl=100,tonemap=hable,"
-                "zscale=t=bt709:m=bt709:p=bt709:r=tv,format=yuv420p OUT"
-            )
-        name = first.format.name
-        quarter_turn = first.rotation % 180 != 0
-        planar = name.replace("yuvj", "yuv")
-        if planar not in fr.PLANAR or planar == "gbrp":
-            planar = next((f"yuv{s}p" for s in ("444", "422") if s in name), "yuv420p")
-        if planar == "yuv422p" and quarter_turn:
-            planar = "yuv420p"  # turned, 4:2:2 would be 4:4:0
-        width, height = first.width, first.height
-        size = (height, width) if quarter_turn else (width, height)
-        matrix = int(first.colorspace)
-        if matrix in (0, fr.UNSPECIFIED):
-            matrix = fr.BT709 if height >= 720 else fr.BT601
-        is_full = "yuvj" in name or int(first.color_range) == fr.FULL
-        is_rgb = first.format.is_rgb
-        self.layout = Layout(
-            *size,
-            planar,
-            matrix,
-            fr.FULL if is_full and not is_rgb else fr.LIMITED,
-            int(first.color_primaries),
-            int(first.color_trc),
-        )
-        aspect = self._video.sample_aspect_ratio
-        if aspect and aspect != 1:
-            self.sample_aspect = 1 / aspect if quarter_turn else aspect
-
-    def _expected_frames(self) -> int | None:
-        """How many frames are to come, as far as the file says."""
-        frames, length = self._video.frames, self._declared_length()
-        if self._clip == Clip() and frames:
-            return int(frames)
-        if length is None or not self.rate:
-            return None
-        shown = min(float(length), self._clip.end) - self._clip.start
-        return max(1, round(shown * float(self.rate)))
-
-    def _declared_length(self) -> Fraction | None:
-        if self._video.duration:
-            return Fraction(self._video.duration * self.time_base)
-        if self._container.duration:
-            return Fraction(self._container.duration, av.time_base)
-        return None
-
-    def items(self) -> Iterator[Frame | av.Packet]:
-        offset = Fraction(0)
-        if self._clip.start > 0:
-            offset = self._container_start + Fraction(self._clip.start)
-        ticks, last = round(offset / self.time_base), None
-        for item in self._chain():
-            if isinstance(item, av.Packet):
-                if offset:
-                    shift = round(offset / item.time_base)
-                    item.pts, item.dts = (item.pts or 0) - shift, (item.dts or 0) - shift
-                yield item
-                continue
-            step = item.duration or (round(1 / self.rate / self.time_base) if self.rate else 1)
-            pts = last + step if item.pts is None and last is not None else (item.pts or 0) - ticks
-            if last is not None and pts <= last:
-                pts = last + 1  # two pictures cannot be shown at once; encoders refuse it
-            last = pts
-            yield Frame(self._convert(item), self.layout, pts, self.time_base, step)
-        self._judge_end()
-
-    def _chain(self) -> Iterator[Any]:
-        yield from self._ahead
-        self._ahead = []
-        yield from self._queue
-
-    def _read(self) -> Generator[Any, None, None]:
-        """Decoded pictures and packets to copy, inside the clip."""
-        wanted = [self._video, *self.audio]
-        try:
-            for packet in self._container.demux(wanted):
-                if packet.stream is self._video:
-                    yield from self._decode(packet)
-                elif packet.dts is not None and packet.pts is not None:
-                    position = self._position(packet.pts, packet.time_base)
-                    if position >= self._stop_at:
-                        self._done.add(packet.stream.index)
-                    elif position >= self._begin:
-                        yield packet
-                if len(self._done) == len(wanted):
-                    return
-        except (av.error.FFmpegError, OSError) as e:
-            self.fault = f"{self.path}: cannot be read on ({getattr(e, 'strerror', None) or e})"
-
-    def _decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
-        if self._video.index in self._done:
-            return
-        try:
-            pictures = self._video.decode(packet)
-        except av.error.FFmpegError:
-            self._skipped += 1
-            return
-        for picture in pictures:
-            self._decoded += 1
-            if picture.pts is None:
-                yield picture
-                continue
-            position = self._position(picture.pts, self.time_base)
-            if position >= self._stop_at:
-                self._done.add(self._video.index)
-                return
-            self._end = position + Fraction((picture.duration or 0) * self.time_base)
-            if position >= self._begin:
-                yield picture
-
-    def _position(self, pts: int, time_base: Fraction) -> Fraction:
-        """Seconds from the first moment of the file."""
-        return Fraction(pts * time_base) - self._container_start
-
-    def _judge_end(self) -> None:
-        if self._skipped:
-            self.warnings.append(f"{self.path}: {self._skipped} damaged packets were skipped")
-        length = self._declared_length()
-        if self._clip.duration is not None or length is None:
-            return
-        declared = self._video.frames
-        length = min(length, Fraction(self._container.duration or 10**15, av.time_base))
-        frame = 1 / self.rate if self.rate else Fraction(1, 25)
-        if length - self._end <= max(length / 100, 2 * frame):
-            return
-        text = f"{self.path}: ends early: {float(self._end):.2f} of {float(length):.2f} s"
-        if self.fault or (declared and self._decoded < declared):
-            of = f" ({self._decoded} of {declared} frames)" if declared else ""
-            self.fault = f"{text}{of}; what could be read was kept"
-        else:
-            self.warnings.append(f"{text}; it may be cut off")
-
-    def close(self) -> None:
-        self._queue.close()
-        self._container.close()
-
-
-class _Converter:
-    """Decoded pictures as pictures of the layout: untouched where they already are."""
-
-    def __init__(self, first: av.VideoFrame, layout: Layout, warnings: list[str]):
-        self._layout, self._warnings = layout, warnings
-        self._turns = first.rotation % 360 // 90
-        turned = self._turns % 2 == 1
-        self._upright = (
-            replace(layout, width=layout.height, height=layout.width) if turned else layout
-        )
-        self._size, self._format = (first.width, first.height), first.format.name
-        self._reformatter = VideoReformatter()
-        self._as_is = self._format.replace("yuvj", "yuv") == layout.format
-        if not self._as_is:
-            warnings.append(f"{self._format} video is processed as 8-bit {layout.format}")
-
-    def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
-        same = (picture.width, picture.height) == self._size
-        if not same or picture.format.name != self._format or not self._as_is:
-            if not same and self._size is not None:
-                self._warn_once(
-                    f"the picture changes to {picture.width}x{picture.height} on the way; "
-                    f"scaled to {self._size[0]}x{self._size[1]}"
-                )
-            is_rgb = picture.format.is_rgb
-            picture = self._reformatter.reformat(
-                picture,
-                *self._size,
-                self._layout.format,
-                src_colorspace=None if is_rgb else self._layout.matrix,
-                dst_colorspace=self._layout.matrix,
-                src_color_range=fr.FULL if is_rgb else self._layout.range,
-                dst_color_range=self._layout.range,
-                interpolation=Interpolation.BICUBIC,
-            )
-        if not self._turns:
-            return picture
-        upright = self._layout.new_picture()
-        for target, plane in zip(fr.planes(upright), fr.planes(picture), strict=True):
-            target[:] = np.rot90(plane, self._turns)
-        return upright
-
-    def _warn_once(self, text: str) -> None:
-        if text not in self._warnings:
-            self._warnings.append(text)

@@ -1,0 +1,495 @@
+"""Inputs and options that cannot work: one line that says what and what to do, and nothing left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import Wsshm, one_error_line
+from tests.faults.helpers import command, decode, disk, moving_clip, parts, picture, without_root
+from tests.media import noise_clip, probe
+
+
+@dataclass
+class Case:
+    """What to type, and how it must end. Paths are inside the test's own folder."""
+
+    code: int
+    names: str  # what the error line names: a file, or what was typed
+    says: str  # of the cause
+    advice: str  # a word of what to do about it
+    args: list[object]
+    prefix: list[str] = field(default_factory=list)
+    keeps: bool = False  # whether what could be read is written
+
+
+Make = Callable[[Path, ExitStack], Case]
+CASES: dict[str, Make] = {}
+
+
+def case(make: Make) -> Make:
+    CASES[make.__name__] = make
+    return make
+
+
+def clip(folder: Path) -> Path:
+    """A clip with which nothing is wrong."""
+    return noise_clip(folder / "in.mp4", frames=10)
+
+
+def bad(folder: Path, name: str, data: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+@case
+def missing(folder: Path, stack: ExitStack) -> Case:
+    return Case(66, "none.mp4", "no such file", "", ["none.mp4"])
+
+
+@case
+def empty(folder: Path, stack: ExitStack) -> Case:
+    return Case(65, "in.mp4", "not a readable video", "may be", [bad(folder, "in.mp4", b"")])
+
+
+@case
+def junk(folder: Path, stack: ExitStack) -> Case:
+    data = np.random.default_rng(0).bytes(100_000)
+    return Case(65, "in.mp4", "not a readable video", "may be", [bad(folder, "in.mp4", data)])
+
+
+@case
+def text_named_mp4(folder: Path, stack: ExitStack) -> Case:
+    data = b"Dear diary, today I was renamed.\n" * 100
+    return Case(65, "in.mp4", "not a readable video", "may be", [bad(folder, "in.mp4", data)])
+
+
+@case
+def junk_picture(folder: Path, stack: ExitStack) -> Case:
+    data = np.random.default_rng(0).bytes(10_000)
+    return Case(65, "in.png", "not a readable picture", "may be", [bad(folder, "in.png", data)])
+
+
+@case
+def empty_picture(folder: Path, stack: ExitStack) -> Case:
+    return Case(65, "in.jpg", "not a readable picture", "may be", [bad(folder, "in.jpg", b"")])
+
+
+@case
+def audio_only(folder: Path, stack: ExitStack) -> Case:
+    path = folder / "in.mp4"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=48000, layout="mono")
+        tone = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.float32), "fltp", "mono")
+        tone.sample_rate = 48000
+        container.mux([*sound.encode(tone), *sound.encode(None)])
+    return Case(65, "in.mp4", "no video in it", "audio only", [path])
+
+
+@case
+def truncated_index_last(folder: Path, stack: ExitStack) -> Case:
+    data = moving_clip(folder / "whole.mp4", 60).read_bytes()
+    path = bad(folder, "in.mp4", data[: len(data) * 3 // 4])
+    return Case(65, "in.mp4", "not a readable video", "incomplete", [path])
+
+
+@case
+def truncated_index_first(folder: Path, stack: ExitStack) -> Case:
+    whole = moving_clip(folder / "whole.mp4", 120, muxing={"movflags": "faststart"})
+    data = whole.read_bytes()
+    path = bad(folder, "in.mp4", data[: len(data) * 3 // 4])
+    return Case(65, "in.mp4", "ends early", "what could be read was kept", [path], keeps=True)
+
+
+@case
+def no_frame_in_it(folder: Path, stack: ExitStack) -> Case:
+    path = folder / "in.mp4"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=30)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()
+    assert path.stat().st_size
+    return Case(65, "in.mp4", "no video in it", "", [path])
+
+
+@case
+def folder_without_pictures(folder: Path, stack: ExitStack) -> Case:
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "notes.txt").write_text("none here")
+    return Case(65, "pictures", "no pictures in this folder", ".png", ["pictures"])
+
+
+@case
+def folder_of_broken_pictures(folder: Path, stack: ExitStack) -> Case:
+    (folder / "pictures").mkdir()
+    for name in ("1.png", "2.jpg"):
+        bad(folder / "pictures", name, b"no picture")
+    return Case(65, "pictures", "none of its 2 pictures can be read", "", ["pictures"])
+
+
+@case
+def no_permission(folder: Path, stack: ExitStack) -> Case:
+    path = clip(folder)
+    path.chmod(0)
+    return Case(66, "in.mp4", "permission denied", "make it readable", [path], without_root())
+
+
+@case
+def folder_without_permission(folder: Path, stack: ExitStack) -> Case:
+    path = folder / "pictures"
+    path.mkdir()
+    picture(path / "1.png")
+    path.chmod(0)
+    stack.callback(path.chmod, 0o700)
+    return Case(66, "pictures", "permission denied", "make it readable", [path], without_root())
+
+
+@case
+def dangling_link(folder: Path, stack: ExitStack) -> Case:
+    (folder / "in.mp4").symlink_to("gone.mp4")
+    return Case(66, "in.mp4", "no such file", "", ["in.mp4"])
+
+
+@case
+def fifo(folder: Path, stack: ExitStack) -> Case:
+    os.mkfifo(folder / "in.mp4")
+    return Case(66, "in.mp4", "neither a file nor a folder", "save it to a file", ["in.mp4"])
+
+
+@case
+def hdr(folder: Path, stack: ExitStack) -> Case:
+    path = noise_clip(
+        folder / "in.mp4", 10, codec="libx265", pix_fmt="yuv420p10le", color_trc=16,
+        color_primaries=9, colorspace=9, options={"x265-params": "log-level=error"},
+    )  # fmt: skip
+    return Case(65, "in.mp4", "HDR video (PQ)", "convert it", [path])
+
+
+@case
+def picture_over_the_limit(folder: Path, stack: ExitStack) -> Case:
+    path = folder / "in.png"
+    assert cv2.imwrite(str(path), np.zeros((8193, 8193), np.uint8))
+    return Case(65, "in.png", "megapixels", "", [path])
+
+
+@case
+def video_over_the_limit(folder: Path, stack: ExitStack) -> Case:
+    bomb = cv2.imencode(".png", np.zeros((8200, 8200), np.uint8))[1].tobytes()
+    path = folder / "in.mov"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("png", rate=30)
+        video.width, video.height, video.pix_fmt = 8200, 8200, "gray"
+        container.start_encoding()
+        packet = av.Packet(bomb)
+        packet.stream, packet.pts, packet.dts, packet.time_base = video, 0, 0, Fraction(1, 30)
+        packet.is_keyframe = True
+        container.mux(packet)
+    return Case(65, "in.mov", "megapixels", "", [path])
+
+
+@case
+def output_in_no_folder(folder: Path, stack: ExitStack) -> Case:
+    return Case(
+        73, "none/out.mp4", "does not exist", "create it", [clip(folder), "-o", "none/out.mp4"]
+    )
+
+
+@case
+def output_in_folder_without_permission(folder: Path, stack: ExitStack) -> Case:
+    path = folder / "locked"
+    path.mkdir(mode=0o555)
+    args = [clip(folder), "-o", "locked/out.mp4"]
+    return Case(73, "locked/out.mp4", "no permission to write", "", args, without_root())
+
+
+@case
+def output_on_read_only_disk(folder: Path, stack: ExitStack) -> Case:
+    small = stack.enter_context(disk(folder / "disk", 100))
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    return Case(
+        73, "disk/out.mp4", "no permission to write", "", [clip(folder), "-o", "disk/out.mp4"]
+    )
+
+
+@case
+def output_exists(folder: Path, stack: ExitStack) -> Case:
+    bad(folder, "out.mp4", b"precious")
+    return Case(73, "out.mp4", "exists already", "--overwrite", [clip(folder), "-o", "out.mp4"])
+
+
+@case
+def output_folder_not_empty(folder: Path, stack: ExitStack) -> Case:
+    (folder / "out").mkdir()
+    bad(folder / "out", "precious.png", b"precious")
+    return Case(73, "out", "not empty", "--overwrite", [clip(folder), "-o", "out"])
+
+
+@case
+def output_is_the_input(folder: Path, stack: ExitStack) -> Case:
+    args = [clip(folder), "-o", "in.mp4", "--overwrite"]
+    return Case(2, "in.mp4", "is the input", "another", args)
+
+
+@case
+def output_is_the_input_by_a_link(folder: Path, stack: ExitStack) -> Case:
+    (folder / "link.mp4").symlink_to("in.mp4")
+    args = [clip(folder), "-o", "link.mp4", "--overwrite"]
+    return Case(2, "link.mp4", "is the input", "another", args)
+
+
+@case
+def output_is_a_folder(folder: Path, stack: ExitStack) -> Case:
+    (folder / "out.mp4").mkdir()
+    return Case(73, "out.mp4", "folder", "", [clip(folder), "-o", "out.mp4"])
+
+
+@case
+def output_name_too_long(folder: Path, stack: ExitStack) -> Case:
+    name = "x" * 300 + ".mp4"
+    return Case(73, name, "too long", "", [clip(folder), "-o", name])
+
+
+@case
+def input_name_too_long(folder: Path, stack: ExitStack) -> Case:
+    name = "x" * 300 + ".mp4"
+    return Case(66, name, "too long", "", [name])
+
+
+@case
+def background_name_too_long(folder: Path, stack: ExitStack) -> Case:
+    name = "x" * 300 + ".jpg"
+    return Case(66, name, "too long", "", [clip(folder), "--bg", name])
+
+
+@case
+def background_is_a_folder(folder: Path, stack: ExitStack) -> Case:
+    (folder / "beaches").mkdir()
+    args = [clip(folder), "--bg", "beaches"]
+    return Case(66, "beaches", "is a folder", "name one picture", args)
+
+
+@case
+def background_without_permission(folder: Path, stack: ExitStack) -> Case:
+    path = picture(folder / "beach.png")
+    path.chmod(0)
+    args = [clip(folder), "--bg", "beach.png"]
+    return Case(66, "beach.png", "permission denied", "make it readable", args, without_root())
+
+
+@case
+def model_without_permission(folder: Path, stack: ExitStack) -> Case:
+    path = bad(folder, "model.onnx", b"")
+    path.chmod(0)
+    args = [clip(folder), "--model", "model.onnx"]
+    return Case(66, "model.onnx", "", "", args, without_root())
+
+
+@case
+def output_of_unknown_kind(folder: Path, stack: ExitStack) -> Case:
+    return Case(2, "out.xyz", "unknown kind", ".mp4", [clip(folder), "-o", "out.xyz"])
+
+
+@case
+def unknown_background(folder: Path, stack: ExitStack) -> Case:
+    return Case(66, "beach.jpg", "no such file", "#rrggbb", [clip(folder), "--bg", "beach.jpg"])
+
+
+@case
+def background_is_junk(folder: Path, stack: ExitStack) -> Case:
+    bad(folder, "beach.jpg", b"no picture")
+    args = [clip(folder), "--bg", "beach.jpg"]
+    return Case(65, "beach.jpg", "not a readable picture", "may be", args)
+
+
+@case
+def wrong_colour(folder: Path, stack: ExitStack) -> Case:
+    return Case(2, "#12", "a colour is written", "#rrggbb", [clip(folder), "--bg", "#12"])
+
+
+@case
+def wrong_blur(folder: Path, stack: ExitStack) -> Case:
+    return Case(2, "blur:much", "takes a number", "up to 50", [clip(folder), "--bg", "blur:much"])
+
+
+@case
+def unknown_model(folder: Path, stack: ExitStack) -> Case:
+    args = [clip(folder), "--model", "none"]
+    return Case(66, "none", "no shipped model", "there are", args)
+
+
+@case
+def model_is_junk(folder: Path, stack: ExitStack) -> Case:
+    bad(folder, "model.onnx", np.random.default_rng(0).bytes(10_000))
+    return Case(65, "model.onnx", "", "", [clip(folder), "--model", "model.onnx"])
+
+
+@case
+def cuda(folder: Path, stack: ExitStack) -> Case:
+    return Case(69, "cuda", "", "", [clip(folder), "--device", "cuda"])
+
+
+@case
+def unknown_codec(folder: Path, stack: ExitStack) -> Case:
+    return Case(69, "h265x", "no such video encoder", "use", [clip(folder), "--codec", "h265x"])
+
+
+@case
+def codec_that_the_container_lacks(folder: Path, stack: ExitStack) -> Case:
+    args = [clip(folder), "-o", "out.webm", "--codec", "h264"]
+    return Case(2, "out.webm", "cannot hold libx264", "another", args)
+
+
+@case
+def pictures_to_mp4(folder: Path, stack: ExitStack) -> Case:
+    (folder / "pictures").mkdir()
+    picture(folder / "pictures" / "1.png")
+    args = ["pictures", "-o", "out.mp4"]
+    return Case(2, "out.mp4", "pictures do not become a video", "folder", args)
+
+
+@case
+def video_to_one_picture(folder: Path, stack: ExitStack) -> Case:
+    args = [clip(folder), "-o", "out.png"]
+    return Case(2, "out.png", "one picture cannot hold a video", "folder", args)
+
+
+@case
+def transparent_to_mp4(folder: Path, stack: ExitStack) -> Case:
+    args = [clip(folder), "-o", "out.mp4", "--bg", "transparent"]
+    return Case(2, "out.mp4", "writes PNG files", "folder", args)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def contents(folder: Path) -> dict[str, int]:
+    return {str(p.relative_to(folder)): p.lstat().st_size for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input(name: str, stack: ExitStack, ones: Path, tmp_path: Path):
+    """The right exit code, one line that names the file and the remedy, and nothing left behind.
+
+    Where a part of the input could be read, that part is there and plays.
+    """
+    case = CASES[name](tmp_path, stack)
+    args = [*case.args]
+    if "--model" not in args:
+        args += ["--model", ones]
+    if "-o" not in args:
+        args += ["-o", "out.mp4" if Path(str(args[0])).suffix in (".mp4", ".mov") else "out"]
+    before = contents(tmp_path)
+    result = subprocess.run(
+        [*case.prefix, *command("run", *args, "--json")],
+        cwd=tmp_path, capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    assert result.returncode == case.code, result.stderr
+    line = one_error_line(result, case.names, case.says, case.advice)
+    print(line)
+    assert not parts(tmp_path)
+    if not case.keeps:
+        assert contents(tmp_path) == before
+        if result.stdout:  # where only the first frame shows what is wrong
+            assert json.loads(result.stdout)["frames"] == 0
+            assert json.loads(result.stdout)["exit_code"] == case.code
+        return
+    held = decode(tmp_path / "out.mp4")
+    assert 0 < held.frames == json.loads(result.stdout)["frames"]
+
+
+def test_every_frame_of_a_truncated_file(wsshm: Wsshm, ones: Path, tmp_path: Path):
+    """Cut anywhere, an mp4 with its index first gives every frame that plain PyAV can decode."""
+    whole = moving_clip(tmp_path / "whole.mp4", 120, muxing={"movflags": "faststart"})
+    data = whole.read_bytes()
+    for percent in (25, 50, 90):
+        path = bad(tmp_path, f"cut{percent}.mp4", data[: len(data) * percent // 100])
+        decodable = 0
+        with av.open(str(path)) as container:
+            video = container.streams.video[0]
+            for packet in container.demux(video):
+                try:
+                    decodable += len(packet.decode())
+                except av.error.FFmpegError:
+                    continue
+        out = tmp_path / f"out{percent}.mp4"
+        result = wsshm("run", path, "--model", ones, "-o", out)
+        assert result.returncode == 65, result.stderr
+        line = one_error_line(result, path, "ends early", "of 120 frames")
+        assert f"({decodable} of 120 frames written)" in line
+        assert decode(out).frames == decodable
+
+
+def odd_clip(path: Path, width: int, height: int, pixels: str) -> Path:
+    """Ten lossless frames of any size."""
+    codec = "rawvideo" if pixels == "yuv420p" else "ffv1"  # which takes no 3x5 in 4:2:0
+    return noise_clip(path, 10, width, height, codec=codec, pix_fmt=pixels)
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p", "bgr0"])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 2), (3, 5), (641, 361)])
+def test_any_size_runs(
+    width: int, height: int, pixels: str, wsshm: Wsshm, ones: Path, tmp_path: Path
+):
+    """Exactly the size of the input, or one warning that says what was padded."""
+    clip = odd_clip(tmp_path / "in.mkv", width, height, pixels)
+    result = wsshm("run", clip, "--model", ones, "-o", "out.mp4", "--json")
+    assert result.returncode == 0, result.stderr
+    after = probe(tmp_path / "out.mp4")
+    assert after.frames == decode(tmp_path / "out.mp4").frames == 10
+    padded = [x for x in json.loads(result.stdout)["warnings"] if "padded" in x]
+    if after.size == (width, height):
+        assert not padded
+        return
+    assert after.size == (width + width % 2, height + height % 2)
+    assert len(padded) == 1
+    assert f"{width}x{height} is odd" in padded[0]
+    assert f"padded to {after.size[0]}x{after.size[1]}" in padded[0]
+    assert result.stderr.count(padded[0]) == 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 5), (641, 361)])
+def test_any_size_is_kept_by_pictures(
+    width: int, height: int, wsshm: Wsshm, ones: Path, tmp_path: Path
+):
+    """PNG files have exactly the size of the input, and no warning."""
+    clip = odd_clip(tmp_path / "in.mkv", width, height, "yuv444p")
+    result = wsshm("run", clip, "--model", ones, "--bg", "transparent", "-o", "out", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["warnings"] == []
+    written = sorted((tmp_path / "out").iterdir())
+    assert len(written) == 10
+    for path in written:
+        assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape == (height, width, 4)
+
+
+def test_folder_with_one_broken_picture(wsshm: Wsshm, ones: Path, tmp_path: Path):
+    """The others are written, the broken one is named, exit code 65."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in (1, 2, 10):
+        picture(folder / f"{i}.png")
+    whole = (folder / "1.png").read_bytes()
+    bad(folder, "3.png", b"no picture at all")
+    result = wsshm("run", folder, "--model", ones, "-o", "out")
+    assert result.returncode == 65, result.stderr
+    line = one_error_line(result, folder, "1 of 4 pictures", "3.png")
+    assert "(3 of 4 frames written)" in line
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["1.png", "10.png", "2.png"]
+    before = cv2.imread(str(folder / "1.png"))
+    assert (cv2.imread(str(tmp_path / "out" / "1.png")) == before).all()
+    assert (folder / "1.png").read_bytes() == whole
