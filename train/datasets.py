@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from engines.errors import BadData
 from engines.measure.layout import (
     list_backgrounds,
     list_cutouts,
@@ -33,6 +34,10 @@ class Samples(Dataset):
         self.recipe = recipe
         pairs = list_pairs(root, "seg", "train")
         cutouts = list_cutouts(root, "train")
+        if not cutouts and recipe.composites:
+            raise BadData(
+                f"{root}: no cut-outs in matte/<set>/rgba; add some or set composites = 0"
+            )
         with ThreadPoolExecutor() as pool:  # decoded once, shared with workers by fork
             self.photos = list(
                 pool.map(lambda p: (read_image(p.image)[..., :3], read_label(p.label)), pairs)

@@ -1,7 +1,7 @@
 """Checkpoint → ONNX with its `ModelSpec`: ``python -m train.export CHECKPOINT OUT.onnx …``.
 
 The graph takes uint8 N×H×W×3 and gives alpha N×H×W; H and W are free, multiples of the stride.
-Weights are stored as float16 and cast when the file is loaded, which halves the file; all
+Large kernels are stored as float16 and cast when the file is loaded, which halves the file; all
 arithmetic is float32. The graph is compared with torch, before and after the weights are rounded,
 and only then moved to its name.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -21,11 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from engines.contract import KEY, ModelSpec
-from engines.errors import BadData
+from engines.errors import BadData, guarded
 from train import checkpoint
 from train.model import MattingNet
 
 OPSET = 17
+SMALL = (
+    5000  # values; smaller kernels (depthwise, heads) stay float32: little to save, much to lose
+)
 # Greatest difference of alpha between torch and ONNX Runtime, both fp32; and after the weights
 # have been rounded to float16.
 TOLERANCE, ROUNDED_TOLERANCE = 1e-4, 1e-2
@@ -56,8 +60,9 @@ def load_net(path: Path) -> MattingNet:
         prefix = "module."  # of torch's AveragedModel
         weights = {k[len(prefix) :]: v for k, v in state["ema"].items() if k.startswith(prefix)}
         net.load_state_dict(weights)
-    except (KeyError, ValueError, RuntimeError, EOFError) as e:
-        raise BadData(f"{path}: not a checkpoint of wsshm ({str(e).splitlines()[0]})") from e
+    except (KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as e:
+        why = (str(e).splitlines() or [type(e).__name__])[0]
+        raise BadData(f"{path}: not a checkpoint of wsshm ({why})") from e
     return net.eval()
 
 
@@ -100,11 +105,11 @@ def _check(deployed: Deployed, part: Path, out: Path, spec: ModelSpec, allowed: 
 
 
 def _round_weights(model: onnx.ModelProto) -> None:
-    """Store kernels as float16 behind a Cast, which engines fold away when they load the file."""
+    """Store large kernels as float16 behind a Cast, which engines fold away on loading."""
     casts = []
     for weight in model.graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.ndim < 2:
+        if values.dtype != np.float32 or values.size < SMALL:
             continue
         name, weight.name = weight.name, f"{weight.name}.half"
         weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), weight.name))
@@ -141,11 +146,13 @@ def main() -> int:
     parser.add_argument("--trained-sizes", type=int, nargs="+", default=[])
     parser.add_argument("--trained-on", default="unstated")
     parser.add_argument("--licence", default="unstated")
+    parser.add_argument("--metrics", nargs="*", default=[], metavar="NAME=VALUE")
     args = parser.parse_args()
     net = load_net(args.checkpoint)
     spec = ModelSpec(
         args.name, net.arch, net.stride, args.size, tuple(args.trained_sizes),
         licence=args.licence, trained_on=args.trained_on,
+        metrics={k: float(v) for k, _, v in (m.partition("=") for m in args.metrics)},
     )  # fmt: skip
     worst = export(net, args.out, spec)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, torch parity {worst:.1e}")
@@ -153,4 +160,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

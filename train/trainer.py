@@ -12,20 +12,24 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from engines.errors import guarded
 from train import checkpoint
 from train.config import Recipe
 from train.datasets import Batches, Samples
+from train.export import load_net
 from train.losses import matting_losses
-from train.model import MattingNet, load_encoder
+from train.model import IMAGENET_MEAN, IMAGENET_STD, MattingNet, load_encoder
 
-# Input normalisation of encoder weights by file name stem; ImageNet's unless named here.
-TF_NORMALISED = "mobilenet_v2"
+# Mean and standard deviation of RGB in [0, 1] that encoder weights expect.
+IMAGENET_NORMALISATION = IMAGENET_MEAN, IMAGENET_STD
+TF_NORMALISATION = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -36,8 +40,21 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def train(recipe: Recipe, data: Path, out: Path, encoder_weights: Path | None) -> int:
-    """Run or resume the run in `out`; returns the exit code (0, or 130 when interrupted)."""
+def train(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    encoder_weights: Path | None,
+    init: Path | None = None,
+    normalisation: Any = IMAGENET_NORMALISATION,
+) -> int:
+    """Run or resume the run in `out`; returns the exit code (0, or 130 when interrupted).
+
+    Args:
+        encoder_weights: folded ImageNet weights to start the encoder from.
+        normalisation: mean and standard deviation of RGB that those weights expect.
+        init: a finished run's checkpoint to start the whole network from instead.
+    """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -54,12 +71,14 @@ def train(recipe: Recipe, data: Path, out: Path, encoder_weights: Path | None) -
     ema = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
     last, step = out / "last.pt", 0
     state = checkpoint.load(last) if last.exists() else None
-    if state is None and encoder_weights is not None:
+    if state is None and init is not None:
+        net.load_state_dict(load_net(init).state_dict())
+        ema.module.load_state_dict(net.state_dict())
+        print(f"network from {init}")
+    elif state is None and encoder_weights is not None:
         images = torch.stack([samples[(i, 192)][0] for i in range(192)]).float() / 255
-        mean_std = ((0.5,) * 3, (0.5,) * 3)
-        if TF_NORMALISED not in encoder_weights.stem:
-            mean_std = (tuple(net.mean.flatten()), tuple(net.std.flatten()))
-        missing = load_encoder(net, checkpoint.load(encoder_weights), *mean_std, images)
+        mean, std = normalisation
+        missing = load_encoder(net, checkpoint.load(encoder_weights), mean, std, images)
         print(f"encoder from {encoder_weights.name}; not in it: {missing or 'nothing'}")
         ema.module.load_state_dict(net.state_dict())
     net.to(device, memory_format=torch.channels_last)
@@ -134,11 +153,21 @@ def train(recipe: Recipe, data: Path, out: Path, encoder_weights: Path | None) -
     return 0
 
 
-if __name__ == "__main__":
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--encoder-weights", type=Path)
+    parser.add_argument("--encoder-weights", type=Path, help="ImageNet, batch norm folded")
+    parser.add_argument(
+        "--tf-encoder", action="store_true", help="they expect RGB in [-1, 1], as TensorFlow's do"
+    )
+    parser.add_argument("--init", type=Path, help="checkpoint of a finished run to start from")
     args = parser.parse_args()
-    sys.exit(train(Recipe.load(args.recipe), args.data, args.out, args.encoder_weights))
+    recipe = Recipe.load(args.recipe)
+    normalisation = TF_NORMALISATION if args.tf_encoder else IMAGENET_NORMALISATION
+    return train(recipe, args.data, args.out, args.encoder_weights, args.init, normalisation)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import sys
 from typing import Any
 
 
@@ -19,6 +21,9 @@ def main() -> None:
             signal.signal(signum, _leave)
     # Read by OpenCV when it is first imported: a picture may not ask for any amount of memory.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(8192 * 8192))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character gets a "?"
+            stream.reconfigure(errors="replace")
     from wsshm_cli.app import app
 
     app(prog_name="wsshm")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -31,6 +33,9 @@ def ending() -> Iterator[None]:
         raise typer.Exit(e.exit_code) from e
     except (typer.Exit, typer.Abort):
         raise
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
     except Exception as e:
         report.fault(e)
         raise typer.Exit(WsshmError.exit_code) from e

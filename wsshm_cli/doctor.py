@@ -7,6 +7,7 @@ import typer
 from wsshm_cli import report
 from wsshm_cli.app import app, ending
 
+REINSTALL = "pip install --force-reinstall . (in the folder wsshm was installed from)"
 REQUIRED = ("av", "numpy", "opencv-python", "tqdm", "typer", "platformdirs")
 
 
@@ -51,7 +52,7 @@ def _checks() -> list[tuple[str, bool, str, str]]:
             "ONNX Runtime",
             len(runtimes) == 1,
             ", ".join(f"{p} {found(p)}" for p in runtimes) or "not installed",
-            "pip uninstall -y onnxruntime onnxruntime-gpu && pip install --force-reinstall wsshm",
+            f"pip uninstall -y onnxruntime onnxruntime-gpu && {REINSTALL}",
         )
     )
     rows.extend(_model_rows())
@@ -72,7 +73,7 @@ def _model_rows() -> list[tuple[str, bool, str, str]]:
             engine = open_engine(model.path)
             rows.append((name, True, f"runs on {engine.name}, {engine.device}", ""))
         except (WsshmError, ImportError) as e:
-            rows.append((name, False, str(e), "pip install --force-reinstall wsshm"))
+            rows.append((name, False, str(e), REINSTALL))
     return rows
 
 
@@ -86,7 +87,8 @@ def _codec_rows() -> list[tuple[str, bool, str, str]]:
     rows = []
     for name, (encoder, _, _) in ENCODERS.items():
         have = encoder in av.codecs_available
-        text = encoder if have else f"this FFmpeg has no {encoder}"
+        text = encoder if have else f"this FFmpeg has no {encoder}; --codec {name} will not work"
+        have = have or name != "h264"  # the only one that is needed
         rows.append((f"encoder {name}", have, text, "pip install --force-reinstall 'av>=18,<19'"))
     hardware = [c for c in sorted(av.codecs_available) if c.startswith(("h264_", "hevc_"))]
     listed = [c for c in hardware if c.endswith(("nvenc", "videotoolbox", "qsv", "amf"))]

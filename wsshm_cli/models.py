@@ -49,7 +49,8 @@ def show(
 
         card = _named(name).card
         with reading(card):
-            report.out(card.read_text(encoding="utf-8").rstrip())
+            text = card.read_text(encoding="utf-8")
+        report.out(text.rstrip())
 
 
 @models.command()

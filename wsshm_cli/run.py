@@ -57,14 +57,16 @@ def run(
         typer.Option(
             "--save", metavar="composite|alpha|foreground",
             help="What to write; give it twice for two outputs in one pass. alpha is the matte, "
-            "foreground the person with straight alpha (PNG).",
+            "foreground the person with straight alpha (PNG). Sound goes into the composite.",
         ),
     ] = [Save.composite],  # noqa: B006 - Typer copies it
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="NAME|FILE", help="See wsshm models. [default: mbv2]"),
     ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="auto|cpu")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", metavar="auto|cpu", help="What runs the network.")
+    ] = "auto",
     size: Annotated[
         int | None,
         typer.Option(
@@ -154,6 +156,8 @@ def _seconds(option: str, text: str) -> float:
     seconds = 0.0
     for part in text.split(":"):
         seconds = seconds * 60 + float(part)
+    if seconds > 1e7:
+        raise UsageError(f"{option} {text}: no video is that long")
     return seconds
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from engines import models
 from engines.engine import MattingEngine, open_engine
+from engines.errors import guarded
 from engines.measure.layout import list_pairs, read_image, read_label
 from engines.preprocess import fit
 
@@ -71,4 +72,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

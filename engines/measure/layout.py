@@ -102,6 +102,8 @@ def list_backgrounds(root: Path, split: str) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise BadData(f"{folder}: no such folder; engines/measure/layout.py says what lies where")
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES and p.name[0] != ".")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,13 +32,16 @@ class Background(Protocol):
 class Picture:
     """A picture that covers the frame: scaled to fill it, what stands over cut off evenly."""
 
-    def __init__(self, rgb: Plane):
-        self._rgb = rgb
+    def __init__(self, rgb: Plane, sample_aspect: Fraction | None = None):
+        self._rgb, self._aspect = rgb, float(sample_aspect or 1)
         self._made: tuple[Layout, list[Plane]] | None = None
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         if self._made is None or self._made[0] != frame.layout:
-            covered = cover(self._rgb, frame.layout.width, frame.layout.height)
+            width, height = frame.layout.width, frame.layout.height
+            covered = cover(self._rgb, max(1, round(width * self._aspect)), height)
+            if covered.shape[1] != width:  # the player stretches the frame back
+                covered = cv2.resize(covered, (width, height), interpolation=cv2.INTER_AREA)
             converted = fr.from_rgb(covered, frame.layout)
             self._made = frame.layout, [p.copy() for p in fr.planes(converted)]
         return self._made[1]
@@ -97,10 +101,11 @@ def cover(rgb: Plane, width: int, height: int) -> Plane:
     return resized
 
 
-def open_background(spec: str) -> Background | None:
+def open_background(spec: str, sample_aspect: Fraction | None = None) -> Background | None:
     """A background from what ``--bg`` says; None for ``transparent``.
 
     Args:
+        sample_aspect: width to height of the video's pixels, 1 when None.
         spec: a picture file, ``#rrggbb``, ``blur``, ``blur:N`` (0 < N ≤ 50) or ``transparent``.
 
     Raises:
@@ -132,4 +137,4 @@ def open_background(spec: str) -> Background | None:
     if path.is_dir():
         raise CannotOpen(f"--bg {spec}: is a folder; name one picture")
     picture, layout = read_still(path)
-    return Picture(fr.RgbScaler(layout)(picture, layout.width, layout.height))
+    return Picture(fr.RgbScaler(layout)(picture, layout.width, layout.height), sample_aspect)

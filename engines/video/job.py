@@ -85,17 +85,21 @@ class Summary:
 def output_paths(config: RunConfig, source: FrameSource) -> list[Path]:
     """Where each of `config.save` goes: the first where ``-o`` says, others by a name beside it."""
     still = source.rate is None and source.total == 1 and config.input.is_file()
+    base = config.output if config.output is not None else config.input
+    if still and config.output is not None and config.output.is_dir():
+        base = config.output / config.input.name
+    if base.name in ("", ".."):  # a folder named by dots
+        base = base.resolve()
     paths: list[Path] = []
     for i, save in enumerate(config.save):
         if i == 0 and config.output is not None:
             path = config.output
             if still and path.is_dir():
-                path = path / f"{config.input.stem}.png"
+                path = base.with_suffix(".png")
         else:
             rgba = save is Save.foreground or (
                 save is Save.composite and config.background == "transparent"
             )
-            base = config.output if config.output is not None else config.input
             tag = "wsshm" if save is Save.composite else save.value
             suffix = ".png" if still else "" if rgba or not source.rate else ".mp4"
             if config.output is not None and suffix == ".mp4" and base.suffix:
@@ -127,7 +131,7 @@ def run(
     with open_source(config.input, config.clip, config.threads) as source:
         warnings = source.warnings
         composes = Save.composite in config.save
-        background = open_background(config.background) if composes else None
+        background = open_background(config.background, source.sample_aspect) if composes else None
         sinks = []
         for path, save in zip(output_paths(config, source), config.save, strict=True):
             transparent = config.background == "transparent"
@@ -158,7 +162,7 @@ def run(
         if error is None and source.fault and not stop.requested:
             error = BadData(source.fault)
         return Summary(
-            frames=writer.frames,
+            frames=min(s.frames for s in sinks),
             total=source.total,
             seconds=time.perf_counter() - began,
             busy=pipeline.busy,

@@ -85,8 +85,12 @@ def check_free(path: Path, overwrite: bool) -> list[str]:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CannotCreate(f"{path}: no permission to write in {folder}")
     if path.is_dir():
-        if any(path.iterdir()) and not overwrite:
+        with writing(path, begun=False):
+            held = len([p for p in path.iterdir() if p.name[0] != "."])
+        if held and not overwrite:
             raise CannotCreate(f"{path}: folder is not empty; name another, or add --overwrite")
+        if held:
+            return [f"{path}: holds {held} files already; those of the same name are replaced"]
     elif path.exists() and not overwrite:
         raise CannotCreate(f"{path}: exists already; name another with -o, or add --overwrite")
     return [

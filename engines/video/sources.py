@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import stat
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -148,19 +149,20 @@ class FolderSource(FrameSource):
         self.path = path
         with reading(path):
             found = [p for p in path.iterdir() if p.suffix.lower() in IMAGES and p.is_file()]
-        self._files = sorted((p for p in found if p.name[0] != "."), key=natural_order)
+        kept = (p for p in found if p.name[0] != "." and ".part" not in p.suffixes[-2:-1])
+        self._files = sorted(kept, key=natural_order)
         if not self._files:
             raise BadData(f"{path}: no pictures in this folder ({' '.join(sorted(IMAGES))})")
         self.total = len(self._files)
-        stems = [p.stem for p in self._files]
-        self._names = [p.stem if stems.count(p.stem) == 1 else p.name for p in self._files]
+        stems = Counter(p.stem for p in self._files)
+        self._names = [p.stem if stems[p.stem] == 1 else p.name for p in self._files]
         _, self.layout = self._first_readable()
 
     def _first_readable(self) -> tuple[av.VideoFrame, Layout]:
         for path in self._files:
             try:
                 return read_still(path)
-            except BadData:
+            except (BadData, CannotOpen):
                 continue  # named when its turn comes
         raise BadData(f"{self.path}: none of its {self.total} pictures can be read")
 
@@ -169,7 +171,7 @@ class FolderSource(FrameSource):
         for index, (path, name) in enumerate(zip(self._files, self._names, strict=True)):
             try:
                 picture, layout = read_still(path)
-            except BadData as e:
+            except (BadData, CannotOpen) as e:
                 self.warnings.append(str(e))
                 bad.append(path.name)
                 continue

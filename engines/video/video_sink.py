@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import cv2
+from av.bitstream import BitStreamFilterContext
 
 from engines.errors import Unavailable, UsageError, writing
 from engines.video import frame as fr
@@ -61,6 +62,8 @@ class VideoSink(FrameSink):
         self._stream: Any = None
         self._waiting: list[av.Packet] = []  # packets from before the first frame
         self._durations: dict[int, int] = {}
+        self._last_dts: dict[int, int] = {}
+        self._filters: dict[int, BitStreamFilterContext] = {}
         self._first: tuple[int, int] | None = None  # pts and dts of the first packet
         self._end = 0  # pts at which the last frame stops being shown
 
@@ -142,6 +145,9 @@ class VideoSink(FrameSink):
                 )
                 continue
             streams[source.index] = self._container.add_stream_from_template(source)
+            if name == "aac" and self._mux_options is MP4 and not source.codec_context.extradata:
+                # As in MPEG-TS; the muxer does this by itself, but not with these movflags.
+                self._filters[source.index] = BitStreamFilterContext("aac_adtstoasc", source)
         return streams
 
     def _holds(self, source: Any) -> bool:
@@ -158,9 +164,19 @@ class VideoSink(FrameSink):
         if self._container is None:
             self._waiting.append(packet)
         elif packet.stream_index in self._audio:
-            packet.stream = self._audio[packet.stream_index]
+            dts, last = packet.dts or 0, self._last_dts.get(packet.stream_index)
+            if last is not None and dts <= last:
+                text = "sound packets whose times jump back are left out"
+                if text not in self.warnings:
+                    self.warnings.append(text)
+                return
+            index = packet.stream_index
+            self._last_dts[index] = dts
             with writing(self.path, begun=True):
-                self._container.mux(packet)
+                kept = self._filters[index].filter(packet) if index in self._filters else [packet]
+                for one in kept:
+                    one.stream = self._audio[index]
+                    self._container.mux(one)
 
     def write(self, item: Composited) -> None:
         if self._container is None:
@@ -228,22 +244,28 @@ class VideoSink(FrameSink):
             finished = True
         finally:
             self._container = None
-            if not finished and self._mux_options is MP4:
-                cut_torn_end(self._part)
+            if not finished:
+                if self._mux_options is MP4:
+                    cut_torn_end(self._part)
+                self.frames = min(self.frames, count_frames(self._part))
             self._settle(whole and finished)
 
     def _settle(self, whole: bool) -> None:
         """Give the part its name, unless half a new file would replace a whole earlier one."""
         part = self._part
         assert part is not None
-        if not self.frames or not part.stat().st_size:
+        if not self.frames:
             part.unlink()
             return
         if self.path.exists() and not (whole and self._existed):
             self.left_at = part
             return
         with writing(self.path, begun=True):
-            part.replace(self.path)
+            try:
+                part.replace(self.path)
+            except OSError:
+                self.left_at = part
+                raise
 
 
 def cut_torn_end(path: Path) -> None:
@@ -261,6 +283,18 @@ def cut_torn_end(path: Path) -> None:
                 whole = position
             file.seek(position)
         file.truncate(whole)
+
+
+def count_frames(path: Path) -> int:
+    """Video packets that can be read from a file that may be torn."""
+    frames = 0
+    try:
+        with av.open(f"file:{path}") as container:
+            for packet in container.demux(video=0):
+                frames += packet.size > 0
+    except (av.error.FFmpegError, OSError, IndexError):
+        pass  # what came before the tear has been counted
+    return frames
 
 
 def _padded(plane: Plane, width: int, height: int) -> Plane:
@@ -282,7 +316,7 @@ def _encoder(encoding: Encoding, default: str) -> tuple[str, dict[str, str]]:
     except ValueError as e:
         known = ", ".join(ENCODERS)
         raise Unavailable(
-            f"--codec {encoding.codec}: FFmpeg has no such video encoder here; use {known}, or "
+            f"--codec {name}: FFmpeg has no such video encoder here; use {known}, or "
             "one that wsshm doctor lists"
         ) from e
     crf, options = by_name.get(name, (None, {}))

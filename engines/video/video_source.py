@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ class VideoSource(FrameSource):
         self.path, self._clip = path, clip
         limit = {"max_pixels": str(MAX_PIXELS)}
         with reading(path):
-            self._container = av.open(f"file:{path}", options=limit)
+            # Old tags are in any encoding; they are not worth refusing a video for.
+            self._container = av.open(f"file:{path}", options=limit, metadata_errors="replace")
         try:
             self._open(limit, threads)
         except BaseException:
@@ -49,6 +49,10 @@ class VideoSource(FrameSource):
         context.options = limit
         context.thread_type, context.thread_count = "AUTO", threads
         self.audio = tuple(s for s in streams.audio if s.codec_context is not None)
+        left_out = [s.type for s in (*videos[1:], *streams.subtitles)]
+        left_out += [s.type for s in streams.audio if s not in self.audio]
+        if left_out:
+            self.warnings.append(f"{path}: left out {', '.join(left_out)} (one more stream each)")
         self.time_base = self._video.time_base or Fraction(1, av.time_base)
         self.rate = self._video.average_rate or self._video.guessed_rate or None
         self._container_start = Fraction(self._container.start_time or 0, av.time_base)
@@ -119,7 +123,7 @@ class VideoSource(FrameSource):
                 "zscale=t=bt709:m=bt709:p=bt709:r=tv,format=yuv420p OUT"
             )
         name = first.format.name
-        quarter_turn = first.rotation % 180 != 0
+        quarter_turn = quarter_turns(first) % 2 == 1
         planar = name.replace("yuvj", "yuv")
         if planar not in fr.PLANAR or planar == "gbrp":
             planar = next((f"yuv{s}p" for s in ("444", "422") if s in name), "yuv420p")
@@ -162,19 +166,29 @@ class VideoSource(FrameSource):
         return None
 
     def items(self) -> Iterator[Frame | av.Packet]:
-        offset = Fraction(0)
+        offset = Fraction(0)  # what is taken off all times, in seconds
         if self._clip.start > 0:
             offset = self._container_start + Fraction(self._clip.start)
-        ticks, last = round(offset / self.time_base), None
+        last = None
         for item in self._chain():
             if isinstance(item, av.Packet):
-                if offset:
-                    shift = round(offset / item.time_base)
-                    item.pts, item.dts = (item.pts or 0) - shift, (item.dts or 0) - shift
+                shift = round(offset / item.time_base)
+                item.pts, item.dts = (item.pts or 0) - shift, (item.dts or 0) - shift
                 yield item
                 continue
             step = item.duration or (round(1 / self.rate / self.time_base) if self.rate else 1)
-            pts = last + step if item.pts is None and last is not None else (item.pts or 0) - ticks
+            pts = item.pts
+            if pts is not None:
+                pts -= round(offset / self.time_base)
+            if (
+                last is not None and pts is not None and pts < last - step
+            ):  # as where files were joined
+                text = f"{self.path}: times jump back on the way; what follows is joined on"
+                self._convert.warn_once(text)
+                offset -= (last + step - pts) * self.time_base
+                pts = last + step
+            if pts is None:
+                pts = 0 if last is None else last + step
             if last is not None and pts <= last:
                 pts = last + 1  # two pictures cannot be shown at once; encoders refuse it
             last = pts
@@ -254,16 +268,17 @@ class VideoSource(FrameSource):
         self._container.close()
 
 
+def quarter_turns(picture: av.VideoFrame) -> int:
+    """How often a picture is to be turned by 90°, counter-clockwise, to stand upright: 0 to 3."""
+    return round(picture.rotation / 90) % 4
+
+
 class _Converter:
     """Decoded pictures as pictures of the layout: untouched where they already are."""
 
     def __init__(self, first: av.VideoFrame, layout: Layout, warnings: list[str]):
         self._layout, self._warnings = layout, warnings
-        self._turns = first.rotation % 360 // 90
-        turned = self._turns % 2 == 1
-        self._upright = (
-            replace(layout, width=layout.height, height=layout.width) if turned else layout
-        )
+        self._turns = quarter_turns(first)
         self._size, self._format = (first.width, first.height), first.format.name
         self._reformatter = VideoReformatter()
         self._as_is = self._format.replace("yuvj", "yuv") == layout.format
@@ -273,8 +288,8 @@ class _Converter:
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
         same = (picture.width, picture.height) == self._size
         if not same or picture.format.name != self._format or not self._as_is:
-            if not same and self._size is not None:
-                self._warn_once(
+            if not same:
+                self.warn_once(
                     f"the picture changes to {picture.width}x{picture.height} on the way; "
                     f"scaled to {self._size[0]}x{self._size[1]}"
                 )
@@ -296,6 +311,6 @@ class _Converter:
             target[:] = np.rot90(plane, self._turns)
         return upright
 
-    def _warn_once(self, text: str) -> None:
+    def warn_once(self, text: str) -> None:
         if text not in self._warnings:
             self._warnings.append(text)

@@ -22,17 +22,22 @@ REPOSITORY = Path(__file__).parents[2]
 
 # `wsshm run` without its words: the job itself in a process of its own, which notes in a file how
 # many frames the encoder has been given. The page cache outlives the process, so that after the
-# kill the note is exact.
+# kill the note is exact. Given a number of frames, it kills itself at exactly that one.
 JOB = """
-import os, struct, sys
+import os, signal, struct, sys
 from pathlib import Path
 from engines.video import job
-source, model, output, note = sys.argv[1:]
+source, model, output, note, last = sys.argv[1:]
 fd = os.open(note, os.O_CREAT | os.O_WRONLY, 0o600)
-job.run(
-    job.RunConfig(Path(source), Path(output), "#00b140", model=model),
-    on_frame=lambda n: os.pwrite(fd, struct.pack("<q", n), 0),
-)
+
+
+def on_frame(n):
+    os.pwrite(fd, struct.pack("<q", n), 0)
+    if n == int(last):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+job.run(job.RunConfig(Path(source), Path(output), "#00b140", model=model), on_frame=on_frame)
 """
 
 
@@ -54,15 +59,20 @@ def given(note: Path) -> int:
     return int(struct.unpack("<q", data)[0]) if len(data) == 8 else 0
 
 
-def kill_after(frames: int, clip: Path, model: Path, output: Path) -> int:
-    """Run the job, SIGKILL it once `frames` frames are with the encoder; how many there were."""
-    note = output.with_name("note")
-    args = [sys.executable, "-c", JOB, str(clip), str(model), str(output), str(note)]
+def kill_after(frames: int, clip: Path, model: Path, output: Path, exact: bool = False) -> int:
+    """Run the job, SIGKILL it once `frames` frames are with the encoder; how many there were.
+
+    Args:
+        exact: at just that frame, not some time after it.
+    """
+    note, last = output.with_name("note"), str(frames if exact else 0)
+    args = [sys.executable, "-c", JOB, str(clip), str(model), str(output), str(note), last]
     with subprocess.Popen(args, cwd=REPOSITORY) as process:
-        while given(note) < frames:
+        while not exact and given(note) < frames:
             assert process.poll() is None, "the job ended before it could be killed"
             time.sleep(0.0005)
-        os.kill(process.pid, signal.SIGKILL)
+        if not exact:
+            os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL, "the job ended before it could be killed"
     return given(note)
 
@@ -70,15 +80,18 @@ def kill_after(frames: int, clip: Path, model: Path, output: Path) -> int:
 def check(part: Path, frames: int, held_back: int) -> None:
     """The bound of this file, see `test_kill`."""
     held = decode(part, cut=True)
-    least = frames - held_back - GOP
+    least = frames - held_back - GOP - 1
     assert held.frames >= least, f"{held.frames} of {frames} frames kept, {least} promised"
     assert held.frames <= frames + 1  # the note is written just after the frame
 
 
-def trial(frames: int, clip: Path, model: Path, folder: Path, suffix: str, held_back: int) -> Path:
+def trial(
+    frames: int, clip: Path, model: Path, folder: Path, suffix: str, held_back: int,
+    exact: bool = False,
+) -> Path:  # fmt: skip
     """One kill; returns what it left."""
     folder.mkdir()
-    there = kill_after(frames, clip, model, folder / f"out{suffix}")
+    there = kill_after(frames, clip, model, folder / f"out{suffix}", exact)
     assert not (folder / f"out{suffix}").exists()
     (part,) = parts(folder)
     assert part.name == f"out.part{suffix}"
@@ -102,17 +115,33 @@ def moments(trials: int, held_back: int, sound: str, suffix: str) -> list[int]:
 def test_kill(
     sound: str, suffix: str, clips: dict[str, Path], ones: Path, held_back: int, tmp_path: Path
 ):
-    """SIGKILL loses at most one GOP and what the encoder holds.
+    """SIGKILL loses at most one GOP, one frame, and what the encoder holds.
 
     The bound: of the N frames given to the encoder before the kill, `held_back` may still be
     inside it (measured on these pictures with the product's own options: look-ahead and B-frames)
-    and have never been packets. Of the N - `held_back` packets given to the muxer, those since the
-    last key frame, at most GOP = one second of them, may not be on disk yet. All others decode,
+    and have never been packets. Of the N - `held_back` packets given to the muxer, one may wait to
+    be interleaved with the sound, and those since the last key frame before it, at most GOP = one
+    second of them, may not be on disk yet. All others decode,
     without one error. The kernel may end a write half-way when its process is killed: one packet
     that the end of the file cuts short is allowed, and not counted.
     """
     for i, frames in enumerate(moments(2, held_back, sound, suffix)):
         trial(frames, clips[sound], ones, tmp_path / f"{i}", suffix, held_back)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("sound", ["sound", "sound that ends"])
+def test_kill_at_the_worst_frame(
+    sound: str, suffix: str, clips: dict[str, Path], ones: Path, held_back: int, tmp_path: Path
+):
+    """The bound holds around the frame at which most is in memory.
+
+    That is when the key frame that would send a whole GOP to the disk is about to be let through.
+    """
+    for after in (0, 1, 2, 4):
+        frames = 8 * GOP + held_back + after
+        folder = tmp_path / f"{after}"
+        trial(frames, clips[sound], ones, folder, suffix, held_back, exact=True)
 
 
 @pytest.mark.long
