@@ -21,7 +21,7 @@ from engines.video.sources import FrameSource
 
 # Written at once, not when a buffer is full, and without waiting long for a stream that has nothing
 # to say for now: what a kill loses is then up to the encoder alone.
-PROMPT = {"flush_packets": "1", "max_interleave_delta": "100000"}  # microseconds
+PROMPT = {"flush_packets": "1", "max_interleave_delta": "1"}  # microseconds
 # A fragmented mp4 can be played up to its last fragment after a kill; "hybrid" makes it an ordinary
 # one when it is finished. FFmpeg writes the first fragment when every stream has begun: a kill
 # before the sound of a clip sets in leaves nothing. Without "delay_moov" edit lists are lost, and
