@@ -105,9 +105,8 @@ def train(
             "rng": torch.get_rng_state(),
         })  # fmt: skip
 
-    cv2.setNumThreads(
-        1
-    )  # workers are the parallelism; their threads would take the network's cores
+    # Workers are the parallelism; threads of theirs would take the network's cores.
+    cv2.setNumThreads(1)
     loader = DataLoader(
         samples, batch_sampler=Batches(recipe, step), num_workers=1 if device == "cpu" else 12
     )

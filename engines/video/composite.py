@@ -59,13 +59,9 @@ def composite(frame: Frame, alpha: Plane, background: Background | None) -> Comp
     """
     if background is None:
         return Composited(frame, alpha, None)
-    alphas = [alpha]
-    for size in frame.layout.plane_sizes[1:]:
-        same = size == (alpha.shape[1], alpha.shape[0])
-        if len(alphas) == 2:
-            alphas.append(alphas[1])
-        else:
-            alphas.append(alpha if same else cv2.resize(alpha, size, interpolation=cv2.INTER_AREA))
+    full, half, _ = frame.layout.plane_sizes
+    chroma = alpha if half == full else cv2.resize(alpha, half, interpolation=cv2.INTER_AREA)
+    alphas = [alpha, chroma, chroma]
     picture = frame.layout.new_picture()
     behind = background.planes(frame, alphas)
     for planes in zip(fr.planes(frame.picture), behind, alphas, fr.planes(picture), strict=True):

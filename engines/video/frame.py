@@ -80,10 +80,6 @@ class Frame:
     duration: int = 0  # in ticks of the time base; 0 when unknown
     name: str = ""  # of the file it came from, without folder and ending; empty in a video
 
-    @property
-    def seconds(self) -> float:
-        return float(self.pts * self.time_base)
-
 
 def planes(picture: av.VideoFrame) -> list[Plane]:
     """The planes of an 8-bit planar picture as (H, W) uint8 views, without a copy."""

@@ -19,7 +19,7 @@ from engines.video.background import Background, open_background
 from engines.video.composite import Composited, composite, full_size
 from engines.video.frame import Frame, Layout, RgbScaler
 from engines.video.pipeline import Pipeline, Stop
-from engines.video.sinks import Encoding, FrameSink, Save, check_free, open_sink
+from engines.video.sinks import Encoding, FrameSink, Save, check_free, needs_alpha, open_sink
 from engines.video.sources import Clip, FrameSource, open_source
 
 
@@ -97,9 +97,7 @@ def output_paths(config: RunConfig, source: FrameSource) -> list[Path]:
             if still and path.is_dir():
                 path = base.with_suffix(".png")
         else:
-            rgba = save is Save.foreground or (
-                save is Save.composite and config.background == "transparent"
-            )
+            rgba = needs_alpha(save, config.background == "transparent")
             tag = "wsshm" if save is Save.composite else save.value
             suffix = ".png" if still else "" if rgba or not source.rate else ".mp4"
             if config.output is not None and suffix == ".mp4" and base.suffix:

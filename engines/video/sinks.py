@@ -10,6 +10,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
+from glob import escape
 from pathlib import Path
 
 import av
@@ -95,13 +96,9 @@ def check_free(path: Path, overwrite: bool) -> list[str]:
         raise CannotCreate(f"{path}: exists already; name another with -o, or add --overwrite")
     return [
         f"{p}: left by a run that was killed; it holds what that run had finished"
-        for p in sorted(folder.glob(f"{_escape(path.stem)}.part*{path.suffix}"))
+        for p in sorted(folder.glob(f"{escape(path.stem)}.part*{path.suffix}"))
         if path.suffix
     ]
-
-
-def _escape(stem: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in stem)
 
 
 def free_part(path: Path) -> Path:
@@ -117,6 +114,11 @@ def free_part(path: Path) -> Path:
     raise CannotCreate(f"{path}: too many unfinished files beside it; remove {path.stem}.part*")
 
 
+def needs_alpha(save: Save, transparent: bool) -> bool:
+    """Whether an output has an alpha channel, `transparent` being the background."""
+    return save is Save.foreground or (save is Save.composite and transparent)
+
+
 def open_sink(
     path: Path, save: Save, transparent: bool, source: FrameSource, encoding: Encoding
 ) -> FrameSink:
@@ -130,7 +132,7 @@ def open_sink(
         Unavailable: an encoder that FFmpeg lacks here.
     """
     suffix = path.suffix.lower()
-    rgba = save is Save.foreground or (save is Save.composite and transparent)
+    rgba = needs_alpha(save, transparent)
     is_video = source.rate is not None or source.audio
     if suffix in VIDEOS:
         if path.is_dir():

@@ -180,9 +180,8 @@ class VideoSource(FrameSource):
             pts = item.pts
             if pts is not None:
                 pts -= round(offset / self.time_base)
-            if (
-                last is not None and pts is not None and pts < last - step
-            ):  # as where files were joined
+            # As where files were joined by copying one behind the other.
+            if last is not None and pts is not None and pts < last - step:
                 text = f"{self.path}: times jump back on the way; what follows is joined on"
                 self._convert.warn_once(text)
                 offset -= (last + step - pts) * self.time_base
