@@ -1,0 +1,117 @@
+"""What is measured: pictures with a truth, in sets that say which figures make sense for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import BadData
+from engines.measure.composites import choose_backgrounds, composite
+from engines.measure.layout import (
+    Pair,
+    list_backgrounds,
+    list_cutouts,
+    list_pairs,
+    read_cutout,
+    read_image,
+    read_label,
+)
+
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture to measure on.
+
+    `read` gives the picture, (H, W, 3) uint8 RGB, and the truth, (H, W) uint8 with 255 = person: a
+    coarse mask in the set ``masks``, an alpha in all others. Cases of one `group` show the same
+    subject: they are drawn together when intervals are estimated. `frame` counts the pictures of a
+    sequence and is None for photographs.
+    """
+
+    set: str
+    source: str
+    name: str
+    group: str
+    read: Callable[[], tuple[U8, U8]]
+    frame: int | None = None
+
+
+def masks(data: Path, split: str) -> list[Case]:
+    """Photographs with coarse masks; none where there are none.
+
+    Raises:
+        BadData: a picture has no label, or a folder is laid out in no known way.
+    """
+    return _photographs("masks", list_pairs(data, "seg", split, required=False))
+
+
+def mattes(data: Path, split: str) -> list[Case]:
+    """Photographs with alpha; raises as `masks`."""
+    return _photographs("mattes", list_pairs(data, "matte", split, required=False))
+
+
+def composites(data: Path, split: str) -> list[Case]:
+    """Each cut-out on its backgrounds, as `engines.measure.composites` says; raises as `masks`.
+
+    Photographs with alpha are no cut-outs here: they are measured as they are.
+    """
+    photographs = {p.image for p in list_pairs(data, "matte", split, required=False)}
+    backgrounds = list_backgrounds(data, split, required=False)
+    cases = []
+    for pair in list_cutouts(data, split):
+        if pair.image in photographs:
+            continue
+        stem = pair.image.stem
+        for path in choose_backgrounds(f"{pair.source}/{stem}", backgrounds):
+
+            def read(pair: Pair = pair, path: Path = path) -> tuple[U8, U8]:
+                return composite(read_cutout(pair), read_image(path)[..., :3])
+
+            cases.append(Case("composites", pair.source, f"{stem}+{path.stem}", stem, read))
+    return cases
+
+
+SETS: dict[str, Callable[[Path, str], list[Case]]] = {
+    "masks": masks,
+    "mattes": mattes,
+    "composites": composites,
+}
+
+
+def choose(
+    cases: Iterable[Case], only: str | None = None, limit: int | None = None
+) -> Iterator[Case]:
+    """Those whose ``source/name`` matches the pattern `only`, at most `limit` of each source."""
+    seen: Counter[str] = Counter()
+    for case in cases:
+        if only is not None and not fnmatchcase(f"{case.source}/{case.name}", only):
+            continue
+        seen[case.source] += 1
+        if limit is None or seen[case.source] <= limit:
+            yield case
+
+
+def _photographs(kind: str, pairs: list[Pair]) -> list[Case]:
+    def reader(pair: Pair) -> Callable[[], tuple[U8, U8]]:
+        return lambda: _read_pair(pair)
+
+    return [Case(kind, p.source, p.image.stem, p.image.stem, reader(p)) for p in pairs]
+
+
+def _read_pair(pair: Pair) -> tuple[U8, U8]:
+    assert pair.label is not None
+    rgb, label = read_image(pair.image)[..., :3], read_label(pair.label)
+    if rgb.shape[:2] != label.shape:
+        raise BadData(
+            f"{pair.label}: {label.shape[1]}x{label.shape[0]}, its picture is "
+            f"{rgb.shape[1]}x{rgb.shape[0]}; both must have one size"
+        )
+    return rgb, label
