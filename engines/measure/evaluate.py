@@ -1,25 +1,56 @@
-"""How well a model finds people: ``python -m engines.measure.evaluate MODEL --data DIR``.
+"""How good models are: figures of every case, their means over sources, and how sure they are.
 
-Intersection over union of alpha ≥ 0.5 and the mask, at the picture's own size, on the ``val``
-masks of `engines.measure.layout`: the mean of each source's pictures, and the mean of the sources.
+The pictures of a source resemble each other, so the mean is taken of each source first and then
+over the sources; an interval tells what another draw of the same sources' pictures might give.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from engines import models
+from engines.contract import KEY
 from engines.engine import MattingEngine, open_engine
-from engines.errors import guarded
-from engines.measure.layout import list_pairs, read_image, read_label
+from engines.measure import metrics
+from engines.measure.cases import Case, choose, masks
+from engines.measure.metrics import METRICS, iou
+from engines.measure.peers import Matter, open_session, peer
 from engines.preprocess import fit
+
+DRAWS, SEED, COVERAGE = 10_000, 0, 0.95  # of the bootstrap
+Watch = Callable[[Case, "NDArray[np.uint8]", "NDArray[np.uint8]", int, "NDArray[np.float32]"], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one model reached in one case; `values` by `Metric.key`, plain and unscaled."""
+
+    model: str
+    set: str
+    source: str
+    name: str
+    group: str
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A model's mean over sources less the baseline's, and the interval it lies in.
+
+    `low` and `high` are NaN where no source has two groups of cases to draw from; a source that has
+    one adds nothing to the width.
+    """
+
+    value: float
+    low: float
+    high: float
 
 
 def matte(engine: MattingEngine, rgb: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
@@ -38,38 +69,179 @@ def matte(engine: MattingEngine, rgb: NDArray[np.uint8], size: int) -> NDArray[n
     return cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def iou(alpha: NDArray[np.float32], mask: NDArray[np.uint8]) -> float:
-    """Intersection over union of ``alpha ≥ 0.5`` and ``mask > 127``; 1 where both are empty."""
-    person, truth = alpha >= 0.5, mask > 127
-    union = np.count_nonzero(person | truth)
-    return np.count_nonzero(person & truth) / union if union else 1.0
+class OurModel:
+    """A model of this project as a `Matter`; each picture is seen by itself."""
+
+    def __init__(self, engine: MattingEngine, name: str, size: int | None = None):
+        self.name, self.size = name, size or engine.spec.size
+        self._engine = engine
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return matte(self._engine, rgb, self.size)
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
 
 
-def mask_iou(engine: MattingEngine, data: Path, size: int | None = None) -> dict[str, float]:
-    """Mean IoU of each source's ``val`` pictures, by the name of the source."""
+def open_matter(path: Path, name: str, size: int | None = None) -> Matter:
+    """One of our ONNX files, or one of a known peer.
+
+    Args:
+        name: what ours is called in results; a peer has its own.
+        size: shorter edge that ours sees; a peer's is fixed.
+
+    Raises:
+        CannotOpen, BadData: it cannot be loaded, or is neither.
+    """
+    session = open_session(path)
+    if KEY in session.get_modelmeta().custom_metadata_map:
+        return OurModel(open_engine(path), name, size)
+    return peer(session, path)
+
+
+def mask_iou(
+    engine: MattingEngine, data: Path, size: int | None = None, limit: int | None = None
+) -> dict[str, float]:
+    """Mean IoU of each source's ``val`` masks, by the name of the source; {} where there are none.
+
+    Args:
+        size: shorter edge the network sees; the model's own unless given.
+        limit: at most so many pictures of each source.
+    """
     scores: dict[str, list[float]] = {}
-    for pair in tqdm(list_pairs(data, "seg", "val"), unit=" pictures", mininterval=5):
-        alpha = matte(engine, read_image(pair.image)[..., :3], size or engine.spec.size)
-        scores.setdefault(pair.source, []).append(iou(alpha, read_label(pair.label)))
+    cases = list(choose(masks(data, "val"), limit=limit))
+    for case in tqdm(cases, unit=" pictures", mininterval=5):
+        rgb, mask = case.read()
+        alpha = matte(engine, rgb, size or engine.spec.size)
+        scores.setdefault(case.source, []).append(iou(alpha, mask))
     return {source: float(np.mean(values)) for source, values in sorted(scores.items())}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", help="a shipped model's name, or an ONNX file")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--size", type=int, help="shorter edge; the model's own unless given")
-    args = parser.parse_args()
-    engine = open_engine(models.find(args.model))
-    scores = mask_iou(engine, args.data, args.size)
-    for source, score in scores.items():
-        print(f"{source:12} {score:.3f}")
-    mean = np.mean(list(scores.values()))
-    print(
-        f"{'mean':12} {mean:.3f}  at {args.size or engine.spec.size} lines, {len(scores)} sources"
-    )
-    return 0
+def score(kind: str, alpha: NDArray[np.float32], truth: NDArray[np.uint8]) -> dict[str, float]:
+    """The figures of one picture, by `Metric.key`.
+
+    Args:
+        kind: the case's set; a coarse mask is not judged as an alpha.
+        alpha: (H, W) float32 in [0, 1].
+        truth: (H, W) uint8.
+    """
+    if kind == "masks":
+        region = metrics.outside_band(truth)
+        return {
+            "iou": iou(alpha, truth),
+            "iou_outside": iou(alpha, truth, region),
+            "mad_outside": metrics.mad(alpha, (truth > 127).astype(np.float64), region),
+        }
+    true = truth / 255
+    values: dict[str, float] = {}
+    for suffix, where in (("", None), ("_boundary", metrics.boundary_region(true))):
+        values |= {
+            f"mse{suffix}": metrics.mse(alpha, true, where),
+            f"mad{suffix}": metrics.mad(alpha, true, where),
+            f"sad{suffix}": metrics.sad(alpha, true, where),
+            f"grad{suffix}": metrics.gradient_error(alpha, true, where),
+            f"conn{suffix}": metrics.connectivity_error(alpha, true, where),
+        }
+    return values
 
 
-if __name__ == "__main__":
-    sys.exit(guarded(main))
+def evaluate(matters: list[Matter], cases: Iterable[Case], watch: Watch | None = None) -> list[Row]:
+    """Every model on every case; a picture is read once and shown to all.
+
+    Consecutive frames of a sequence have their dtSSD too, under the later one.
+
+    Args:
+        watch: called with each case, its picture and truth, the model's place in `matters`, and
+            its alpha.
+    """
+    rows = []
+    before: tuple[Case, Any, list[Any]] | None = None  # the last case, its truth, the alphas
+    for case in cases:
+        rgb, truth = case.read()
+        follows = before is not None and _follows(case, before[0])
+        alphas = []
+        for i, matter in enumerate(matters):
+            if not follows:
+                matter.reset()
+            alpha = matter(rgb)
+            values = score(case.set, alpha, truth)
+            if before is not None and follows:
+                values["dtssd"] = metrics.dtssd(
+                    np.stack([before[2][i], alpha]), np.stack([before[1], truth]) / 255
+                )
+            rows.append(Row(matter.name, case.set, case.source, case.name, case.group, values))
+            alphas.append(alpha)
+            if watch:
+                watch(case, rgb, truth, i, alpha)
+        before = case, truth, alphas
+    return rows
+
+
+def _follows(case: Case, before: Case) -> bool:
+    same = (case.set, case.source) == (before.set, before.source)
+    return same and case.frame is not None and case.frame - 1 == before.frame
+
+
+def keys(rows: list[Row]) -> list[str]:
+    """The metrics that occur, in the order of `METRICS`."""
+    found = {key for row in rows for key in row.values}
+    return [m.key for m in METRICS if m.key in found]
+
+
+def means(rows: list[Row]) -> dict[str, dict[str, float]]:
+    """{source: {metric: mean}} of one model in one set; "" is the mean of the sources' means.
+
+    Cases that have no such figure are left out, and sources without any; NaN where nothing is left.
+    """
+    names, table = keys(rows), {}
+    for source in sorted({r.source for r in rows}):
+        values = np.array([_vector(r, names) for r in rows if r.source == source])
+        table[source] = dict(zip(names, _mean(values).tolist(), strict=True))
+    every = np.array([list(t.values()) for t in table.values()])
+    return {"": dict(zip(names, _mean(every).tolist(), strict=True)), **table}
+
+
+def compare(baseline: list[Row], other: list[Row]) -> dict[str, Difference]:
+    """Two models' means over sources on the same cases, with paired bootstrap intervals.
+
+    Groups of cases are drawn with repetition within each source, for both models alike; 95 % of
+    `DRAWS` differences lie in the interval.
+    """
+    names, rng = keys(baseline), np.random.default_rng(SEED)
+    if [(r.source, r.name) for r in baseline] != [(r.source, r.name) for r in other]:
+        raise ValueError("rows of other cases")
+    middle, draws = [], []
+    is_sure = np.zeros(len(names), np.bool_)
+    for source in sorted({r.source for r in baseline}):
+        here = [i for i, r in enumerate(baseline) if r.source == source]
+        groups = sorted({baseline[i].group for i in here})
+        total, count = (np.zeros((len(groups), len(names))) for _ in range(2))
+        for i in here:
+            change = _vector(other[i], names) - _vector(baseline[i], names)
+            g = groups.index(baseline[i].group)
+            total[g] += np.nan_to_num(change)
+            count[g] += ~np.isnan(change)
+        times = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), DRAWS)
+        with np.errstate(invalid="ignore"):  # 0/0 is NaN: no such figure in this draw
+            middle.append(total.sum(0) / count.sum(0))
+            draws.append((times @ total) / (times @ count))
+        is_sure |= (count > 0).sum(0) > 1
+    value, spread = _mean(np.array(middle)), _mean(np.array(draws))
+    ends = [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2]
+    found = {}
+    for i, name in enumerate(names):
+        known = spread[~np.isnan(spread[:, i]), i]
+        low, high = np.quantile(known, ends) if is_sure[i] else (np.nan, np.nan)
+        found[name] = Difference(float(value[i]), float(low), float(high))
+    return found
+
+
+def _vector(row: Row, names: list[str]) -> NDArray[np.float64]:
+    return np.array([row.values.get(name, np.nan) for name in names])
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the first axis of what is not NaN; NaN where all is."""
+    count = (~np.isnan(values)).sum(0)
+    total: NDArray[np.float64] = np.nan_to_num(values).sum(0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -27,7 +27,7 @@ def key(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Alpha of a picture before an evenly lit green screen.
 
     The screen's excess is the median over the pixels that may belong to it, in each picture anew.
-    Green things on the person, and green light on grey hair, are taken for the screen.
+    Green things on the person come out more transparent than they are.
 
     Args:
         rgb: (H, W, 3) uint8, stored values.
@@ -47,6 +47,10 @@ def key(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
             f"{MIN_SCREEN:.0%} are needed"
         )
     share = excess.astype(np.float32) / np.float32(np.median(screen))
+    # Dark hair under the screen's light is green too. But colour is never negative, so the screen's
+    # part of a pixel is in no channel more than the pixel: 1 - alpha <= I / B.
+    colour = np.median(rgb[excess >= MIN_EXCESS], axis=0)
+    share = np.minimum(share, (rgb / np.maximum(colour, 1)).min(axis=2))
     return np.clip((CLEAR - share) / (CLEAR - SOLID), 0, 1).astype(np.float32)
 
 

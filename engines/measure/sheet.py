@@ -1,0 +1,148 @@
+"""The contact sheet: what each model's worst, median and best case of every set look like."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import UsageError, writing
+from engines.measure.cases import Case
+from engines.measure.evaluate import Row
+from engines.measure.metrics import METRICS
+
+U8 = NDArray[np.uint8]
+
+PANEL = 200  # pixels: a panel is square, its picture lies in the middle
+LABEL, GAP = 22, 12  # pixels: height of a line of text, distance between blocks
+BACKGROUND = (150, 40, 150)  # RGB that people are put on: nothing in a picture looks like it
+PAPER, INK = 32, (235, 235, 235)
+ENDINGS = (".png", ".jpg", ".webp")
+JUDGED_BY = {"masks": "iou"}  # the metric that says which case is worst; MAD where not named
+
+
+@dataclass
+class Sheet:
+    """Collects small copies while `evaluate` runs: give it as `watch`, then `write`.
+
+    Copies are kept compressed, so that thousands of cases take no room.
+    """
+
+    _copies: dict[tuple[str, ...], U8] = field(default_factory=dict)
+
+    def __call__(
+        self, case: Case, rgb: U8, truth: U8, model: int, alpha: NDArray[np.float32]
+    ) -> None:
+        where = (case.set, case.source, case.name)
+        if model == 0:
+            self._keep((*where, "rgb"), rgb)
+            self._keep((*where, "truth"), truth)
+        self._keep((*where, str(model)), np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8))
+
+    def write(self, path: Path, rows: list[Row], models: list[str]) -> None:
+        """Lay out and save the sheet.
+
+        Args:
+            path: ends in one of `ENDINGS`; an existing file is replaced when all went well.
+            models: names in the order of `evaluate`'s matters.
+
+        Raises:
+            CannotCreate, WriteFailed: it cannot be written.
+        """
+        strips: list[str | list[U8]] = []
+        for kind in dict.fromkeys(row.set for row in rows):
+            key = JUDGED_BY.get(kind, "mad")
+            metric = next(m for m in METRICS if m.key == key)
+            strips.append(f"{kind}: picture, truth, alpha, composite; by {_ascii(metric.head)}")
+            for i, name in enumerate(models):
+                own = [row for row in rows if (row.set, row.model) == (kind, name)]
+                own.sort(key=lambda r: r.values[key], reverse=not metric.is_better_high)
+                chosen = zip(
+                    ("worst", "median", "best"), (own[0], own[len(own) // 2], own[-1]), strict=True
+                )
+                strips.append([
+                    self._block(
+                        f"{name}, {what}: {row.values[key] * metric.factor:.3g}  "
+                        f"{row.source}/{row.name}",
+                        row,
+                        i,
+                    )
+                    for what, row in chosen
+                ])  # fmt: skip
+        picture = _stack(strips)
+        _, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        part = path.with_name(f"{path.stem}.part{path.suffix}")
+        with writing(path, begun=False):
+            try:
+                part.write_bytes(data.tobytes())
+                os.replace(part, path)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def _keep(self, key: tuple[str, ...], picture: U8) -> None:
+        height, width = picture.shape[:2]
+        scale = min(PANEL / width, PANEL / height)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        _, data = cv2.imencode(".png", cv2.resize(picture, size, interpolation=how))
+        self._copies[key] = data
+
+    def _block(self, label: str, row: Row, model: int) -> U8:
+        where = (row.set, row.source, row.name)
+        rgb: Any
+        alpha: Any
+        rgb, truth, alpha = (
+            cv2.imdecode(self._copies[(*where, part)], cv2.IMREAD_UNCHANGED)
+            for part in ("rgb", "truth", str(model))
+        )
+        a = alpha[..., None] / 255
+        composite = np.rint(a * rgb + (1 - a) * np.array(BACKGROUND)).astype(np.uint8)
+        panels = [_centred(p) for p in (rgb, truth, alpha, composite)]
+        return np.vstack([_text(label, PANEL * len(panels)), np.hstack(panels)])
+
+
+def check_path(path: Path) -> None:
+    """Raises UsageError where a sheet cannot be called that."""
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"--sheet {path}: must end in {', '.join(ENDINGS)}")
+
+
+def _centred(picture: Any) -> U8:
+    if picture.ndim == 2:
+        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
+    panel = np.full((PANEL, PANEL, 3), PAPER, np.uint8)
+    height, width = picture.shape[:2]
+    y, x = (PANEL - height) // 2, (PANEL - width) // 2
+    panel[y : y + height, x : x + width] = picture
+    return panel
+
+
+def _text(text: str, width: int) -> U8:
+    line = np.full((LABEL, width, 3), PAPER, np.uint8)
+    where, font = (4, LABEL - 7), cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(line, _ascii(text), where, font, 0.42, INK, 1, cv2.LINE_AA)
+    return line
+
+
+def _ascii(text: str) -> str:
+    """OpenCV's letters are ASCII."""
+    for letter, plain in (("×", " x "), ("÷", " / "), ("²", "^2"), ("³", "^3")):
+        text = text.replace(letter, plain)
+    return text.encode("ascii", "replace").decode()
+
+
+def _stack(strips: list[str | list[U8]]) -> U8:
+    """Headings and rows of blocks, one below the other."""
+    wide = next(s for s in strips if not isinstance(s, str))
+    width = sum(block.shape[1] + GAP for block in wide) - GAP
+    gap = np.full((wide[0].shape[0], GAP, 3), PAPER, np.uint8)
+    lines = [
+        _text(s, width) if isinstance(s, str) else np.hstack([s[0], gap, s[1], gap, s[2]])
+        for s in strips
+    ]
+    return np.vstack(lines)

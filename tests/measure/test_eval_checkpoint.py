@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import Wsshm
+from train.checkpoint import save_weights
+from train.model import MattingNet
+
+
+@pytest.mark.timeout(150)
+def test_a_checkpoint_is_exported_first(wsshm: Wsshm, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = MattingNet("r18x0.25")
+    save_weights(tmp_path / "mine.safetensors", "r18x0.25", net.state_dict(), {})
+    for kind in ("images", "masks"):
+        (tmp_path / "data/seg/a" / kind).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / f"data/seg/a/{kind}/1.png"), np.eye(64, dtype=np.uint8) * 255)
+    (tmp_path / "data/val.txt").write_text("seg/a/images/1.png")
+    result = wsshm("eval", "mine.safetensors", "--size", 64, "--json", timeout=140)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["models"] == [{"name": "mine", "size": 64}]
+    assert list(found["sets"]) == ["masks"]
+    assert not list(tmp_path.glob("*.onnx"))

@@ -1,0 +1,225 @@
+"""`wsshm eval`: models and data → `engines.measure.evaluate` → tables, JSON, a contact sheet."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wsshm_cli import report
+from wsshm_cli.app import app, ending
+
+if TYPE_CHECKING:
+    from engines.measure.cases import Case
+    from engines.measure.evaluate import Row
+    from engines.measure.peers import Matter
+
+PAPER_SIZE = 512  # pixels: the shorter edge at which the paper tests; of a checkpoint
+
+
+class Set(str, Enum):
+    """As `engines.measure.cases.SETS`, without importing it for ``--help``."""
+
+    masks = "masks"
+    mattes = "mattes"
+    composites = "composites"
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", show_default=False,
+            help="A shipped model, an ONNX file of wsshm, RVM, MediaPipe selfie, Google Meet or "
+            "SINet, or a checkpoint (.pt, .safetensors). The others are compared with the first.",
+        ),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", readable=False,
+            help="seg/<set>/images + masks, matte/<set>/…, background. "
+            "[default: $WSSHM_DATA, then ./data]",
+        ),
+    ] = None,
+    sets: Annotated[
+        list[Set] | None,
+        typer.Option(
+            "--set", metavar="masks|mattes|composites",
+            help="What to measure on; may be given again. [default: all that DIR holds]",
+        ),
+    ] = None,
+    green: Annotated[
+        Path | None,
+        typer.Option(
+            "--green", metavar="CLIP", readable=False,
+            help="Measure on this clip before a green screen too; its alpha is keyed.",
+        ),
+    ] = None,
+    split: Annotated[
+        str, typer.Option("--split", metavar="val|train", help="Which pictures of DIR.")
+    ] = "val",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size", min=64, max=2160, metavar="N",
+            help="Shorter edge our models see, in pixels. [default: each model's own, "
+            f"{PAPER_SIZE} for a checkpoint]",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, metavar="N", help="At most N pictures of each source."),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="GLOB", help="Only pictures whose source/name matches."),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet", metavar="FILE.png", readable=False,
+            help="Draw each model's worst, median and best case of every set.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.png.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")
+    ] = False,
+) -> None:  # fmt: skip
+    """How good models are: wsshm eval mbv2 peer.onnx --data DIR"""
+    with ending():
+        from engines.errors import CannotCreate, UsageError
+        from engines.measure import evaluate as measure
+        from engines.measure import table
+        from engines.measure.sheet import Sheet, check_path
+
+        if split not in ("val", "train"):
+            raise UsageError(f"--split {split}: no such split; use val or train")
+        if sheet is not None:
+            check_path(sheet)
+            if not sheet.parent.is_dir():
+                raise CannotCreate(f"{sheet}: {sheet.parent} is not there; make the folder first")
+            if sheet.exists() and not overwrite:
+                raise CannotCreate(f"{sheet}: exists; add --overwrite or name another")
+        wanted = [s.value for s in sets] if sets else None
+        root = _data(data, needed=green is None or wanted is not None)
+        matters = [_open(name, size) for name in model]
+        found = [m.name for m in matters]
+        for matter, typed in zip(matters, model, strict=True):
+            if found.count(matter.name) > 1:
+                matter.name = typed
+        names = [m.name for m in matters]
+        if len(set(names)) < len(names):
+            raise UsageError(f"the same model twice: {', '.join(names)}")
+        watch = Sheet() if sheet is not None else None
+        rows: list[Row] = []
+        for name, total, cases in _sets(root, wanted, green, split, only, limit):
+            rows += measure.evaluate(matters, _shown(cases, name, total), watch)
+        if not rows:
+            raise UsageError(f"no {split} pictures to measure" + (f" match {only}" if only else ""))
+        if sheet is not None and watch is not None:
+            watch.write(sheet, rows, names)
+        if as_json:
+            report.as_json(table.as_json(rows, matters, split))
+        else:
+            for line in table.lines(rows, matters, split):
+                report.out(line)
+        if sheet is not None:
+            report.line(f"contact sheet → {sheet}")
+
+
+def _data(given: Path | None, needed: bool) -> Path | None:
+    """The data folder; None where it is not `needed` and there is none."""
+    from engines.errors import UsageError
+    from engines.measure.layout import find_data
+
+    try:
+        return find_data(given)
+    except UsageError:
+        if needed:
+            raise
+        return None
+
+
+def _open(name: str, size: int | None) -> Matter:
+    """A model of any kind, ready to be measured; a checkpoint is exported first."""
+    from engines.errors import CannotOpen
+    from engines.measure.evaluate import open_matter
+    from engines.models import shipped
+
+    for known in shipped():
+        if name == known.name:
+            return open_matter(known.path, name, size)
+    path = Path(name)
+    if not path.is_file():
+        there = ", ".join(m.name for m in shipped())
+        raise CannotOpen(f"{name}: no such file, and no shipped model (there are: {there})")
+    # A run's files have the same name in every folder: the folder's says more.
+    called = path.absolute().parent.name if path.stem == "model" else path.stem
+    if path.suffix.lower() not in (".pt", ".safetensors"):
+        return open_matter(path, called, size)
+    with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
+        exported = Path(folder) / f"{path.stem}.onnx"
+        _export(path, exported, size or PAPER_SIZE)
+        return open_matter(exported, called, size)  # read whole, so the file may go
+
+
+def _export(checkpoint: Path, out: Path, size: int) -> None:
+    """Raises Unavailable where what training needs is not installed."""
+    from engines.contract import ModelSpec
+    from engines.errors import Unavailable
+
+    try:
+        from train.export import export, load_net
+    except ModuleNotFoundError as e:
+        raise Unavailable(
+            f"{checkpoint}: a checkpoint needs {e.name}; pip install 'wsshm[train]', "
+            "or give the exported ONNX file"
+        ) from e
+    net = load_net(checkpoint)
+    export(net, out, ModelSpec(checkpoint.stem, net.arch, net.stride, size, ()))
+
+
+def _sets(
+    root: Path | None,
+    wanted: list[str] | None,
+    green: Path | None,
+    split: str,
+    only: str | None,
+    limit: int | None,
+) -> Iterator[tuple[str, int | None, Iterator[Case]]]:
+    """Name, number of cases where it is known, and cases of each set that is there."""
+    from engines.errors import BadData
+    from engines.measure import cases, green_screen
+
+    for name, find in cases.SETS.items():
+        if root is None or (wanted is not None and name not in wanted):
+            continue
+        found = find(root, split)
+        if not found:
+            if wanted is not None:
+                raise BadData(f"{root}: nothing for --set {name} in its {split} pictures")
+            report.line(f"{name}: left out, {root} holds no {split} pictures for it")
+            continue
+        chosen = list(cases.choose(found, only, limit))
+        if chosen:
+            yield name, len(chosen), iter(chosen)
+    if green is not None:
+        yield "green", None, cases.choose(green_screen.cases(green, limit), only)
+
+
+def _shown(cases: Iterator[Case], name: str, total: int | None) -> Iterator[Case]:
+    from tqdm import tqdm
+
+    pause = 0.2 if sys.stderr.isatty() else 10.0
+    bar: Iterator[Case] = tqdm(
+        cases, desc=name, total=total, unit=" pictures", dynamic_ncols=True, mininterval=pause
+    )
+    return bar
