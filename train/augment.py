@@ -63,27 +63,6 @@ def _window(picture: U8, x0: int, y0: int, side: int) -> U8:
     )  # fmt: skip
 
 
-def extend_foreground(rgba: U8) -> U8:
-    """Replace colour where alpha is below 0.9 by that of the nearest opaque pixel.
-
-    Cut-outs keep the old background in their soft edges; composited as they are, a network learns
-    to look for that halo.
-
-    Args:
-        rgba: (H, W, 4) uint8, straight alpha.
-    """
-    solid = rgba[..., 3] >= 230
-    if not solid.any():
-        return rgba
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~solid).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    colour_of = np.zeros((nearest.max() + 1, 3), np.uint8)
-    colour_of[nearest[solid]] = rgba[solid][:, :3]
-    filled = cv2.blur(colour_of[nearest], (3, 3))
-    return np.dstack([np.where(solid[..., None], rgba[..., :3], filled), rgba[..., 3]])
-
-
 def flat_edges(alpha: U8) -> tuple[bool, bool, bool]:
     """Whether the cut-out ends flat at (left, right, bottom), as the crop of a picture does."""
     body = alpha > 127
@@ -105,6 +84,8 @@ def place(rng: Generator, rgba: U8, size: int) -> tuple[U8, U8]:
     left, right, bottom = flat_edges(rgba[..., 3])
     h, w = rgba.shape[:2]
     scale = size * np.exp(rng.uniform(np.log(0.45), np.log(1.5))) / max(h, w)
+    if left and right:
+        scale = max(scale, size / w)
     w, h = max(8, round(w * scale)), max(8, round(h * scale))
     rgba = resize(rgba, w, h)
     x0 = round(rng.uniform(-0.3 * w, size - 0.7 * w))
@@ -112,7 +93,7 @@ def place(rng: Generator, rgba: U8, size: int) -> tuple[U8, U8]:
     if left:
         x0 = min(x0, 0)
     if right:
-        x0 = max(x0, size - w) if not left else x0
+        x0 = max(x0, size - w)
     if bottom:
         y0 = max(y0, size - h)
     m = np.array([[1, 0, x0], [0, 1, y0]], np.float32)
@@ -172,3 +153,8 @@ def degrade(rng: Generator, image: U8) -> U8:
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 90))])
         image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     return image
+
+
+def strong(rng: Generator, image: U8) -> U8:
+    """Strong augmentation: colour, then what lenses, sensors and codecs do."""
+    return degrade(rng, photometric(rng, image))

@@ -73,11 +73,12 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
                 f.flush()
                 os.fsync(f.fileno())
             os.replace(part, path)
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            if os.name == "posix":  # elsewhere a folder cannot be opened, and need not be
+                folder = os.open(path.parent, os.O_RDONLY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
     finally:
         part.unlink(missing_ok=True)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.contract import KEY, ModelSpec
-from engines.errors import BadData, guarded
+from engines.errors import BadData, guarded, writing
 from train import checkpoint
 from train.model import MattingNet
 
@@ -49,20 +48,17 @@ class Deployed(nn.Module):
 
 
 def load_net(path: Path) -> MattingNet:
-    """The network of a checkpoint with its averaged weights, in eval mode.
+    """The network of a checkpoint or of released weights, its averaged weights, in eval mode.
 
     Raises:
-        BadData: not a checkpoint of this project, or of another network.
+        CannotOpen, BadData: not readable, not of this project, or of another network.
     """
+    arch, weights = checkpoint.weights(path)
     try:
-        state = checkpoint.load(path)
-        net = MattingNet(state["arch"])
-        prefix = "module."  # of torch's AveragedModel
-        weights = {k[len(prefix) :]: v for k, v in state["ema"].items() if k.startswith(prefix)}
-        net.load_state_dict(weights)
-    except (KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as e:
-        why = (str(e).splitlines() or [type(e).__name__])[0]
-        raise BadData(f"{path}: not a checkpoint of wsshm ({why})") from e
+        net = MattingNet(arch)
+    except ValueError as e:
+        raise BadData(f"{path}: {e}") from e
+    checkpoint.match(net, weights, path)
     return net.eval()
 
 
@@ -71,12 +67,16 @@ def export(net: MattingNet, out: Path, spec: ModelSpec) -> float:
 
     Raises:
         BadData: the graph differs from torch by more than is allowed; nothing is written.
+        WriteFailed: a full disk, for one.
     """
     deployed, part = Deployed(net).eval(), out.with_name(out.name + ".part")
     example = torch.zeros(1, spec.stride * 4, spec.stride * 6, 3, dtype=torch.uint8)
     axes = {0: "batch", 1: "height", 2: "width"}
     try:
-        with warnings.catch_warnings():  # this exporter needs no further package
+        with (
+            writing(out, begun=True),
+            warnings.catch_warnings(),
+        ):  # this exporter needs no further package
             warnings.simplefilter("ignore", DeprecationWarning)
             torch.onnx.export(
                 deployed, (example,), part, dynamo=False, opset_version=OPSET,
@@ -89,9 +89,10 @@ def export(net: MattingNet, out: Path, spec: ModelSpec) -> float:
         onnx.helper.set_model_props(model, {KEY: spec.to_json()})
         model.doc_string = f"{spec.name}: human matting, wsshm"
         onnx.checker.check_model(model, full_check=True)
-        onnx.save(model, part)
-        worst = _check(deployed, part, out, spec, ROUNDED_TOLERANCE)
-        os.replace(part, out)
+        with writing(out, begun=True):
+            onnx.save(model, part)
+            worst = _check(deployed, part, out, spec, ROUNDED_TOLERANCE)
+            os.replace(part, out)
     finally:
         part.unlink(missing_ok=True)
     return worst

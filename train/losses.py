@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def boundary_label(alpha: Tensor) -> Tensor:
-    """1 where ``0.05 < alpha < 0.95``, else 0 (WSSHM, step 1)."""
-    return ((alpha > 0.05) & (alpha < 0.95)).to(alpha.dtype)
+def mse(matte: Tensor, alpha: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared difference, optionally weighted per pixel (WSSHM, pre-training)."""
+    return _mean((matte - alpha).square(), weight)
 
 
 def l1(matte: Tensor, alpha: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -59,32 +59,49 @@ def _mean(x: Tensor, weight: Tensor | None = None) -> Tensor:
     return (x * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1)
 
 
-def matting_losses(
-    matte: Tensor, boundary: Tensor, label: Tensor, fine: Tensor, boundary_weight: float
-) -> dict[str, Tensor]:
-    """The terms of one step and their ``total``, each a scalar.
+def edge_weight(mask: Tensor, edge: float) -> Tensor:
+    """`edge` within 3 pixels of a mask's edge, 1 elsewhere.
 
-    A coarse mask says where a person is but not how its edge falls off: within 3 pixels of its
-    edge it counts a quarter. The terms about edges (gradient, Laplacian pyramid, boundary) only see
-    samples with fine labels.
+    A coarse mask says where a person is but not how its edge falls off.
+    """
+    near = F.max_pool2d(mask, 7, 1, 3) + F.max_pool2d(-mask, 7, 1, 3)
+    return 1 - (1 - edge) * near
+
+
+def matting_losses(
+    matte: Tensor,
+    boundary: Tensor,
+    label: Tensor,
+    boundary_label: Tensor,
+    fine: Tensor,
+    weights: dict[str, float],
+    mask_edge: float = 1.0,
+) -> dict[str, Tensor]:
+    """The weighted terms of one step and their ``total``, each a scalar, the mean over the batch.
+
+    Terms about edges (``gradient``, ``laplacian``, ``boundary``) leave samples with coarse labels
+    out: they count as zero, so that batches split among processes average to the same.
 
     Args:
         matte, boundary: logits of the network.
-        label: alpha or mask in [0, 1].
-        fine: (N,) bool, True where `label` is an alpha.
-        boundary_weight: λ of the paper.
+        label: alpha, blended label or mask in [0, 1].
+        boundary_label: of `mlb.boundary_label` or predicted by the teacher.
+        fine: (N,) bool, False where `label` is a coarse mask.
+        weights: of the terms by name; those left out are not computed.
+        mask_edge: weight of pixels near the edge of a coarse mask, see `edge_weight`.
     """
     alpha, is_fine = matte.sigmoid(), fine.to(matte.dtype)
-    edge = F.max_pool2d(label, 7, 1, 3) + F.max_pool2d(-label, 7, 1, 3)
-    weight = torch.where(fine.view(-1, 1, 1, 1), torch.ones_like(edge), 1 - 0.75 * edge)
-    n_fine = is_fine.sum().clamp_min(1)
+    pixels = None
+    if mask_edge != 1.0:
+        coarse = edge_weight(label, mask_edge)
+        pixels = torch.where(fine.view(-1, 1, 1, 1), torch.ones_like(coarse), coarse)
     terms = {
-        "l1": l1(alpha, label, weight).mean(),
-        "bce": 0.5 * bce(matte, label, weight).mean(),
-        "gradient": (gradient(alpha, label) * is_fine).sum() / n_fine,
-        "laplacian": (laplacian_pyramid(alpha, label) * is_fine).sum() / n_fine,
-        "boundary": boundary_weight
-        * (bce(boundary, boundary_label(label)) * is_fine).sum()
-        / n_fine,
+        "mse": lambda: mse(alpha, label, pixels),
+        "l1": lambda: l1(alpha, label, pixels),
+        "bce": lambda: bce(matte, label, pixels),
+        "gradient": lambda: gradient(alpha, label) * is_fine,
+        "laplacian": lambda: laplacian_pyramid(alpha, label) * is_fine,
+        "boundary": lambda: bce(boundary, boundary_label) * is_fine,
     }
-    return terms | {"total": torch.stack(list(terms.values())).sum()}
+    losses = {name: weight * terms[name]().mean() for name, weight in weights.items()}
+    return losses | {"total": torch.stack(list(losses.values())).sum()}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engines.measure.evaluate import Row
     from engines.measure.peers import Matter
 
-PAPER_SIZE = 512  # pixels: the shorter edge at which the paper tests; of a checkpoint
+PAPER_SIZE = 512  # pixels: the shorter edge at which the paper tests
 
 
 class Set(str, Enum):
@@ -63,14 +63,14 @@ def evaluate(
         ),
     ] = None,
     split: Annotated[
-        str, typer.Option("--split", metavar="val|train", help="Which pictures of DIR.")
+        str, typer.Option("--split", metavar="val|test|train", help="Which pictures of DIR.")
     ] = "val",
     size: Annotated[
         int | None,
         typer.Option(
             "--size", min=64, max=2160, metavar="N",
             help="Shorter edge our models see, in pixels. [default: each model's own, "
-            f"{PAPER_SIZE} for a checkpoint]",
+            f"{PAPER_SIZE} for weights without their run's folder]",
         ),
     ] = None,
     limit: Annotated[
@@ -100,8 +100,8 @@ def evaluate(
         from engines.measure import table
         from engines.measure.sheet import Sheet, check_path
 
-        if split not in ("val", "train"):
-            raise UsageError(f"--split {split}: no such split; use val or train")
+        if split not in ("val", "test", "train"):
+            raise UsageError(f"--split {split}: no such split; use val, test or train")
         if sheet is not None:
             check_path(sheet)
             if not sheet.parent.is_dir():
@@ -167,8 +167,19 @@ def _open(name: str, size: int | None) -> Matter:
         return open_matter(path, called, size)
     with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
         exported = Path(folder) / f"{path.stem}.onnx"
-        _export(path, exported, size or PAPER_SIZE)
+        _export(path, exported, size or _trained_size(path))
         return open_matter(exported, called, size)  # read whole, so the file may go
+
+
+def _trained_size(checkpoint: Path) -> int:
+    """The largest crop that a run's checkpoint has seen, as its folder tells; else the paper's."""
+    import tomllib
+
+    try:
+        config = tomllib.loads((checkpoint.parent / "config.toml").read_text(encoding="utf-8"))
+        return max(size for stage in config["stages"] for size in stage["sizes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return PAPER_SIZE
 
 
 def _export(checkpoint: Path, out: Path, size: int) -> None:

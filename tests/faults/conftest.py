@@ -10,6 +10,7 @@ import pytest
 
 from engines.video.video_sink import ENCODERS
 from tests.faults.helpers import GOP, RATE, moving_clip
+from tests.train.conftest import dataset  # noqa: F401, a fixture of these tests too
 
 
 @pytest.fixture(scope="session")

@@ -1,80 +1,413 @@
+"""``wsshm train`` in real processes: what a run leaves, how it is stopped, and how it goes on."""
+
 from __future__ import annotations
 
-import json
+import contextlib
+import math
+import os
+import re
+import shutil
 import signal
-import subprocess
-import sys
 import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
 
+from engines.engine import open_engine
+from tests.conftest import one_error_line
+from tests.faults.helpers import disk
+from tests.train.processes import ENDLESS, Training, gone, reached, recipe, rows, run, saved
 from train import checkpoint
-from train.export import load_net
+from train.config import Config
+from train.log import Log
+from wsshm_cli.app import app
 
-RECIPE = """
-arch = "r18x0.25"
-warmup = 2
-composites = 0.5
-[[stages]]
-size = 64
-batch = 4
-steps = {steps}
-"""
+pytestmark = pytest.mark.timeout(900)  # every process imports torch, on whatever machine
+
+STEPS = 40
 
 
-def start(dataset: Path, out: Path, steps: int) -> subprocess.Popen[str]:
-    recipe = out.parent / f"recipe{steps}.toml"
-    recipe.write_text(RECIPE.format(steps=steps))
-    command = [sys.executable, "-m", "train.trainer", recipe, "--data", dataset, "--out", out]
-    return subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
+@dataclass(frozen=True)
+class Chain:
+    """Three finished runs, in the folders ``pretrain-…``, ``teacher-…`` and ``student-…``."""
+
+    data: Path
+    recipe: Path
+    runs: Path
+    said: str  # by both commands
+
+    def out(self, kind: str) -> Path:
+        return self.runs / f"{kind}-r18x0.25"
 
 
-pytestmark = pytest.mark.timeout(300)  # every process imports torch
+@pytest.fixture(scope="session")
+def chain(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """A teacher and then a student that learns for `STEPS` steps without interruption."""
+    folder = tmp_path_factory.mktemp("chain")
+    data = shutil.copytree(dataset, folder / "data")
+    (data / "val.txt").write_text("seg/a/images/10.jpg\n")
+    path = recipe(folder / "recipe.toml", steps=STEPS, save_every=17, evaluate_every=10)
+    args = ["--recipe", path, "--data", data, "--runs", "runs", "--workers"]
+    said = run(folder, "teacher", *args, 0) + run(folder, "student", *args, 2)
+    return Chain(data, path, folder / "runs", said)
 
 
-def test_a_run_learns_and_its_checkpoint_exports(dataset: Path, tmp_path: Path) -> None:
-    run = start(dataset, tmp_path / "run", 6)
-    _, errors = run.communicate(timeout=150)
-    assert run.returncode == 0, errors
-    (row,) = map(json.loads, (tmp_path / "run/metrics.jsonl").read_text().splitlines())
-    assert row["step"] == 6
-    assert 0 < row["total"] < 2
-    assert load_net(tmp_path / "run/last.pt").arch == "r18x0.25"
+def board(out: Path) -> EventAccumulator:
+    """The TensorBoard files of a run."""
+    events = EventAccumulator(str(out), size_guidance={"scalars": 0, "images": 0})
+    events.Reload()
+    return events
 
 
-def test_interrupted_and_resumed_is_the_same_run(dataset: Path, tmp_path: Path) -> None:
-    """SIGINT after some steps and a second start end in the very weights of one straight run."""
-    straight = start(dataset, tmp_path / "straight", 8)
-    _, errors = straight.communicate(timeout=150)
-    assert straight.returncode == 0, errors
-
-    split = tmp_path / "split"
-    run = start(dataset, split, 8)
-    while not split.exists():
-        time.sleep(0.05)
-    time.sleep(1.0)
-    run.send_signal(signal.SIGINT)
-    run.communicate(timeout=150)
-    if run.returncode == 130:
-        assert checkpoint.load(split / "last.pt")["step"] < 8
-    again = start(dataset, split, 8)
-    _, errors = again.communicate(timeout=150)
-    assert again.returncode == 0, errors
-    a, b = (checkpoint.load(p / "last.pt") for p in (tmp_path / "straight", split))
-    assert a["step"] == b["step"] == 8
-    for part in ("net", "ema"):
-        for name, value in a[part].items():
-            assert torch.equal(value, b[part][name]), name
+def pretraining(folder: Path, data: Path, workers: int, **keys: Any) -> Training:
+    """An endless run without a teacher, in ``folder/out``."""
+    path = recipe(folder / "recipe.toml", pretrain=ENDLESS, **{"log_every": 1} | keys)
+    options = ["--recipe", path, "--data", data, "--out", folder / "out", "--workers", workers]
+    return Training(folder, "pretrain", *options)
 
 
-def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple:
-            return (Path.touch, (tmp_path / "ran",))
+def same(a: Any, b: Any, where: str = "state") -> None:
+    """Assert that two states are equal in everything, tensors bit for bit."""
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype, where
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert set(a) == set(b), where
+        for key in a:
+            same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            same(x, y, f"{where}.{i}")
+    else:
+        assert a == b, where
 
-    torch.save(Evil(), tmp_path / "evil.pt")
-    with pytest.raises(Exception, match="Weights only load failed"):
-        checkpoint.load(tmp_path / "evil.pt")
-    assert not (tmp_path / "ran").exists()
+
+def test_every_run_of_a_chain_leaves_the_same_files(chain: Chain) -> None:
+    for kind in ("pretrain", "teacher", "student"):
+        out = chain.out(kind)
+        names = sorted(re.sub(r"tfevents.*", "tfevents", p.name) for p in out.iterdir())
+        steps = STEPS if kind != "pretrain" else 4
+        kept = ["step-00000034.pt", "step-00000040.pt"] if steps == STEPS else ["step-00000004.pt"]
+        assert names == [
+            "config.toml", "events.out.tfevents", "grid.png", "metrics.jsonl", "model.onnx",
+            "model.safetensors", *kept,
+        ]  # fmt: skip
+        assert saved(out)["step"] == steps
+        arch, weights = checkpoint.weights(out / "model.safetensors")
+        assert arch == "r18x0.25"
+        same(weights, checkpoint.weights(out / kept[-1])[1])
+
+
+def test_the_config_beside_a_run_is_the_one_it_had(chain: Chain) -> None:
+    for kind in ("pretrain", "teacher", "student"):
+        found = tomllib.loads((chain.out(kind) / "config.toml").read_text())
+        about = found.pop("run")
+        config = Config.from_dict(found, "config.toml")
+        assert config.kind == kind
+        assert config.plain() == saved(chain.out(kind))["config"]
+        assert about["data"] == str(chain.data)
+        assert about["init"].endswith("pretrain-r18x0.25/model.safetensors") == (kind != "pretrain")
+        assert about["teacher"].endswith("teacher-r18x0.25/model.safetensors") == (
+            kind == "student"
+        )
+
+
+def test_metrics_are_finite_and_in_order(chain: Chain) -> None:
+    for kind in ("pretrain", "teacher", "student"):
+        found = rows(chain.out(kind))
+        losses = [row for row in found if "total" in row]
+        steps = STEPS if kind != "pretrain" else 4
+        assert [row["step"] for row in losses] == list(range(4, steps + 1, 4))
+        assert all(a["step"] <= b["step"] for a, b in pairwise(found))
+        assert all(math.isfinite(value) for row in found for value in row.values())
+        for row in losses:
+            parts = set(row) - {"step", "total", "lr", "images_per_s"}
+            assert sum(row[name] for name in parts) == pytest.approx(row["total"], abs=1e-5)
+        scores = {row["step"]: row["val_iou"] for row in found if "val_iou" in row}
+        assert list(scores) == list(range(10, steps + 1, 10)) or list(scores) == [steps]
+        assert all(0 <= score <= 1 for score in scores.values())
+
+
+def test_the_released_model_runs_in_the_engine(chain: Chain) -> None:
+    picture = cv2.cvtColor(cv2.imread(str(chain.data / "seg/a/images/1.jpg")), cv2.COLOR_BGR2RGB)
+    for kind in ("pretrain", "teacher", "student"):
+        engine = open_engine(chain.out(kind) / "model.onnx")
+        (alpha,) = engine(picture[None])
+        assert alpha.shape == picture.shape[:2]
+        assert np.isfinite(alpha).all()
+        assert engine.spec.name == f"{kind}-r18x0.25"
+        assert engine.spec.metrics["val_iou"] == pytest.approx(
+            rows(chain.out(kind))[-1]["val_iou"], abs=1e-4
+        )
+
+
+def test_tensorboard_shows_the_rows_and_the_pictures(chain: Chain) -> None:
+    for kind, columns in (("pretrain", 4), ("teacher", 4), ("student", 7)):
+        events = board(chain.out(kind))
+        losses = [row for row in rows(chain.out(kind)) if "total" in row]
+        shown = [(e.step, pytest.approx(e.value)) for e in events.Scalars("total")]
+        assert [(row["step"], row["total"]) for row in losses] == shown
+        images = events.Images("grid")
+        assert [e.step for e in images] == ([10, 20, 30, 40] if kind != "pretrain" else [4])
+        picture = cv2.imread(str(chain.out(kind) / "grid.png"))
+        assert picture.shape == (24 + 6 * 160, columns * 160, 3)
+        assert picture.std() > 10
+        last = cv2.imdecode(np.frombuffer(images[-1].encoded_image_string, np.uint8), 1)
+        assert np.array_equal(picture, last)
+
+
+def test_tensorboard_of_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
+    """The rows after the checkpoint are dropped and come again; none before it is lost."""
+    for start, end in ((0, 6), (4, 8)):
+        with Log(tmp_path, start) as log:
+            for step in range(start + 1, end + 1):
+                log.scalars(step, {"total": start + step})
+    assert [(row["step"], row["total"]) for row in rows(tmp_path)] == [
+        (1, 1), (2, 2), (3, 3), (4, 4), (5, 9), (6, 10), (7, 11), (8, 12),
+    ]  # fmt: skip
+    shown = [(e.step, e.value) for e in board(tmp_path).Scalars("total")]
+    assert shown == [(row["step"], row["total"]) for row in rows(tmp_path)]
+
+
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.long), 2])
+def test_killed_and_resumed_is_the_same_run(chain: Chain, workers: int, tmp_path: Path) -> None:
+    """17 steps, SIGKILL and 23 steps end in the very bits of 40, the teacher's included."""
+    out = tmp_path / "student"
+    args = [
+        "student", "--recipe", chain.recipe, "--data", chain.data, "--out", out,
+        "--workers", workers, "--init", chain.out("pretrain") / "model.safetensors",
+        "--teacher", chain.out("teacher") / "model.safetensors",
+    ]  # fmt: skip
+    with Training(tmp_path, *args) as training:
+        training.until((out / "step-00000017.pt").exists)
+        training.signal(signal.SIGKILL)
+        training.finish()
+    step = saved(out)["step"]
+    assert step in (17, 34), "the second is for machines on which this test stands still"
+    assert f"resumed at step {step} of {STEPS}" in run(tmp_path, *args, "--resume")
+
+    straight, resumed = saved(chain.out("student")), saved(out)
+    assert {"net", "ema", "optimiser", "rng", "teacher"} <= set(resumed)
+    same(straight, resumed)
+    mine, theirs = rows(out), rows(chain.out("student"))
+    for row in mine + theirs:
+        row.pop("images_per_s", None)
+    assert mine == theirs
+
+
+def test_a_teacher_of_the_same_architecture_follows(chain: Chain) -> None:
+    """Without this, equal teachers in the test above would say nothing."""
+    _, began = checkpoint.weights(chain.out("teacher") / "model.safetensors")
+    follows = saved(chain.out("student"))["teacher"]
+    moved = [name for name in began if not torch.equal(began[name], follows[f"module.{name}"])]
+    assert "matte.weight" in moved
+    assert "encoder.bn1.running_mean" in moved
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_after_a_checkpoint(
+    signum: int, code: int, dataset: Path, tmp_path: Path
+) -> None:
+    """One line, no traceback of any process; every row is in TensorBoard too."""
+    out = tmp_path / "out"
+    with pretraining(tmp_path, dataset, workers=2, save_every=ENDLESS) as training:
+        training.until(lambda: reached(out) > 2)
+        workers = training.loaders()
+        assert len(workers) == 2
+        training.signal(signum)
+        result = training.finish(30)
+        assert gone(workers, 10)
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Error" not in result.stderr
+    (line,) = [x for x in result.stderr.splitlines() if "stopped" in x]
+    match = re.fullmatch(
+        rf"{re.escape(str(out))}: stopped at step (\d+) of {ENDLESS}; --resume goes on", line
+    )
+    assert match, line
+    step = match[1]
+    assert saved(out)["step"] == int(step) == reached(out)
+    assert not list(out.glob("*.part"))
+    assert [e.step for e in board(out).Scalars("total")] == list(range(1, int(step) + 1))
+
+
+def test_a_second_signal_ends_a_run_that_hangs(dataset: Path, tmp_path: Path) -> None:
+    """Its loading process has stopped, so that there is no next step to stop after."""
+    out = tmp_path / "out"
+    with pretraining(tmp_path, dataset, workers=1, save_every=ENDLESS) as training:
+        training.until(lambda: reached(out) > 2)
+        (worker,) = training.loaders()
+        os.kill(worker, signal.SIGSTOP)
+        step = 0
+        while step != reached(out):  # until what was loaded before has been used
+            step = reached(out)
+            time.sleep(1.5)
+        training.signal(signal.SIGINT)
+        time.sleep(1)
+        assert training.process.poll() is None
+        training.signal(signal.SIGINT)
+        result = training.finish(2)
+        os.kill(worker, signal.SIGKILL)
+    assert result.returncode == 130
+    assert "Traceback" not in result.stderr
+    assert checkpoint.newest(out) is None
+
+
+def test_a_loss_that_is_not_finite_ends_a_run(dataset: Path, tmp_path: Path) -> None:
+    """At the step at which it appears; the pictures are named, and no bad weights were saved."""
+    out = tmp_path / "out"
+    keys = {"lr": 1e30, "warmup": 0, "save_every": 1}
+    with pretraining(tmp_path, dataset, workers=2, **keys) as training:
+        result = training.finish()
+    assert result.returncode == 65, result.stderr
+    line = one_error_line(result, "the loss is", f"the checkpoint before stays in {out}")
+    step = int(re.search(r"at step (\d+)", line)[1])  # type: ignore[index]
+    assert reached(out) == step
+    named = line.partition("the batch: ")[2].split("; ")
+    assert len(named) == 4
+    pictures = {p.name for folder in ("seg/a/images", "matte/b/rgba", "background")
+                for p in (dataset / folder).iterdir()}  # fmt: skip
+    assert {name for sample in named for name in sample.split()} <= pictures
+    state = saved(out)
+    assert state["step"] == step
+    for part in (state["net"], state["ema"]):
+        for name, value in part.items():
+            assert torch.isfinite(value).all(), name
+
+
+def test_a_loading_process_that_is_killed_ends_a_run(dataset: Path, tmp_path: Path) -> None:
+    """Within 10 s, as when memory has run out; never a hang."""
+    out = tmp_path / "out"
+    with pretraining(tmp_path, dataset, workers=2, save_every=2) as training:
+        training.until(lambda: len(list(out.glob("step-*.pt"))) == 2)
+        victim, other = training.loaders()
+        os.kill(victim, signal.SIGKILL)
+        training.until(lambda: "error:" in training.stderr.read_text(), 10)
+        result = training.finish(30)  # most of which Python takes to unload torch on a slow machine
+        assert gone([other], 10)
+    assert result.returncode == 69, result.stderr
+    one_error_line(result, "a loading process died", victim, "memory", "--resume")
+    assert saved(out)["step"] > 0
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(
+    chain: Chain, dataset: Path, tmp_path: Path
+) -> None:
+    """One on which two checkpoints fit, and no third beside them."""
+    size = (chain.out("pretrain") / "step-00000004.pt").stat().st_size
+    with disk(tmp_path / "disk", size * 5 // 2048) as folder:
+        out = folder / "out"
+        path = recipe(tmp_path / "recipe.toml", pretrain=ENDLESS, save_every=3)
+        options = ["--recipe", path, "--data", dataset, "--out", out, "--workers", 2]
+        with Training(tmp_path, "pretrain", *options) as training:
+            result = training.finish()
+        assert result.returncode == 74, result.stderr
+        one_error_line(result, out / "step-00000009.pt", os.strerror(28), "free some space")
+        assert saved(out)["step"] == 6
+        assert not list(out.glob("*.part"))
+
+
+def test_a_disk_without_any_room_is_one_line(dataset: Path, tmp_path: Path) -> None:
+    """Where not even a row of numbers fits."""
+    with disk(tmp_path / "disk", 10_000) as folder:
+        out = folder / "out"
+        path = recipe(tmp_path / "recipe.toml", pretrain=ENDLESS, save_every=ENDLESS, log_every=1)
+        options = ["--recipe", path, "--data", dataset, "--out", out, "--workers", 0]
+        with Training(tmp_path, "pretrain", *options) as training:
+            training.until(lambda: reached(out) > 2)
+            with contextlib.suppress(OSError), (folder / "filler").open("wb", 0) as filler:
+                while filler.write(bytes(4096)):
+                    pass
+            result = training.finish()
+        assert result.returncode == 74, result.stderr
+        one_error_line(result, out, os.strerror(28), "free some space")
+
+
+Refused = Callable[..., "tuple[int, str]"]
+
+
+@pytest.fixture
+def student(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """``wsshm train student …`` beside the chain's runs, in this process: exit code and words."""
+
+    def call(*args: object) -> tuple[int, str]:
+        options = ["--recipe", chain.recipe, "--data", chain.data, "--runs", chain.runs, *args]
+        result = CliRunner().invoke(app, ["train", "student", *map(str, options)])
+        assert "Traceback" not in result.stderr, result.stderr
+        return result.exit_code, result.stderr
+
+    monkeypatch.chdir(tmp_path)
+    return call
+
+
+def begun(chain: Chain, folder: Path) -> Path:
+    """A run of which there is a checkpoint and no end."""
+    out = folder / "begun"
+    out.mkdir()
+    for name in ("config.toml", "metrics.jsonl", "step-00000034.pt"):
+        shutil.copy(chain.out("student") / name, out)
+    return out
+
+
+def test_a_begun_run_is_not_overwritten(chain: Chain, student: Refused, tmp_path: Path) -> None:
+    out = begun(chain, tmp_path)
+    code, words = student("--out", out)
+    assert code == 2
+    assert f"error: {out}: holds a begun run; go on with --resume" in words
+    assert student("--out", chain.out("student"))[0] == 2
+
+
+def test_resuming_with_another_option_names_it(
+    chain: Chain, student: Refused, tmp_path: Path
+) -> None:
+    out = begun(chain, tmp_path)
+    for option, value, name in (("--lambda", 0.5, "loss"), ("--seed", 7, "seed")):
+        init = ["--init", chain.out("pretrain") / "model.safetensors"]
+        code, words = student("--out", out, "--resume", option, value, *init)
+        assert code == 2
+        assert f"step-00000034.pt: was begun with another {name}; use the same" in words
+
+
+def test_resuming_with_another_teacher_is_refused(
+    chain: Chain, student: Refused, tmp_path: Path
+) -> None:
+    other = chain.out("pretrain") / "model.safetensors"
+    code, words = student("--out", begun(chain, tmp_path), "--resume", "--teacher", other)
+    assert code == 2
+    assert "was begun with another teacher" in words
+
+
+def test_a_finished_run_says_so(chain: Chain, student: Refused) -> None:
+    out = chain.out("student")
+    before = {p: p.read_bytes() for p in out.iterdir()}
+    code, words = student("--resume")
+    assert code == 0
+    assert words.splitlines()[-1] == f"{out}: finished already"
+    assert {p: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_a_student_without_a_teacher_names_the_command(student: Refused, tmp_path: Path) -> None:
+    code, words = student("--runs", tmp_path / "none")
+    assert code == 66
+    assert "no finished teacher in it; run wsshm train teacher first" in words
+
+
+def test_pretraining_from_other_masks_is_refused_with_advice(
+    chain: Chain, student: Refused, tmp_path: Path
+) -> None:
+    code, words = student("--out", tmp_path / "out", "--masks", 1)
+    assert code == 2
+    weights = chain.out("pretrain") / "model.safetensors"
+    assert f"was made with another masks; --init {weights} takes it as it is" in words

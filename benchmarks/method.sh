@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# What Matte Label Blending brings: three seeds of masks alone, teacher and student on the CPU recipe.
+#
+#   benchmarks/method.sh DATA OUT [options of wsshm train, such as --encoder-weights FILE]
+#
+# Leaves OUT/seed*/… and OUT/seed*.txt, the tables of wsshm eval with the masks-only model first.
+set -euo pipefail
+data=$1 out=$2
+shift 2
+for seed in 0 1 2; do
+    runs=$out/seed$seed
+    train() { wsshm train "$1" --recipe cpu --data "$data" --runs "$runs" --seed "$seed" --resume "${@:2}"; }
+    train teacher "$@"
+    train student "$@"
+    train student --labels masks --out "$runs/masks-mbv2" "$@"
+    wsshm eval "$runs"/{masks,teacher,student}-mbv2/model.onnx --data "$data" \
+        --set masks --set composites | tee "$out/seed$seed.txt"
+done

@@ -1,0 +1,143 @@
+"""Real training processes: recipes for small ones, and what is done to them while they run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from train import checkpoint
+
+KINDS = ("pretrain", "teacher", "student")
+ENDLESS = 1_000_000  # steps
+
+
+def torchrun(processes: int = 2) -> list[object]:
+    """What comes before the module's name so that it runs in so many processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--nproc-per-node", processes, "--master-addr", "127.0.0.1", "--master-port", port]
+    return ["torch.distributed.run", *options, "-m"]
+
+
+def recipe(path: Path, *, pretrain: int = 4, steps: int = 4, size: int = 64, **keys: Any) -> Path:
+    """Write a recipe: four small crops a step, in fp32; `keys` are fields of `Config`."""
+    fields = {
+        "arch": "r18x0.25", "precision": "fp32", "lr": 1e-3, "warmup": 4,
+        "average": 0.9, "teacher_ema": 0.9, "log_every": 4, "evaluate_every": 0,
+        "composites": 0.4, "empty": 0.1,
+    } | keys  # fmt: skip
+    lines = [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
+    for kind in KINDS:
+        n = pretrain if kind == "pretrain" else steps
+        lines += [f"[{kind}]", f"stages = [{{ steps = {n}, batch = 4, sizes = [{size}] }}]"]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def rows(out: Path) -> list[dict[str, float]]:
+    """Every whole row of a run's ``metrics.jsonl``."""
+    path = out / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+
+def reached(out: Path) -> int:
+    """The last step there is a row of."""
+    return int(max((row["step"] for row in rows(out)), default=0))
+
+
+def saved(out: Path) -> dict[str, Any]:
+    """The state in a run's newest checkpoint; none of them may be damaged."""
+    newest = checkpoint.newest(out)
+    assert newest is not None, f"{out}: no checkpoint"
+    _, state, skipped = newest
+    assert not skipped, skipped
+    return state
+
+
+class Training:
+    """``wsshm train …`` in a process group of its own, as a shell starts it."""
+
+    def __init__(self, folder: Path, *args: object, launcher: Iterable[object] = ()):
+        self.stderr = folder / f"stderr{len(list(folder.glob('stderr*')))}.txt"
+        command = [sys.executable, "-m", *launcher, "wsshm_cli", "train", *args]
+        with self.stderr.open("w") as stderr:
+            self.process = subprocess.Popen(
+                [str(x) for x in command], cwd=folder, stdout=stderr, stderr=stderr,
+                start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+
+    def __enter__(self) -> Training:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pid in [*descendants(self.process.pid), self.process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def until(self, reached: Callable[[], bool], timeout: float = 200) -> None:
+        """Wait for something to be so while the process runs."""
+        end = time.monotonic() + timeout
+        while not reached():
+            assert self.process.poll() is None, f"ended too early:\n{self.stderr.read_text()}"
+            assert time.monotonic() < end, f"too slow:\n{self.stderr.read_text()}"
+            time.sleep(0.002)
+
+    def loaders(self) -> list[int]:
+        """The processes that load its data: forks of its own."""
+        own = Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
+        return [pid for pid in descendants(self.process.pid) if _cmdline(pid) == own]
+
+    def signal(self, signum: int) -> None:
+        """To the whole group, as a terminal does."""
+        os.killpg(self.process.pid, signum)
+
+    def finish(self, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+        """Wait for its end."""
+        self.process.wait(timeout)
+        return subprocess.CompletedProcess([], self.process.returncode, "", self.stderr.read_text())
+
+
+def run(folder: Path, *args: object, launcher: Iterable[object] = ()) -> str:
+    """``wsshm train …`` to its good end; returns what it said."""
+    with Training(folder, *args, launcher=launcher) as training:
+        result = training.finish()
+    assert result.returncode == 0, result.stderr
+    return result.stderr
+
+
+def gone(pids: Iterable[int], timeout: float) -> bool:
+    """Whether none of these processes is left after at most so many seconds."""
+    end = time.monotonic() + timeout
+    while left := [pid for pid in pids if _cmdline(pid)]:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return not left
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, theirs and so on; the youngest last."""
+    try:
+        children = [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return children + [below for child in children for below in descendants(child)]
+
+
+def _cmdline(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a zombie
+    except OSError:
+        return b""

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.errors import BadData, CannotOpen, UsageError
+from train.config import KINDS, LABELS, LOSSES, RECIPES, Config, Stage, load, saved
+from train.model import architectures
+
+SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
+CROPS = (256, 320, 384, 448, 512)
+
+
+OF_ONE_KIND = {"mbv2_first": "pretrain", "mbv2_second": "pretrain"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("recipe", SHIPPED)
+def test_shipped_recipes_load_for_the_kinds_they_are_of(recipe: str, kind: str) -> None:
+    if kind != OF_ONE_KIND.get(recipe, kind):
+        with pytest.raises(BadData, match=rf"{recipe}\.toml: .*\[{kind}\]"):
+            load(recipe, kind)
+        return
+    config = load(recipe, kind)
+    assert config.kind == kind
+    assert config.arch in architectures
+    assert set(config.loss) <= set(LOSSES)
+    assert config.steps >= 100
+
+
+def test_the_paper_recipe_has_the_papers_figures() -> None:
+    pretrain, teacher, student = (load("paper", kind) for kind in KINDS)
+    assert [c.steps for c in (pretrain, teacher, student)] == [200_000, 10_000, 20_000]
+    assert [c.lr for c in (pretrain, teacher, student)] == [1e-4, 5e-5, 5e-5]
+    for config in (pretrain, teacher, student):
+        assert [(s.batch, s.sizes) for s in config.stages] == [(16, CROPS)]
+        assert config.weight_decay == 0  # Adam
+        assert config.encoder_lr == config.warmup == config.empty == 0
+        assert config.mask_edge == 1
+    assert pretrain.schedule == "constant"
+    assert teacher.schedule == student.schedule == "cosine"
+    assert pretrain.loss == {"mse": 1.0}
+    assert teacher.loss["boundary"] == student.loss["boundary"] == 0.01  # λ
+    assert teacher.arch == "r101"
+    assert pretrain.arch == student.arch == "r18x0.5"
+    assert [c.composites for c in (pretrain, teacher, student)] == [0, 1, 0]
+    assert student.labels == "blended"
+    assert student.strong
+    assert student.teacher_ema == 0.999
+
+
+EVERY_FIELD = Config(
+    "student", "mbv2", (Stage(3, 4, (32, 64)), Stage(5, 2, (96,))),
+    {"l1": 1.0, "laplacian": 3.5, "boundary": 0.01}, lr=3e-4, encoder_lr=1e-5, weight_decay=1e-4,
+    schedule="constant", warmup=2, clip=0.5, average=0.9, precision="fp32", labels="teacher",
+    strong=False, teacher_ema=0.5, composites=0.25, empty=0.125, mask_edge=0.5, masks=7, mattes=8,
+    seed=9, log_every=10, save_every=11, evaluate_every=12,
+    mask_sources={"a set": 2.0, 'its "name".1': 1}, matte_sources={"b": 0.5},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "config", [EVERY_FIELD, *(load("paper", kind) for kind in KINDS)], ids=["all", *KINDS]
+)
+def test_a_config_comes_back_from_its_toml(tmp_path: Path, config: Config) -> None:
+    """What a run leaves beside its results is a recipe that makes it again."""
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml(version="1", teacher=""), encoding="utf-8")
+    assert load(str(path), config.kind) == config
+    assert Config.from_dict(config.plain(), "here") == config
+
+
+def test_no_field_is_left_at_its_default_above() -> None:
+    plain = load("paper", "student")
+    assert [f.name for f in fields(Config) if f.name != "kind"] == [
+        f.name
+        for f in fields(Config)
+        if f.name != "kind" and getattr(EVERY_FIELD, f.name) != getattr(plain, f.name)
+    ]
+
+
+def test_a_runs_own_config_says_where_it_took_place(tmp_path: Path) -> None:
+    place = {"version": "1.2.3", "data": 'C:\\new "data"\\über', "teacher": ""}
+    path = tmp_path / "config.toml"
+    path.write_text(EVERY_FIELD.to_toml(**place), encoding="utf-8")
+    assert saved(tmp_path) == EVERY_FIELD.plain() | {"run": place}
+
+
+def test_a_recipe_sets_what_all_kinds_share_and_what_is_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('arch = "r34"\nseed = 4\n[student]\narch = "mbv2"\nlr = 1\n')
+    teacher, student = load(str(path), "teacher"), load(str(path), "student")
+    assert (teacher.arch, teacher.seed, teacher.lr) == ("r34", 4, 5e-5)
+    assert (student.arch, student.seed, student.lr) == ("mbv2", 4, 1)
+    paper = load("paper", "teacher")
+    assert replace(teacher, arch=paper.arch, seed=paper.seed) == paper
+
+
+def test_options_override_the_recipe() -> None:
+    config = load("paper", "student", seed=5, masks=100, strong=False, precision=None, arch=None)
+    assert (config.seed, config.masks, config.strong) == (5, 100, False)
+    assert (config.precision, config.arch) == ("auto", "r18x0.5")
+
+
+def test_an_option_that_is_a_dictionary_is_merged() -> None:
+    config = load("paper", "student", loss={"boundary": 0.1})
+    assert config.loss == load("paper", "student").loss | {"boundary": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("text", "needles"),
+    [
+        ("stepz = 3", ["stepz", "unknown"]),
+        ("[[student]]\n", ["student"]),
+        ('lr = "fast"', ["lr", "fast"]),
+        ("arch = 18", ["arch", "18"]),
+        ("seed = 1.5", ["seed", "1.5"]),
+        ("strong = 1", ["strong"]),
+        ("masks = true", ["masks"]),
+        ("loss = 1.0", ["loss"]),
+        ("loss = {}", ["loss"]),
+        ("loss = { l2 = 1.0 }", ["loss", "l2"]),
+        ('loss = { l1 = "much" }', ["loss", "much"]),
+        ("loss = { l1 = -1.0 }", ["loss", "-1.0"]),
+        ("mask_sources = { a = -1 }", ["mask_sources"]),
+        ('mask_sources = { a = "b" }', ["mask_sources"]),
+        ("stages = 3", ["stages"]),
+        ("stages = []", ["stages"]),
+        ("stages = [{ steps = 3, batch = 2 }]", ["sizes"]),
+        ("stages = [{ steps = 3, batch = 2, sizes = 64 }]", ["stages"]),
+        ("stages = [{ steps = 3, batch = 2, sizes = [] }]", ["stages"]),
+        ("stages = [{ steps = 3, batch = 2, sizes = [100] }]", ["stages", "32"]),
+        ("stages = [{ steps = 3, batch = 2, sizes = [-32] }]", ["stages"]),
+        ("stages = [{ steps = 3, batch = 2, sizes = [64.0] }]", ["stages"]),
+        ("stages = [{ steps = 0, batch = 2, sizes = [64] }]", ["stages"]),
+        ("stages = [{ steps = 3, batch = 0, sizes = [64] }]", ["stages"]),
+        ("stages = [{ steps = 3, batch = 1.5, sizes = [64] }]", ["stages"]),
+        ('stages = [{ steps = "3", batch = 1, sizes = [64] }]', ["stages"]),
+        ("stages = [{ steps = 3, batch = 1, sizes = [64], size = 1 }]", ["stages", "size"]),
+        ("lr = 0", ["lr"]),
+        ("lr = -1e-4", ["lr"]),
+        ("lr = nan", ["lr"]),
+        ("lr = inf", ["lr"]),
+        ("encoder_lr = -1", ["encoder_lr"]),
+        ("weight_decay = -1", ["weight_decay"]),
+        ("clip = 0", ["clip"]),
+        ("warmup = -1", ["warmup"]),
+        ("mask_edge = -0.5", ["mask_edge"]),
+        ("average = 1", ["average"]),
+        ("teacher_ema = 1.5", ["teacher_ema"]),
+        ("composites = 1.5", ["composites"]),
+        ("composites = 0.6\nempty = 0.6", ["composites"]),
+        ("empty = -0.1", ["empty"]),
+        ("masks = -1", ["masks"]),
+        ("mattes = -1", ["mattes"]),
+        ("seed = -1", ["seed"]),
+        ("log_every = 0", ["log_every"]),
+        ("save_every = 0", ["save_every"]),
+        ("evaluate_every = -1", ["evaluate_every"]),
+        ('schedule = "linear"', ["schedule", "linear"]),
+        ('precision = "fp8"', ["precision", "fp8"]),
+        ('labels = "none"', ["labels"]),
+        ("lr = ", ["not TOML"]),
+        ("lr = 1\nlr = 2", ["not TOML"]),
+        ("\xff", ["not TOML"]),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_one_error_that_names_key_and_file(
+    tmp_path: Path, text: str, needles: list[str]
+) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(BadData) as error:
+        load(str(path), "student")
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    for needle in needles:
+        assert needle in message
+
+
+def test_of_a_config_that_lacks_a_key_the_key_is_named() -> None:
+    plain = EVERY_FIELD.plain()
+    for key in ("arch", "stages", "loss", "lr", "kind"):
+        left: dict[str, Any] = {k: v for k, v in plain.items() if k != key}
+        with pytest.raises(BadData, match=rf"^here: .*\b{key}\b"):
+            Config.from_dict(left, "here")
+
+
+def test_a_fault_of_another_kind_is_found_when_that_kind_is_run(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text("seed = 1\n[teacher]\nlr = -1\n")
+    assert load(str(path), "student").seed == 1
+    with pytest.raises(BadData, match="lr"):
+        load(str(path), "teacher")
+
+
+def test_an_unknown_recipe_names_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        load(str(tmp_path / "papper"), "student")
+    for name in SHIPPED:
+        assert name in str(error.value)
+    with pytest.raises(UsageError, match=re.escape(str(tmp_path))):
+        load(str(tmp_path), "student")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_recipe_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.touch(mode=0)
+    with pytest.raises(CannotOpen, match=r"own\.toml"):
+        load(str(path), "student")
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_labels_are_those_the_command_offers(labels: str) -> None:
+    from wsshm_cli.train import Labels
+
+    assert load("paper", "student", labels=Labels(labels).value).labels == labels

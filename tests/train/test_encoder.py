@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import hashlib
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum, mobilenet_v2, resnet18
+from torchvision.models._api import Weights
+
+from engines.errors import BadData, CannotOpen
+from tests.conftest import SHARED
+from train import encoder
+from train.encoder import load_folded, start_encoder
+from train.model import MattingNet
+
+LAYER4 = ["layer4.0.conv1", "layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"]
+ENCODERS = SHARED / "encoders"
+
+
+def pictures() -> Tensor:
+    return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def not_asked_for() -> Tensor:
+    pytest.fail("pictures are for folded weights alone")
+
+
+def state_of(net: MattingNet) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in net.encoder.state_dict().items()}
+
+
+def assert_untouched(net: MattingNet, before: dict[str, Tensor]) -> None:
+    for name, value in net.encoder.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def folded(net: MattingNet) -> dict[str, Tensor]:
+    """Random weights with a bias for each convolution, as if batch norm were in them."""
+    torch.manual_seed(0)
+    state = {}
+    for name, module in net.encoder.named_modules():
+        if isinstance(module, nn.Conv2d):
+            state[f"{name}.weight"] = torch.randn_like(module.weight) * 0.1
+            state[f"{name}.bias"] = torch.randn(module.out_channels)
+    return state
+
+
+def random_resnet18() -> dict[str, Tensor]:
+    """torchvision's, with nothing at its default."""
+    torch.manual_seed(1)
+    state = resnet18(weights=None).state_dict()
+    return {k: v + torch.rand_like(v) if v.is_floating_point() else v + 7 for k, v in state.items()}
+
+
+# ---- torchvision's form
+
+
+def test_a_torchvision_file_fills_the_encoder_completely(tmp_path: Path) -> None:
+    path, state = tmp_path / "resnet18.pth", random_resnet18()
+    torch.save(state, path)
+    net = MattingNet("r18")
+    line = start_encoder(net, str(path), False, not_asked_for)
+    assert line == "encoder: from resnet18.pth"
+    own = net.encoder.state_dict()
+    assert {k for k in state if k not in own} == {"fc.weight", "fc.bias"}
+    for name, value in own.items():
+        assert torch.equal(value, state[name]), name
+
+
+def test_mobilenets_file_fills_its_encoder(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    published = mobilenet_v2(weights=None)
+    torch.save(published.state_dict(), tmp_path / "m.pth")
+    net = MattingNet("mbv2")
+    assert start_encoder(net, str(tmp_path / "m.pth"), False, not_asked_for).endswith(" m.pth")
+    frames = pictures()
+    with torch.inference_mode():
+        deepest = net.eval().encoder(frames)[-1]
+        torch.testing.assert_close(deepest, published.eval().features[:18](frames))
+
+
+def test_what_a_torchvision_file_lacks_is_named(tmp_path: Path) -> None:
+    state = random_resnet18()
+    del state["layer4.1.conv2.weight"]
+    state["layer2.0.conv1.weight"] = torch.zeros(128, 64, 1, 1)
+    torch.save(state, tmp_path / "part.pth")
+    line = start_encoder(MattingNet("r18"), str(tmp_path / "part.pth"), False, not_asked_for)
+    assert line == "encoder: from part.pth, all but layer2.0.conv1, layer4.1.conv2"
+
+
+def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
+    torch.save(random_resnet18(), tmp_path / "full.pth")
+    net = MattingNet("r18x0.5")
+    with pytest.raises(BadData, match=r"full\.pth: has no weights for the encoder of r18x0\.5"):
+        start_encoder(net, str(tmp_path / "full.pth"), False, not_asked_for)
+
+
+# ---- folded
+
+
+def test_folded_weights_start_the_published_function() -> None:
+    """The encoder with inserted batch norms gives what the folded network gives."""
+    net = MattingNet("r18x0.25")
+    state, images = folded(net), torch.rand(8, 3, 64, 64)
+    assert load_folded(net, state, (0.5,) * 3, (0.5,) * 3, images) == []
+
+    def conv(name: str, x: Tensor, **how: int) -> Tensor:
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        return nn.functional.conv2d(x, weight, bias, **how)
+
+    x = (images - 0.5) / 0.5
+    stem = conv("conv1", x, stride=2, padding=3).relu()
+    out = conv("layer1.0.conv1", stem, padding=1).relu()
+    out = (conv("layer1.0.conv2", out, padding=1) + stem).relu()
+    net.eval()
+    with torch.inference_mode():
+        f1, *_ = net.encoder(x)
+        block = net.encoder.layer1[0](f1)
+    torch.testing.assert_close(f1, stem, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(block, out, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("tf_range", "mean"), [(False, 0.485), (True, 0.5)])
+def test_the_input_is_normalised_as_the_weights_expect(
+    tmp_path: Path, tf_range: bool, mean: float
+) -> None:
+    net = MattingNet("r18x0.25")
+    torch.save(folded(net), tmp_path / "folded.pth")
+    start_encoder(net, str(tmp_path / "folded.pth"), tf_range, pictures)
+    assert net.mean.flatten()[0] == pytest.approx(mean)
+    if tf_range:
+        assert net.mean.flatten().tolist() == net.std.flatten().tolist() == [0.5] * 3
+
+
+def test_missing_kernels_of_a_folded_file_are_named_and_left(tmp_path: Path) -> None:
+    """A bias without its kernel is as good as nothing."""
+    net = MattingNet("r18")
+    state = folded(net)
+    for name in LAYER4:
+        del state[f"{name}.weight"]
+    torch.save(state, tmp_path / "part.pth")
+    before = state_of(net)
+    line = start_encoder(net, str(tmp_path / "part.pth"), False, pictures)
+    assert line == f"encoder: from part.pth, all but {', '.join(LAYER4)}"
+    assert torch.equal(net.encoder.layer3[1].conv2.weight, state["layer3.1.conv2.weight"])
+    for name in LAYER4:
+        assert torch.equal(net.encoder.get_submodule(name).weight, before[f"{name}.weight"])
+        norm = net.encoder.get_submodule(name.replace("conv", "bn"))
+        assert norm.weight.eq(1).all()
+        assert norm.running_mean.eq(0).all()
+
+
+# ---- none, or nothing to be had
+
+
+def test_none_leaves_the_random_start() -> None:
+    net = MattingNet("r18")
+    before = state_of(net)
+    assert "as asked for" in start_encoder(net, "none", False, not_asked_for)
+    assert_untouched(net, before)
+
+
+@pytest.mark.parametrize("arch", ["r18x0.5", "r18x0.25"])
+def test_for_narrow_networks_none_are_published(arch: str) -> None:
+    net = MattingNet(arch)
+    before = state_of(net)
+    line = start_encoder(net, "auto", False, not_asked_for)
+    assert line == f"encoder: from random weights (there are none published for {arch})"
+    assert_untouched(net, before)
+
+
+def text(path: Path) -> None:
+    path.write_text("no weights")
+
+
+def empty(path: Path) -> None:
+    torch.save({}, path)
+
+
+def wrapped(path: Path) -> None:
+    torch.save({"state_dict": resnet18(weights=None).state_dict(), "epoch": 3}, path)
+
+
+def foreign(path: Path) -> None:
+    torch.save({"blocks.0.weight": torch.zeros(3), "blocks.0.bias": torch.zeros(3)}, path)
+
+
+def tensor(path: Path) -> None:
+    torch.save(torch.zeros(3), path)
+
+
+@pytest.mark.parametrize("write", [text, empty, wrapped, foreign, tensor])
+def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path, write) -> None:
+    write(tmp_path / "odd.pth")
+    net = MattingNet("r18")
+    with pytest.raises(BadData, match=r"odd\.pth: ") as error:
+        start_encoder(net, str(tmp_path / "odd.pth"), False, pictures)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CannotOpen, match=r"none\.pth"):
+        start_encoder(MattingNet("r18"), str(tmp_path / "none.pth"), False, not_asked_for)
+
+
+# ---- download
+
+
+@pytest.fixture
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torchvision keeps of earlier downloads is not there."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+def go_through(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """Send every connection to the outside to a port of this machine."""
+    monkeypatch.setenv("no_proxy", "")
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_without_a_network_training_starts_from_random_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    go_through(monkeypatch, closed)
+    net, timeout = MattingNet("r18"), socket.getdefaulttimeout()
+    before, start = state_of(net), time.monotonic()
+    line = start_encoder(net, "auto", False, not_asked_for)
+    assert time.monotonic() - start < 20
+    assert line.startswith("encoder: from random weights (ImageNet's cannot be downloaded: ")
+    assert "--encoder-weights" in line
+    assert "\n" not in line
+    assert_untouched(net, before)
+    assert socket.getdefaulttimeout() == timeout
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_a_network_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "TIMEOUT", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes the connection, says nothing
+        go_through(monkeypatch, server.getsockname()[1])
+        start = time.monotonic()
+        line = start_encoder(MattingNet("mbv2"), "auto", False, not_asked_for)
+    assert time.monotonic() - start < 20
+    assert "cannot be downloaded" in line
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, folder: Path, digest: str = "") -> dict[str, Tensor]:
+    """Weights to be had from this disk, under a name that holds the start of their hash."""
+    state = random_resnet18()
+    torch.save(state, folder / "weights")
+    data = (folder / "weights").read_bytes()
+    name = f"resnet18-{digest or hashlib.sha256(data).hexdigest()[:8]}.pth"
+    (folder / name).write_bytes(data)
+
+    class Ours(WeightsEnum):
+        FIRST = Weights((folder / name).as_uri(), transforms=nn.Identity, meta={})
+
+    monkeypatch.setitem(encoder.PUBLISHED, "r18", Ours.FIRST)
+    return state
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_published_weights_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, net = publish(monkeypatch, tmp_path), MattingNet("r18")
+    line = start_encoder(net, "auto", False, not_asked_for)
+    assert line == "encoder: from torchvision's ImageNet weights"
+    for name, value in net.encoder.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_a_download_that_ends_early_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hash is not the one in its name."""
+    publish(monkeypatch, tmp_path, digest="0123abcd")
+    net = MattingNet("r18")
+    before = state_of(net)
+    line = start_encoder(net, "auto", False, not_asked_for)
+    assert "cannot be downloaded: " in line
+    assert_untouched(net, before)
+
+
+# ---- the files that are shared with this project
+
+
+@pytest.mark.skipif(not ENCODERS.is_dir(), reason=f"{ENCODERS} is not there")
+@pytest.mark.parametrize(
+    ("file", "arch", "tf_range", "missing"),
+    [
+        ("mobilenet_v2_1.0_imagenet_bnfolded_from_int8.pth", "mbv2", True, []),
+        ("resnet18_imagenet_bnfolded_to_layer3.pth", "r18", False, LAYER4),
+    ],
+)
+def test_shared_encoders_load(file: str, arch: str, tf_range: bool, missing: list[str]) -> None:
+    """On what they were fitted to, every channel of a trained layer varies and none overflows."""
+    net, images = MattingNet(arch), pictures()
+    line = start_encoder(net, str(ENCODERS / file), tf_range, lambda: images)
+    rest = f", all but {', '.join(missing)}" if missing else ""
+    assert line == f"encoder: from {file}{rest}"
+    with torch.inference_mode():
+        taps = net.eval().encoder((images - net.mean) / net.std)
+    for tap in taps[: 4 if missing else 5]:
+        assert tap.isfinite().all()
+        assert 0.01 < tap.std() < 100

@@ -1,0 +1,150 @@
+"""ImageNet weights for the encoder, in any of the three forms they come in.
+
+- torchvision's own, downloaded where the network reaches them;
+- a file of torchvision's state dictionary;
+- a file whose batch norms were folded into biases (``<conv>.weight`` and ``<conv>.bias`` alone).
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from engines.errors import BadData
+from train import checkpoint
+from train.model import IMAGENET_MEAN, IMAGENET_STD, MattingNet
+
+PUBLISHED = {
+    "r18": models.ResNet18_Weights.IMAGENET1K_V1,
+    "r34": models.ResNet34_Weights.IMAGENET1K_V1,
+    "r50": models.ResNet50_Weights.IMAGENET1K_V2,
+    "r101": models.ResNet101_Weights.IMAGENET1K_V2,
+    "mbv2": models.MobileNet_V2_Weights.IMAGENET1K_V2,
+}
+TIMEOUT = 10.0  # seconds without an answer
+
+
+def start_encoder(
+    net: MattingNet, weights: str, tf_range: bool, images: Callable[[], Tensor]
+) -> str:
+    """Give the encoder its start; returns a line that says which it was.
+
+    Args:
+        weights: ``auto`` (torchvision's where they can be had), ``none`` or a file.
+        tf_range: the file's weights expect RGB in [-1, 1], as TensorFlow's do.
+        images: gives (N, 3, H, W) float in [0, 1], natural pictures; asked for only when needed.
+
+    Raises:
+        CannotOpen, BadData: the file.
+    """
+    if weights == "none":
+        return "encoder: from random weights, as asked for"
+    if weights == "auto":
+        if net.arch not in PUBLISHED:
+            return f"encoder: from random weights (there are none published for {net.arch})"
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(TIMEOUT)
+        try:
+            state = PUBLISHED[net.arch].get_state_dict(
+                progress=False, check_hash=True, weights_only=True
+            )
+        # No network, an answer cut short, a page in place of the file, a damaged copy in the cache.
+        except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError) as e:
+            return (
+                f"encoder: from random weights (ImageNet's cannot be downloaded: {e}; "
+                "--encoder-weights FILE takes a copy)"
+            )
+        finally:
+            socket.setdefaulttimeout(before)
+        path, name = None, "torchvision's ImageNet weights"
+    else:
+        path = Path(weights)
+        state, name = checkpoint.load(path), path.name
+    if not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise BadData(f"{weights}: not weights of an encoder (a dictionary of tensors is)")
+    if any(key.endswith("running_mean") for key in state):
+        missing = load_published(net, state)
+    else:
+        mean, std = (((0.5,) * 3,) * 2) if tf_range else (IMAGENET_MEAN, IMAGENET_STD)
+        missing = load_folded(net, state, mean, std, images())
+    if len(missing) == sum(isinstance(m, nn.Conv2d) for m in net.encoder.modules()):
+        raise BadData(f"{weights}: has no weights for the encoder of {net.arch}")
+    rest = f", all but {', '.join(missing)}" if missing else ""
+    return f"encoder: from {name}{rest}"
+
+
+def load_published(net: MattingNet, state: dict[str, Tensor]) -> list[str]:
+    """Copy a torchvision state dictionary; returns the convolutions that it has no weights for."""
+    own = net.encoder.state_dict()
+    fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+    net.encoder.load_state_dict(fits, strict=False)
+    convs = [n for n, m in net.encoder.named_modules() if isinstance(m, nn.Conv2d)]
+    return [n for n in convs if f"{n}.weight" not in fits]
+
+
+def load_folded(
+    net: MattingNet, state: dict[str, Tensor], mean: Any, std: Any, images: Tensor
+) -> list[str]:
+    """Start the encoder from ImageNet weights whose batch norms were folded into bias terms.
+
+    Each folded bias becomes a batch norm that is the identity on the statistics of `images`, so
+    that training starts from the published function with normalisation in place.
+
+    Args:
+        state: folded weights under torchvision's convolution names, ``<conv>.weight/bias``.
+        mean, std: the input normalisation the weights expect, of RGB in [0, 1].
+        images: (N, 3, H, W) float in [0, 1]; about 200 natural pictures.
+
+    Returns:
+        Names of encoder convolutions that `state` has no weights for (left as initialised).
+    """
+    net.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
+    net.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
+    modules = dict(net.encoder.named_modules())
+    convs = [n for n, m in modules.items() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in modules.values() if isinstance(m, nn.BatchNorm2d)]
+    pairs = dict(zip(convs, norms, strict=True))  # registration order: each conv, then its norm
+    known = {
+        n
+        for n in convs
+        if f"{n}.bias" in state
+        and f"{n}.weight" in state
+        and state[f"{n}.weight"].shape == modules[n].weight.shape
+    }
+    sums: dict[str, list[Tensor]] = {}
+    hooks = []
+    for name in known:
+        conv, norm = modules[name], pairs[name]
+        conv.weight.data.copy_(state[f"{name}.weight"].float())
+        norm.bias.data.copy_(state[f"{name}.bias"].float())
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1 - norm.eps)
+
+        def record(_: Any, __: Any, out: Tensor, name: str = name) -> None:
+            sums.setdefault(name, []).append(
+                torch.stack([out.mean((0, 2, 3)), out.square().mean((0, 2, 3))])
+            )
+
+        hooks.append(conv.register_forward_hook(record))
+    net.eval()
+    with torch.inference_mode():
+        for batch in images.split(8):
+            net.encoder((batch - net.mean) / net.std)
+    for hook in hooks:
+        hook.remove()
+    for name, moments in sums.items():
+        m1, m2 = torch.stack([m.clone() for m in moments]).mean(0)
+        norm, var = pairs[name], (m2 - m1.square()).clamp_min(1e-5)
+        norm.running_mean.copy_(m1)
+        norm.running_var.copy_(var)
+        norm.weight.data.copy_((var + norm.eps).sqrt())
+        norm.bias.data.add_(m1)
+    return [n for n in convs if n not in known]

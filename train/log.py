@@ -1,0 +1,113 @@
+"""What a run shows of itself: ``metrics.jsonl``, TensorBoard and ``grid.png``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+from torch.utils.tensorboard import summary
+
+from engines.errors import writing
+from train.config import Config
+from train.datasets import Samples
+from train.objective import targets, unit
+
+
+class Log:
+    """The records of the run in a folder, resumed at `step`: rows after it are dropped."""
+
+    def __init__(self, out: Path, step: int):
+        self._rows, self._picture = out / "metrics.jsonl", out / "grid.png"
+        with writing(self._rows, begun=False):
+            rows = self._rows.read_text().splitlines() if self._rows.exists() else []
+            # A killed process can have left half a row.
+            kept = [r for r in rows if r.endswith("}") and json.loads(r)["step"] <= step]
+            part = self._rows.with_name(f"{self._rows.name}.part")
+            part.write_text("".join(f"{r}\n" for r in kept))
+            os.replace(part, self._rows)
+            # Written here and now: torch's SummaryWriter has a thread, whose errors are its own.
+            events = out / f"events.out.tfevents.{time.time_ns()}"
+            self._board = RecordWriter(events.open("wb", buffering=0))
+        self._event(0, file_version="brain.Event:2")
+        # TensorBoard hides what earlier files have from this step on.
+        self._event(step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """A row of named values."""
+        if not values:
+            return
+        with writing(self._rows, begun=True), self._rows.open("a") as f:
+            print(json.dumps({"step": step} | values), file=f)
+        for name, value in values.items():
+            self._event(step, summary=summary.scalar(name, value))
+
+    def picture(self, step: int, rgb: NDArray[np.uint8]) -> None:
+        """(H, W, 3) uint8, as of `grid`."""
+        with writing(self._picture, begun=True):
+            _, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+            self._picture.write_bytes(data.tobytes())
+        self._event(step, summary=summary.image("grid", rgb, dataformats="HWC"))
+
+    def _event(self, step: int, **what: Any) -> None:
+        with writing(self._rows.parent, begun=True):
+            event = Event(step=step, wall_time=time.time(), **what)
+            self._board.write(event.SerializeToString())
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._board.close()
+
+
+def grid(columns: dict[str, Tensor], side: int = 160) -> NDArray[np.uint8]:
+    """Draw named columns of (N, 1 or 3, S, S) float in [0, 1] images, one sample a row.
+
+    Returns:
+        (H, W, 3) uint8 RGB with the names above.
+    """
+    stacks = []
+    for name, images in columns.items():
+        rgb = images.detach().float().cpu().expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+        tiles = (rgb.clamp(0, 1) * 255).round().byte().numpy()
+        head = np.full((24, side, 3), 255, np.uint8)
+        cv2.putText(head, name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        small = [cv2.resize(t, (side, side), interpolation=cv2.INTER_AREA) for t in tiles]
+        stacks.append(np.concatenate([head, *small]))
+    picture: NDArray[np.uint8] = np.concatenate(stacks, axis=1)
+    return picture
+
+
+def draw(
+    net: nn.Module,
+    teacher: nn.Module | None,
+    samples: Samples,
+    config: Config,
+    device: torch.device,
+) -> NDArray[np.uint8]:
+    """A picture of fixed samples, their labels and what the networks make of them."""
+    keys = [(10**12 + i, config.stages[-1].sizes[0]) for i in range(6)]
+    batch = default_collate([samples[key] for key in keys])
+    was = net.training
+    with torch.inference_mode():
+        matte, boundary = net.eval()(unit(batch["image"], device))
+        label, edges, _ = targets(teacher, batch, config, device)
+        columns = {"input": unit(batch["image"], device)}
+        columns["mask" if config.kind != "teacher" else "alpha"] = batch["label"].float() / 255
+        if teacher is not None:
+            of_teacher = teacher(unit(batch["weak"], device))[0].sigmoid()
+            columns |= {"teacher": of_teacher, "boundary": edges, "blended": label}
+        columns |= {"matte": matte.sigmoid(), "its boundary": boundary.sigmoid()}
+    net.train(was)
+    return grid(columns)
