@@ -8,6 +8,7 @@ the figures of the paper and is what a recipe's missing keys fall back to.
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -98,22 +99,19 @@ class Config:
         Raises:
             BadData: an unknown key, a missing one, or a value that makes no sense.
         """
-        known = {f.name: f for f in fields(cls)}
+        known = {f.name: str(f.type) for f in fields(cls)}
         if unknown := sorted(set(data) - set(known)):
             raise BadData(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
+        for name, kind in known.items():
+            if name in data and not _is_a(kind, data[name]):
+                wanted = "[{ steps, batch, sizes = [...] }]" if name == "stages" else kind
+                raise BadData(f"{where}: {name} = {data[name]!r} should be {wanted}")
+        stages = tuple(Stage(**s | {"sizes": tuple(s["sizes"])}) for s in data.get("stages", ()))
         try:
-            stages = tuple(Stage(s["steps"], s["batch"], tuple(s["sizes"])) for s in data["stages"])
             config = cls(**data | {"stages": stages})
-            for name, f in known.items():
-                kind = {"str": str, "int": int, "bool": bool, "float": (int, float)}.get(
-                    str(f.type), (dict, tuple)
-                )
-                if not isinstance(value := getattr(config, name), kind):  # type: ignore[arg-type]
-                    raise TypeError(f"{name} = {value!r}")
-            config._validate(where)
-        except (KeyError, TypeError) as e:
-            what = e.args[0] if e.args else e
-            raise BadData(f"{where}: {what}: missing or of another type") from e
+        except TypeError as e:
+            raise BadData(f"{where}: {e}") from e
+        config._validate(where)
         return config
 
     def _validate(self, where: object) -> None:
@@ -134,6 +132,9 @@ class Config:
             "composites": self.composites >= 0 and self.composites + self.empty <= 1,
             "empty": self.empty >= 0,
             "lr": self.lr > 0,
+            "encoder_lr": self.encoder_lr >= 0,
+            "weight_decay": self.weight_decay >= 0,
+            "mask_edge": self.mask_edge >= 0,
             "clip": self.clip > 0,
             "warmup": self.warmup >= 0,
             "seed": 0 <= self.seed < 2**63,
@@ -151,6 +152,25 @@ class Config:
                     f"{where}: {name} = {getattr(self, name)} makes no sense; "
                     "train/config.py says what each key means, crop sizes are multiples of 32"
                 )
+
+
+def _is_a(kind: str, value: Any) -> bool:
+    """Whether a value of TOML is one of a field's type."""
+    match kind:
+        case "str" | "bool" | "int":
+            return type(value).__name__ == kind
+        case "float":
+            return type(value) in (int, float) and math.isfinite(value)
+        case "dict[str, float]":
+            return isinstance(value, dict) and all(_is_a("float", v) for v in value.values())
+    # stages
+    return isinstance(value, list) and all(
+        isinstance(stage, dict)
+        and set(stage) == {"steps", "batch", "sizes"}
+        and isinstance(stage["sizes"], list)
+        and all(_is_a("int", n) for n in (stage["steps"], stage["batch"], *stage["sizes"]))
+        for stage in value
+    )
 
 
 def _shares(weights: dict[str, float]) -> bool:

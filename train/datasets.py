@@ -206,6 +206,8 @@ def _weights(items: list[Pair], shares: dict[str, float]) -> np.ndarray:
     sources = [p.source for p in items]
     counts = {s: sources.count(s) for s in set(sources)}
     w = np.array([shares.get(s, 1.0) / counts[s] for s in sources])
+    if len(w) and not w.any():
+        raise BadData(f"every set there is ({', '.join(sorted(counts))}) has a share of 0")
     return w / w.sum() if len(w) else w
 
 

@@ -165,7 +165,7 @@ def test_errors_are_one_line(
     for args, code, needle in (
         (("eval", "nosuch", "--data", data), 66, "nosuch"),
         (("eval", brightness, "--data", tmp_path / "no"), 66, "no such folder"),
-        ((*ok, "--split", "test"), 2, "--split"),
+        ((*ok, "--split", "other"), 2, "--split"),
         ((*ok, "--only", "z/*"), 2, "z/*"),
         ((*ok, "--sheet", "sheet.gif"), 2, ".png"),
         ((*ok, "--sheet", "there.png"), 73, "--overwrite"),

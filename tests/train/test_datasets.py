@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,16 @@ def test_a_sample_follows_from_seed_and_index_alone(dataset: Path, c: Config) ->
     assert not torch.equal(one[(3, 96)]["image"], other[(3, 96)]["image"])
 
 
+@pytest.fixture
+def _no_threads() -> Iterator[None]:
+    """As the trainer has it: threads of OpenCV do not survive the fork to a worker."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    yield
+    cv2.setNumThreads(before)
+
+
+@pytest.mark.usefixtures("_no_threads")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(dataset: Path, workers: int) -> None:
     c = recipe("student", **MIXED)
@@ -409,9 +420,8 @@ def test_the_picture_of_a_run(dataset: Path, tmp_path: Path, kind: str, names: i
     picture = draw(net, teacher, samples, c, torch.device("cpu"))
     assert picture.shape == (24 + 6 * 160, names * 160, 3)
     assert net.training
-    log = Log(tmp_path, 0)
-    log.picture(1, picture)
-    log.close()
+    with Log(tmp_path, 0) as log:
+        log.picture(1, picture)
     stored = cv2.cvtColor(cv2.imread(str(tmp_path / "grid.png")), cv2.COLOR_BGR2RGB)
     assert (stored == picture).all()
     first = samples[(10**12, 64)]["image"].permute(1, 2, 0).numpy()
