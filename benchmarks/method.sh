@@ -3,7 +3,7 @@
 #
 #   benchmarks/method.sh DATA OUT [options of wsshm train, such as --encoder-weights FILE]
 #
-# Leaves OUT/seed*/… and OUT/seed*.txt, the tables of wsshm eval with the masks-only model first.
+# Leaves OUT/seed*/… and OUT/seed*.json of wsshm eval, and prints what they say together.
 set -euo pipefail
 data=$1 out=$2
 shift 2
@@ -14,5 +14,6 @@ for seed in 0 1 2; do
     train student "$@"
     train student --labels masks --out "$runs/masks-mbv2" "$@"
     wsshm eval "$runs"/{masks,teacher,student}-mbv2/model.onnx --data "$data" \
-        --set masks --set composites | tee "$out/seed$seed.txt"
+        --set masks --set composites --json >"$out/seed$seed.json"
 done
+python "$(dirname "$0")/pool.py" "$out"/seed?.json

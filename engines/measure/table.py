@@ -104,7 +104,7 @@ def as_json(rows: list[Row], matters: list[Matter], split: str) -> dict[str, Any
                 n: {k: asdict(d) for k, d in compare(first, by_model[n]).items()} for n in names[1:]
             },
             "cases": [
-                {"model": r.model, "source": r.source, "name": r.name, **r.values}
+                {"model": r.model, "source": r.source, "name": r.name, "group": r.group, **r.values}
                 for own in by_model.values()
                 for r in own
             ],
