@@ -15,6 +15,29 @@ MAX_BYTES = 200 * 1024**2
 PROVIDER = "CPUExecutionProvider"
 
 
+def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession:
+    """Load an ONNX file for the CPU.
+
+    Raises:
+        CannotOpen, BadData: it is not there, too large, or ONNX Runtime cannot load it.
+    """
+    with reading(path):
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise BadData(f"{path}: {size >> 20} MB, a model has at most {MAX_BYTES >> 20}")
+        # From bytes, so that the file cannot pull in other files beside it.
+        graph = path.read_bytes()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    # Spinning threads would take the cores that decode and encode need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(graph, options, providers=[PROVIDER])
+    except Exception as e:  # onnxruntime's own classes share no base but Exception
+        raise BadData(f"{path}: not a model ONNX Runtime can load ({_first_line(e)})") from e
+
+
 class OnnxEngine:
     """See `engines.engine.MattingEngine`."""
 
@@ -23,21 +46,7 @@ class OnnxEngine:
 
     def __init__(self, model: Path, threads: int | None = None):
         self._path = model
-        with reading(model):
-            size = model.stat().st_size
-            if size > MAX_BYTES:
-                raise BadData(f"{model}: {size >> 20} MB, a wsshm model has at most 200")
-            # From bytes, so that the file cannot pull in other files beside it.
-            graph = model.read_bytes()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        # Spinning threads would take the cores that decode and encode need.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(graph, options, providers=[PROVIDER])
-        except Exception as e:  # onnxruntime's own classes share no base but Exception
-            raise BadData(f"{model}: not a model ONNX Runtime can load ({_first_line(e)})") from e
+        self._session = open_session(model, threads)
         if (used := self._session.get_providers()[0]) != PROVIDER:
             raise Unavailable(f"asked ONNX Runtime for {PROVIDER}, got {used}")
         metadata = self._session.get_modelmeta().custom_metadata_map

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,10 @@ class Config:
     @property
     def steps(self) -> int:
         return sum(s.steps for s in self.stages)
+
+    @property
+    def has_teacher(self) -> bool:
+        return self.kind == "student" and self.labels != "masks"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -202,7 +206,10 @@ def load(recipe: str, kind: str, **options: Any) -> Config:
     for name, value in options.items():
         if value is not None:
             data[name] = data[name] | value if isinstance(value, dict) else value
-    return Config.from_dict(data | {"kind": kind}, path)
+    config = Config.from_dict(data | {"kind": kind}, path)
+    if kind == "student" and not config.has_teacher:  # masks alone: the loss of pre-training
+        config = replace(config, loss=load(recipe, "pretrain").loss)
+    return config
 
 
 def saved(out: Path) -> dict[str, Any]:

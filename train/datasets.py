@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,13 +24,11 @@ from engines.measure.layout import (
     list_pairs,
     read_cutout,
     read_image,
-    read_label,
+    read_pair,
 )
 from train import augment
 from train.augment import U8
 from train.config import Config
-
-T = TypeVar("T")
 
 
 def generator(seed: int, index: int) -> np.random.Generator:
@@ -56,7 +54,6 @@ class Samples(Dataset):
 
     def __init__(self, root: Path, config: Config, processes: int = 1):
         self.config = config
-        self.two_views = config.kind == "student" and config.labels != "masks"
         photos, cutouts, backgrounds = listed(root, config)
         self.photos = _some(photos, config.masks, config.seed)
         self.people = _some(cutouts, config.mattes, config.seed)
@@ -68,7 +65,7 @@ class Samples(Dataset):
         self.fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
         # Decoded once and shared with the workers by fork, as far as half of the free memory goes.
         budget = _free_memory() // 2 // processes
-        self._photos, budget = _cached(self.photos, _read_photo, budget)
+        self._photos, budget = _cached(self.photos, read_pair, budget)
         self._people, budget = _cached(self.people, _read_person, budget)
         self._backgrounds, budget = _cached(self.backgrounds, _read_background, budget)
 
@@ -101,7 +98,7 @@ class Samples(Dataset):
             "fine": kind < composites + empty,
             "name": " ".join(names),
         }
-        return item | {"weak": _tensor(weak)} if self.two_views else item
+        return item | {"weak": _tensor(weak)} if self.config.has_teacher else item
 
     def _background(self, rng: np.random.Generator) -> tuple[U8, str]:
         i = int(rng.integers(len(self.backgrounds)))
@@ -125,17 +122,6 @@ def listed(root: Path, config: Config) -> tuple[list[Pair], list[Pair], list[Pat
 
 def _tensor(image: U8) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-
-
-def _read_photo(pair: Pair) -> tuple[U8, U8]:
-    assert pair.label is not None
-    image, label = read_image(pair.image)[..., :3], read_label(pair.label)
-    if image.shape[:2] != label.shape:
-        raise BadData(
-            f"{pair.label}: {label.shape[1]}x{label.shape[0]}, "
-            f"its picture is {image.shape[1]}x{image.shape[0]}"
-        )
-    return image, label
 
 
 def _read_person(pair: Pair) -> tuple[U8]:

@@ -101,9 +101,10 @@ def draw(
     batch = default_collate([samples[key] for key in keys])
     was = net.training
     with torch.inference_mode():
-        matte, boundary = net.eval()(unit(batch["image"], device))
+        image = unit(batch["image"], device)
+        matte, boundary = net.eval()(image)
         label, edges, _ = targets(teacher, batch, config, device)
-        columns = {"input": unit(batch["image"], device)}
+        columns = {"input": image}
         columns["mask" if config.kind != "teacher" else "alpha"] = batch["label"].float() / 255
         if teacher is not None:
             of_teacher = teacher(unit(batch["weak"], device))[0].sigmoid()

@@ -37,7 +37,7 @@ def chain(run: Run, recipe: str, runs: Path, device: str, say: Callable[[str], N
     with joined(device) as world:
         if not world.first:
             say = silent
-        if config.kind == "student" and config.labels != "masks" and run.teacher is None:
+        if config.has_teacher and run.teacher is None:
             run = replace(run, teacher=newest_teacher(runs))
             say(f"teacher: {run.teacher}")
         needed = config.kind != "pretrain" and run.init is None

@@ -289,7 +289,7 @@ def _start(run: Run, net: MattingNet, samples: Samples) -> str:
 
 def _teacher(run: Run) -> nn.Module | None:
     """The teacher of a student that has one, frozen or as an average that follows it."""
-    if run.config.kind != "student" or run.config.labels == "masks":
+    if not run.config.has_teacher:
         return None
     if run.teacher is None:
         raise UsageError("a student needs a teacher: train one first, or --labels masks")

@@ -173,12 +173,12 @@ def _open(name: str, size: int | None) -> Matter:
 
 def _trained_size(checkpoint: Path) -> int:
     """The largest crop that a run's checkpoint has seen, as its folder tells; else the paper's."""
-    import tomllib
+    from engines.errors import WsshmError
+    from train.config import saved
 
     try:
-        config = tomllib.loads((checkpoint.parent / "config.toml").read_text(encoding="utf-8"))
-        return max(size for stage in config["stages"] for size in stage["sizes"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return max(size for stage in saved(checkpoint.parent)["stages"] for size in stage["sizes"])
+    except (WsshmError, ValueError, KeyError, TypeError):
         return PAPER_SIZE
 
 

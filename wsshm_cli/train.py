@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from wsshm_cli import report
 from wsshm_cli.app import app, ending
-
-if TYPE_CHECKING:
-    from train.config import Config
 
 train = typer.Typer(
     name="train",
@@ -256,22 +253,11 @@ def _train(
         from train.folder import Run
 
         options["precision"] = precision.value if precision else None
-        config = _masks_only(configs.load(recipe, kind, **options), recipe)
+        config = configs.load(recipe, kind, **options)
         folder = out or runs / f"{kind}-{config.arch}"
         run = Run(config, find_data(data), folder, **rest)
         code = chained.chain(run, recipe, runs, device, report.line)
     raise typer.Exit(code)
-
-
-def _masks_only(config: Config, recipe: str) -> Config:
-    """A student that learns masks alone does so by the loss of pre-training."""
-    from dataclasses import replace
-
-    from train import config as configs
-
-    if config.labels != "masks":
-        return config
-    return replace(config, loss=configs.load(recipe, "pretrain").loss)
 
 
 def _need_torch() -> None:

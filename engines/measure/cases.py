@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import BadData
 from engines.measure.composites import choose_backgrounds, composite
 from engines.measure.layout import (
     Pair,
@@ -20,7 +19,7 @@ from engines.measure.layout import (
     list_pairs,
     read_cutout,
     read_image,
-    read_label,
+    read_pair,
 )
 
 U8 = NDArray[np.uint8]
@@ -101,17 +100,6 @@ def choose(
 
 def _photographs(kind: str, pairs: list[Pair]) -> list[Case]:
     def reader(pair: Pair) -> Callable[[], tuple[U8, U8]]:
-        return lambda: _read_pair(pair)
+        return lambda: read_pair(pair)
 
     return [Case(kind, p.source, p.image.stem, p.image.stem, reader(p)) for p in pairs]
-
-
-def _read_pair(pair: Pair) -> tuple[U8, U8]:
-    assert pair.label is not None
-    rgb, label = read_image(pair.image)[..., :3], read_label(pair.label)
-    if rgb.shape[:2] != label.shape:
-        raise BadData(
-            f"{pair.label}: {label.shape[1]}x{label.shape[0]}, its picture is "
-            f"{rgb.shape[1]}x{rgb.shape[0]}; both must have one size"
-        )
-    return rgb, label

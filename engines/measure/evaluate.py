@@ -21,7 +21,8 @@ from engines.engine import MattingEngine, open_engine
 from engines.measure import metrics
 from engines.measure.cases import Case, choose, masks
 from engines.measure.metrics import METRICS, iou
-from engines.measure.peers import Matter, open_session, peer
+from engines.measure.peers import Matter, peer
+from engines.onnx_engine import open_session
 from engines.preprocess import fit
 
 DRAWS, SEED, COVERAGE = 10_000, 0, 0.95  # of the bootstrap

@@ -142,6 +142,22 @@ def read_label(path: Path) -> NDArray[np.uint8]:
     return label
 
 
+def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A photograph (H, W, 3) RGB and its label (H, W), both uint8.
+
+    Raises:
+        BadData: one cannot be read, or they differ in size.
+    """
+    assert pair.label is not None
+    rgb, label = read_image(pair.image)[..., :3], read_label(pair.label)
+    if rgb.shape[:2] != label.shape:
+        raise BadData(
+            f"{pair.label}: {label.shape[1]}x{label.shape[0]}, its picture is "
+            f"{rgb.shape[1]}x{rgb.shape[0]}; both must have one size"
+        )
+    return rgb, label
+
+
 def read_cutout(pair: Pair) -> NDArray[np.uint8]:
     """(H, W, 4) uint8 RGBA, straight alpha.
 

@@ -14,8 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from engines.errors import BadData, reading
-from engines.onnx_engine import MAX_BYTES, PROVIDER
+from engines.errors import BadData
 
 U8 = NDArray[np.uint8]
 Alpha = NDArray[np.float32]
@@ -31,27 +30,6 @@ class Matter(Protocol):
 
     def reset(self) -> None:
         """What comes next has nothing to do with what came before."""
-
-
-def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession:
-    """Load any ONNX file for the CPU.
-
-    Raises:
-        CannotOpen, BadData: it is not there, too large, or ONNX Runtime cannot load it.
-    """
-    with reading(path):
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise BadData(f"{path}: {size >> 20} MB, a model has at most {MAX_BYTES >> 20}")
-        graph = path.read_bytes()  # so that the file cannot pull in other files beside it
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(graph, options, providers=[PROVIDER])
-    except Exception as e:  # onnxruntime's own classes share no base but Exception
-        why = str(e).splitlines()[0]
-        raise BadData(f"{path}: not a model ONNX Runtime can load ({why})") from e
 
 
 def peer(session: ort.InferenceSession, path: Path) -> Matter:

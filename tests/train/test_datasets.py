@@ -209,13 +209,15 @@ def test_without_memory_files_are_read_on_demand(
     c = recipe("student", **MIXED)
     kept = Samples(dataset, c)
     reads: list[Path] = []
+    read = layout.read_image
 
     def read_image(path: Path) -> np.ndarray:
         reads.append(path)
-        return layout.read_image(path)
+        return read(path)
 
     monkeypatch.setattr(datasets, "_free_memory", lambda: 0)
-    monkeypatch.setattr(datasets, "read_image", read_image)
+    for module in (layout, datasets):
+        monkeypatch.setattr(module, "read_image", read_image)
     lean = Samples(dataset, c)
     reads.clear()
     for i in range(12):
