@@ -11,7 +11,7 @@ import numpy as np
 
 from examples.portrait_clip import portrait_frame, write_clip
 
-__all__ = ["Probe", "noise_clip", "portrait_frame", "probe", "write_clip"]
+__all__ = ["Probe", "grey_clip", "noise_clip", "portrait_frame", "probe", "write_clip"]
 
 
 @dataclass
@@ -69,5 +69,18 @@ def noise_clip(
             frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pix_fmt)
             frame.pts, frame.time_base = (pts[i] if pts else i), time_base
             container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return path
+
+
+def grey_clip(path: Path, pictures: list[np.ndarray]) -> Path:
+    """Write (H, W) uint8 grey pictures in full range, without loss: read back to the bit."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"qp": "0"})
+        video.height, video.width = pictures[0].shape
+        video.pix_fmt, video.color_range = "yuvj444p", 2
+        for luma in pictures:
+            yuv = np.stack([luma, *[np.full_like(luma, 128)] * 2])
+            container.mux(video.encode(av.VideoFrame.from_ndarray(yuv, "yuvj444p")))
         container.mux(video.encode(None))
     return path

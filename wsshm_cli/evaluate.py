@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +17,11 @@ from wsshm_cli.app import app, ending
 
 if TYPE_CHECKING:
     from engines.measure.cases import Case
+    from engines.measure.clips import Part
     from engines.measure.evaluate import Row
     from engines.measure.peers import Matter
 
+CLIP = "CLIP[@FIRST-LAST]"
 PAPER_SIZE = 512  # pixels: the shorter edge at which the paper tests
 
 
@@ -28,6 +31,7 @@ class Set(str, Enum):
     masks = "masks"
     mattes = "mattes"
     composites = "composites"
+    empty = "empty"
 
 
 @app.command("eval")
@@ -51,15 +55,31 @@ def evaluate(
     sets: Annotated[
         list[Set] | None,
         typer.Option(
-            "--set", metavar="masks|mattes|composites",
+            "--set", metavar="masks|mattes|composites|empty",
             help="What to measure on; may be given again. [default: all that DIR holds]",
         ),
     ] = None,
     green: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
-            "--green", metavar="CLIP", readable=False,
-            help="Measure on this clip before a green screen too; its alpha is keyed.",
+            "--green", metavar=CLIP,
+            help="Measure on this clip before a green screen too; its alpha is keyed. FIRST and "
+            "LAST count pictures from 0; may be given again.",
+        ),
+    ] = None,
+    empty: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--empty", metavar=CLIP,
+            help="Measure on this clip that shows nobody: how much is taken for a person.",
+        ),
+    ] = None,
+    static: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--static", metavar=CLIP,
+            help="Measure on this clip whose camera and background stand still: how much alpha "
+            "flickers where the picture does not change.",
         ),
     ] = None,
     split: Annotated[
@@ -109,19 +129,24 @@ def evaluate(
             if sheet.exists() and not overwrite:
                 raise CannotCreate(f"{sheet}: exists; add --overwrite or name another")
         wanted = [s.value for s in sets] if sets else None
-        root = _data(data, needed=green is None or wanted is not None)
+        clips = _clips(green=green, empty=empty, static=static)
+        root = _data(data, needed=not clips or wanted is not None)
         matters = [_open(name, size) for name in model]
-        found = [m.name for m in matters]
+        called = [m.name for m in matters]
         for matter, typed in zip(matters, model, strict=True):
-            if found.count(matter.name) > 1:
+            if called.count(matter.name) > 1:
                 matter.name = typed
         names = [m.name for m in matters]
         if len(set(names)) < len(names):
             raise UsageError(f"the same model twice: {', '.join(names)}")
         watch = Sheet() if sheet is not None else None
         rows: list[Row] = []
-        for name, total, cases in _sets(root, wanted, green, split, only, limit):
-            rows += measure.evaluate(matters, _shown(cases, name, total), watch)
+        for name, total, cases in _sets(root, wanted, clips, split, only, limit):
+            found = measure.evaluate(matters, _shown(cases, name, total), watch)
+            rows += found
+            figures = [v for row in found for v in row.values.values()]
+            if name == "static" and found and all(v != v for v in figures):
+                raise UsageError("--static: no two pictures in a row of which a part stands still")
         if not rows:
             raise UsageError(f"no {split} pictures to measure" + (f" match {only}" if only else ""))
         if sheet is not None and watch is not None:
@@ -198,10 +223,17 @@ def _export(checkpoint: Path, out: Path, size: int) -> None:
     export(net, out, ModelSpec(checkpoint.stem, net.arch, net.stride, size, ()))
 
 
+def _clips(**given: list[str] | None) -> dict[str, list[Part]]:
+    """The clips of each option that is used; raises as `Part.parse`."""
+    from engines.measure.clips import Part
+
+    return {name: [Part.parse(t) for t in texts] for name, texts in given.items() if texts}
+
+
 def _sets(
     root: Path | None,
     wanted: list[str] | None,
-    green: Path | None,
+    clips: dict[str, list[Part]],
     split: str,
     only: str | None,
     limit: int | None,
@@ -209,6 +241,7 @@ def _sets(
     """Name, number of cases where it is known, and cases of each set that is there."""
     from engines.errors import BadData
     from engines.measure import cases, green_screen
+    from engines.measure.clips import empty, static
 
     for name, find in cases.SETS.items():
         if root is None or (wanted is not None and name not in wanted):
@@ -222,8 +255,10 @@ def _sets(
         chosen = list(cases.choose(found, only, limit))
         if chosen:
             yield name, len(chosen), iter(chosen)
-    if green is not None:
-        yield "green", None, cases.choose(green_screen.cases(green, limit), only)
+    find_in = {"green": green_screen.cases, "empty": empty, "static": static}
+    for name, parts in clips.items():
+        frames = (case for part in parts for case in islice(find_in[name](part), limit))
+        yield name, None, cases.choose(frames, only, limit)
 
 
 def _shown(cases: Iterator[Case], name: str, total: int | None) -> Iterator[Case]:

@@ -30,9 +30,10 @@ class Case:
     """One picture to measure on.
 
     `read` gives the picture, (H, W, 3) uint8 RGB, and the truth, (H, W) uint8 with 255 = person: a
-    coarse mask in the set ``masks``, an alpha in all others. Cases of one `group` show the same
-    subject: they are drawn together when intervals are estimated. `frame` counts the pictures of a
-    sequence and is None for photographs.
+    coarse mask in the set ``masks``, an alpha in all others but ``static``, which has none: there
+    255 is what has not changed since the frame before. Cases of one `group` show the same subject:
+    they are drawn together when intervals are estimated. `frame` counts the pictures of a sequence
+    and is None for photographs.
     """
 
     set: str
@@ -78,10 +79,25 @@ def composites(data: Path, split: str) -> list[Case]:
     return cases
 
 
+def empty(data: Path, split: str) -> list[Case]:
+    """Photographs with nobody in them; truth is 0. None where there are none."""
+
+    def reader(path: Path) -> Callable[[], tuple[U8, U8]]:
+        def read() -> tuple[U8, U8]:
+            rgb = read_image(path)[..., :3]
+            return rgb, np.zeros(rgb.shape[:2], np.uint8)
+
+        return read
+
+    found = list_backgrounds(data, split, required=False)
+    return [Case("empty", "background", p.stem, p.stem, reader(p)) for p in found]
+
+
 SETS: dict[str, Callable[[Path, str], list[Case]]] = {
     "masks": masks,
     "mattes": mattes,
     "composites": composites,
+    "empty": empty,
 }
 
 

@@ -39,6 +39,7 @@ class Row:
     name: str
     group: str
     values: dict[str, float]
+    frame: int | None = None  # as in `Case`
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def mask_iou(
 
 
 def score(kind: str, alpha: NDArray[np.float32], truth: NDArray[np.uint8]) -> dict[str, float]:
-    """The figures of one picture, by `Metric.key`.
+    """The figures of one picture, by `Metric.key`; in ``static`` one alone has none.
 
     Args:
         kind: the case's set; a coarse mask is not judged as an alpha.
@@ -133,7 +134,11 @@ def score(kind: str, alpha: NDArray[np.float32], truth: NDArray[np.uint8]) -> di
             "iou_outside": iou(alpha, truth, region),
             "mad_outside": metrics.mad(alpha, (truth > 127).astype(np.float64), region),
         }
+    if kind == "static":
+        return {}
     true = truth / 255
+    if kind == "empty":
+        return {"mass": metrics.mad(alpha, true), "person": float((alpha >= 0.5).mean())}
     values: dict[str, float] = {}
     for suffix, where in (("", None), ("_boundary", metrics.boundary_region(true))):
         values |= {
@@ -146,10 +151,26 @@ def score(kind: str, alpha: NDArray[np.float32], truth: NDArray[np.uint8]) -> di
     return values
 
 
+def score_change(
+    kind: str, alphas: list[NDArray[np.float32]], truths: list[NDArray[np.uint8]]
+) -> dict[str, float]:
+    """The figures of two consecutive frames, by `Metric.key`; arguments as in `score`."""
+    if kind == "empty":
+        return {}
+    if kind == "static":
+        still = truths[1] == 255
+        soft = metrics.boundary_region(alphas[0]) | metrics.boundary_region(alphas[1])
+        return {
+            "flicker": metrics.mad(alphas[1], alphas[0], still),
+            "flicker_soft": metrics.mad(alphas[1], alphas[0], still & soft),
+        }
+    return {"dtssd": metrics.dtssd(np.stack(alphas), np.stack(truths) / 255)}
+
+
 def evaluate(matters: list[Matter], cases: Iterable[Case], watch: Watch | None = None) -> list[Row]:
     """Every model on every case; a picture is read once and shown to all.
 
-    Consecutive frames of a sequence have their dtSSD too, under the later one.
+    What two consecutive frames of a sequence have, such as dtSSD, is under the later one.
 
     Args:
         watch: called with each case, its picture and truth, the model's place in `matters`, and
@@ -167,10 +188,10 @@ def evaluate(matters: list[Matter], cases: Iterable[Case], watch: Watch | None =
             alpha = matter(rgb)
             values = score(case.set, alpha, truth)
             if before is not None and follows:
-                values["dtssd"] = metrics.dtssd(
-                    np.stack([before[2][i], alpha]), np.stack([before[1], truth]) / 255
-                )
-            rows.append(Row(matter.name, case.set, case.source, case.name, case.group, values))
+                values |= score_change(case.set, [before[2][i], alpha], [before[1], truth])
+            rows.append(
+                Row(matter.name, case.set, case.source, case.name, case.group, values, case.frame)
+            )
             alphas.append(alpha)
             if watch:
                 watch(case, rgb, truth, i, alpha)

@@ -8,13 +8,13 @@ are part of the measurement and stay as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import BadData
 from engines.measure.cases import Case
+from engines.measure.clips import Part, read
 
 MIN_EXCESS = 20  # of 255: a pixel with at least this much may belong to the screen
 MIN_SCREEN = 0.05  # share of a picture's pixels that must, for it to be a green screen at all
@@ -72,52 +72,28 @@ def without_bars(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:
     return inside[0], inside[1]
 
 
-def read_keyed(
-    clip: Path, limit: int | None = None
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-    """Pictures (H, W, 3) uint8 RGB of a clip without its black bars, each with its keyed alpha.
-
-    Args:
-        limit: at most so many pictures, from the first one on.
+def read_keyed(part: Part) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]:
+    """As `clips.read`, without black bars: number, picture (H, W, 3) uint8 RGB and keyed alpha.
 
     Raises:
         CannotOpen, BadData: the clip; no green screen in it; it ends early.
     """
-    from engines.video.frame import Frame, RgbScaler
-    from engines.video.sources import open_source
-
-    with open_source(clip) as source:
-        to_rgb, inside, seen = RgbScaler(source.layout), None, 0
-        for item in source.items():
-            if not isinstance(item, Frame):
-                continue
-            if seen == limit:
-                return
-            rgb = to_rgb(item.picture, source.layout.width, source.layout.height)
-            try:
-                inside = inside or without_bars(rgb)
-                rgb = np.ascontiguousarray(rgb[inside])
-                alpha = key(rgb)
-            except BadData as e:
-                raise BadData(f"{clip}, picture {seen}: {e}") from e
-            seen += 1
-            yield rgb, alpha
-        if source.fault:
-            raise BadData(source.fault)
+    inside = None
+    for i, rgb in read(part):
+        try:
+            inside = inside or without_bars(rgb)
+            rgb = np.ascontiguousarray(rgb[inside])
+            alpha = key(rgb)
+        except BadData as e:
+            raise BadData(f"{part.path}, picture {i}: {e}") from e
+        yield i, rgb, alpha
 
 
-def cases(clip: Path, limit: int | None = None) -> Iterator[Case]:
+def cases(part: Part) -> Iterator[Case]:
     """The pictures of a keyed clip as one sequence; truth is the keyed alpha in 255 steps.
 
     Raises:
         CannotOpen, BadData: as `read_keyed`.
     """
-    for i, (rgb, alpha) in enumerate(read_keyed(clip, limit)):
-        truth = np.rint(alpha * 255).astype(np.uint8)
-
-        def read(
-            rgb: NDArray[np.uint8] = rgb, truth: NDArray[np.uint8] = truth
-        ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-            return rgb, truth
-
-        yield Case("green", clip.stem, f"{i:05}", clip.stem, read, frame=i)
+    for i, rgb, alpha in read_keyed(part):
+        yield part.case("green", i, rgb, np.rint(alpha * 255).astype(np.uint8))

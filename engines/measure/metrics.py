@@ -23,6 +23,7 @@ GRADIENT_SIGMA = 1.4  # pixels
 CONNECTIVITY_STEP = 10  # thresholds in [0, 1]: steps of 0.1
 CONNECTIVITY_THETA = 0.15
 BAND = 5  # pixels on each side of a coarse mask's edge that are not judged
+MAX_CHANGE = 2  # of 255, in every channel: up to this a pixel of a clip stands still
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Metric:
     key: str
     head: str  # of its column: the name, with the factor that its values are shown with
     factor: float
-    region: str  # "whole", "boundary" or "outside"
+    region: str  # one of `REGIONS`
     is_better_high: bool = False
 
 
@@ -53,11 +54,18 @@ METRICS: tuple[Metric, ...] = (
     *_five("whole", ""),
     Metric("dtssd", "dtSSD×10²", 1e2, "whole"),
     *_five("boundary", "_boundary"),
+    Metric("mass", "mass×10³", 1e3, "nobody"),
+    Metric("person", "person×10³", 1e3, "nobody"),
+    Metric("flicker", "flicker×10³", 1e3, "still"),
+    Metric("flicker_soft", "soft×10³", 1e3, "still"),
 )
 REGIONS = {
     "whole": "the whole picture",
     "boundary": "where 0.05 < true alpha < 0.95",
     "outside": f"further than {BAND} px from the mask's edge",
+    "nobody": "the whole picture: mean alpha, and the share where alpha ≥ 0.5",
+    "still": f"pixels that change by at most {MAX_CHANGE} of 255: MAD from the frame before; "
+    "soft: 0.05 < alpha < 0.95",
 }
 
 
@@ -82,6 +90,13 @@ def outside_band(mask: NDArray[np.uint8], px: float = BAND) -> Region:
     )]  # fmt: skip
     far: Region = np.maximum(*distance) > px
     return far
+
+
+def unchanged(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Region:
+    """Where no channel of two (H, W, 3) uint8 pictures differs by more than `MAX_CHANGE`."""
+    change = np.maximum(before, after) - np.minimum(before, after)
+    still: Region = change.max(axis=2) <= MAX_CHANGE
+    return still
 
 
 def mse(alpha: Alpha, truth: Alpha, region: Region | None = None) -> float:

@@ -23,7 +23,8 @@ LABEL, GAP = 22, 12  # pixels: height of a line of text, distance between blocks
 BACKGROUND = (150, 40, 150)  # RGB that people are put on: nothing in a picture looks like it
 PAPER, INK = 32, (235, 235, 235)
 ENDINGS = (".png", ".jpg", ".webp")
-JUDGED_BY = {"masks": "iou"}  # the metric that says which case is worst; MAD where not named
+# The metric that says which case is worst; MAD where not named.
+JUDGED_BY = {"masks": "iou", "empty": "mass", "static": "flicker"}
 
 
 @dataclass
@@ -58,9 +59,11 @@ class Sheet:
         for kind in dict.fromkeys(row.set for row in rows):
             key = JUDGED_BY.get(kind, "mad")
             metric = next(m for m in METRICS if m.key == key)
-            strips.append(f"{kind}: picture, truth, alpha, composite; by {_ascii(metric.head)}")
+            second = "what stands still" if kind == "static" else "truth"
+            strips.append(f"{kind}: picture, {second}, alpha, composite; by {_ascii(metric.head)}")
             for i, name in enumerate(models):
                 own = [row for row in rows if (row.set, row.model) == (kind, name)]
+                own = [row for row in own if not np.isnan(row.values.get(key, np.nan))]
                 own.sort(key=lambda r: r.values[key], reverse=not metric.is_better_high)
                 chosen = zip(
                     ("worst", "median", "best"), (own[0], own[len(own) // 2], own[-1]), strict=True

@@ -31,7 +31,7 @@ def lines(rows: list[Row], matters: list[Matter], split: str) -> Iterator[str]:
         present = keys_of(first)
         count = f"{len(first)} pictures of {len(sources)} source{'s' * (len(sources) > 1)}"
         yield ""
-        yield f"{kind.upper()}, {split if kind != 'green' else 'keyed clip'}: {count}"
+        yield f"{kind.upper()}, {_origin(first, split)}: {count}"
         for region, where in REGIONS.items():
             columns = [m for m in METRICS if m.region == region and m.key in present]
             if not columns:
@@ -53,6 +53,12 @@ def lines(rows: list[Row], matters: list[Matter], split: str) -> Iterator[str]:
                     yield _line(
                         f"  {n}", [values[k] * f for k, f in zip(keys, factors, strict=True)]
                     )
+
+
+def _origin(rows: list[Row], split: str) -> str:
+    """Where the pictures of a set come from."""
+    clip = "keyed clip" if rows[0].set == "green" else "clip"
+    return " and ".join(dict.fromkeys(split if r.frame is None else clip for r in rows))
 
 
 def _difference(label: str, values: list[Difference], factors: list[float]) -> Iterator[str]:

@@ -14,8 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.measure import cases as case_sets
 from tests.conftest import Wsshm, one_error_line
 from tests.measure import peer_graphs
+from tests.media import grey_clip
+from wsshm_cli.evaluate import Set
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +64,22 @@ def green(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """White beside a grey that dims by two steps from 102 on, five pictures."""
+    pictures = [np.full((64, 96), 102 - 2 * i, np.uint8) for i in range(5)]
+    for picture in pictures:
+        picture[:, 48:] = 255
+    return grey_clip(tmp_path_factory.mktemp("still") / "still.mp4", pictures)
+
+
 def test_tables_json_and_sheet(
-    wsshm: Wsshm, brightness: Path, zeros: Path, data: Path, green: Path, tmp_path: Path
-) -> None:
+    wsshm: Wsshm, brightness: Path, zeros: Path, data: Path, green: Path, still: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
     peer = peer_graphs.selfie(tmp_path / "peer.onnx")
-    every = ("eval", brightness, zeros, peer, "--data", data, "--green", green)
+    every = ("eval", brightness, zeros, peer, "--data", data, "--green", green,
+             "--empty", f"{still}@2-4", "--static", still)  # fmt: skip
     result = wsshm(*every, "--json", "--sheet", "sheet.png")
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
@@ -73,7 +87,7 @@ def test_tables_json_and_sheet(
     assert [m["size"] for m in found["models"]] == [64, 64, None]
     sets = found["sets"]
     assert {k: v["pictures"] for k, v in sets.items()} == {
-        "masks": 3, "mattes": 2, "composites": 6, "green": 3,
+        "masks": 3, "mattes": 2, "composites": 6, "empty": 7, "green": 3, "static": 5,
     }  # fmt: skip
     masks = sets["masks"]
     assert masks["mean_over_sources"]["brightness"]["iou"] > 0.95
@@ -87,18 +101,34 @@ def test_tables_json_and_sheet(
     assert sets["composites"]["mean_over_sources"]["brightness"]["mad"] < 0.1
     assert sets["green"]["mean_over_sources"]["zeros"]["dtssd"] > 0.1
     assert sets["green"]["differences_from_first"]["zeros"]["mad"]["low"] is None
+    empty = sets["empty"]
+    assert set(empty["sources"]["zeros"]) == {"background", "still"}
+    seen = empty["sources"]["brightness"]["still"]
+    assert seen == {"mass": pytest.approx(0.5 + 48 / 255), "person": 0.5}
+    less = empty["differences_from_first"]["zeros"]["mass"]
+    assert less["low"] < less["value"] < less["high"] < -0.3
+    for model in ("brightness", "MediaPipe selfie"):
+        flicker = sets["static"]["mean_over_sources"][model]
+        assert flicker["flicker"] == pytest.approx(1 / 255, rel=0.1)  # the peer sees it resized
+        assert flicker["flicker_soft"] == pytest.approx(2 / 255, rel=0.1)
+    assert sets["static"]["mean_over_sources"]["zeros"] == {"flicker": 0, "flicker_soft": None}
+    assert "flicker" not in sets["static"]["cases"][0]
     assert len(sets["mattes"]["cases"]) == 6
     assert found["metrics"]["mse"] == {"shown_as": "MSE×10³", "factor": 1000.0,
                                        "where": "the whole picture"}  # fmt: skip
 
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
-    assert sheet.shape == (4 * 22 + 12 * 222, 3 * 800 + 2 * 12, 3)
+    assert sheet.shape == (6 * 22 + 18 * 222, 3 * 800 + 2 * 12, 3)
     # The first block: brightness's worst mask. Its picture, truth and alpha look alike.
     panels = [sheet[44:244, x : x + 200].astype(int) for x in (0, 200, 400)]
     assert all(np.abs(p - panels[0]).mean() < 12 for p in panels)
     assert panels[0].max() == 255
     # Below it, the model that finds nobody: its composite is the plain colour.
     assert sheet[22 + 222 + 22 + 100, 700].tolist() == [150, 40, 150]
+    # The last but two rows: still's worst for brightness; all of it is judged, white is a person.
+    panels = sheet[-3 * 222 + 22 : -2 * 222, :800][100]
+    assert panels[200:400].min() == 255
+    assert panels[[510, 710]].tolist() == [[255, 255, 255]] * 2
     assert not list(tmp_path.glob("*.part*"))
 
     table = wsshm(*every)
@@ -106,6 +136,13 @@ def test_tables_json_and_sheet(
     lines = table.stdout.splitlines()
     assert max(map(len, lines)) <= 100
     assert "MASKS, val: 3 pictures of 2 sources" in lines
+    after = lines.index("EMPTY, val and clip: 7 pictures of 2 sources")
+    assert lines[after + 2].split()[-2:] == ["mass×10³", "person×10³"]
+    assert "STATIC, clip: 5 pictures of 1 source" in lines
+    after = lines.index("mean over sources            flicker×10³    soft×10³")
+    # A pair's mean over the half that is grey, and over all of what is neither 0 nor 1.
+    assert lines[after + 1].split() == ["brightness", "3.922", "7.843"]
+    assert lines[after + 2].split() == ["zeros", "0.000", "-"]
     for head in ("IoU", "MSE×10³", "MAD×10³", "SAD÷10³", "Grad÷10³", "Conn÷10³", "dtSSD×10²"):
         assert any(head in line.split() for line in lines), head
     iou = masks["mean_over_sources"]["brightness"]["iou"]
@@ -156,6 +193,27 @@ def test_a_set_that_is_not_there(wsshm: Wsshm, brightness: Path, data: Path) -> 
     one_error_line(named, "--set mattes")
 
 
+def test_parts_of_clips(wsshm: Wsshm, brightness: Path, still: Path) -> None:
+    def cases(*how: object) -> dict[str, list[str]]:
+        result = wsshm("eval", brightness, "--json", *how)
+        assert result.returncode == 0, result.stderr
+        found = json.loads(result.stdout)["sets"]
+        return {k: [c["name"] for c in v["cases"]] for k, v in found.items()}
+
+    assert cases("--empty", f"{still}@0-1", "--empty", f"{still}@4-4", "--static", still) == {
+        "empty": ["00000", "00001", "00004"],
+        "static": ["00000", "00001", "00002", "00003", "00004"],
+    }
+    # Read no further than is measured: it ends before picture 9.
+    assert cases("--static", f"{still}@1-9", "--limit", 2) == {"static": ["00001", "00002"]}
+    both = cases("--empty", f"{still}@0-1", "--empty", f"{still}@3-4", "--limit", 3)
+    assert both == {"empty": ["00000", "00001", "00003"]}
+
+
+def test_the_sets_to_choose_from() -> None:
+    assert [s.value for s in Set] == [*case_sets.SETS]
+
+
 def test_errors_are_one_line(
     wsshm: Wsshm, brightness: Path, data: Path, portrait: Path, tmp_path: Path
 ) -> None:
@@ -179,6 +237,22 @@ def test_errors_are_one_line(
         assert one_error_line(result, needle)
         assert not result.stdout
     assert (tmp_path / "there.png").read_bytes() == b"kept"
+
+
+def test_clips_that_cannot_be_measured(
+    wsshm: Wsshm, brightness: Path, still: Path, tmp_path: Path
+) -> None:
+    flash = grey_clip(tmp_path / "flash.mp4", [np.full((32, 48), v, np.uint8) for v in (0, 9, 3)])
+    for args, code, needle in (
+        (("--empty", "no.mp4"), 66, "no such file"),
+        (("--empty", f"{still}@3-5"), 65, "it has 5"),
+        (("--static", still, "--limit", 1), 2, "two pictures in a row"),
+        (("--static", flash, "--sheet", "s.png"), 2, "stands still"),
+    ):
+        result = wsshm("eval", brightness, *args)
+        assert result.returncode == code, (args, result.stderr)
+        assert one_error_line(result, needle)
+        assert not result.stdout
 
 
 def test_ctrl_c_ends_at_once(brightness: Path, data: Path, tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ def test_rows_hold_each_figure_of_each_model() -> None:
     assert rows[2].values["dtssd"] == pytest.approx(0.4)
     assert np.isnan(rows[0].values["mad_boundary"])
     assert rows[2].values["mad_boundary"] == pytest.approx(0.4)
-    assert {m.key for m in metrics.METRICS if m.region != "outside" and m.key != "iou"} == {
+    alpha_only = [m for m in metrics.METRICS if m.region in ("whole", "boundary")]
+    assert {m.key for m in alpha_only if m.key != "iou"} == {
         key for row in rows for key in row.values
     }
 
@@ -122,6 +123,35 @@ def test_masks_are_not_judged_at_their_edge() -> None:
     assert values["iou"] == pytest.approx(18 / 20)
     assert values["iou_outside"] == 1
     assert values["mad_outside"] == 0
+
+
+def test_where_nobody_is_all_alpha_counts() -> None:
+    alpha = np.zeros((4, 5), np.float32)
+    alpha[0], alpha[1] = 0.25, 0.5
+    values = evaluate.score("empty", alpha, np.zeros((4, 5), np.uint8))
+    assert values == {"mass": pytest.approx(0.1875), "person": 0.25}
+
+
+def test_flicker_is_where_the_picture_stands_still() -> None:
+    """Four columns: changed; still and solid; soft only before; soft only after."""
+    before = np.tile(np.float32([0, 0, 0.06, 0.04]), (3, 1))
+    after = np.tile(np.float32([1, 0.02, 0.04, 0.07]), (3, 1))
+    still = np.tile(np.uint8([0, 255, 255, 255]), (3, 1))
+    found = evaluate.score_change("static", [before, after], [np.zeros_like(still), still])
+    assert found["flicker"] == pytest.approx((0.02 + 0.02 + 0.03) / 3)
+    assert found["flicker_soft"] == pytest.approx((0.02 + 0.03) / 2)
+    nothing = evaluate.score_change("static", [before, after], [still, np.zeros_like(still)])
+    assert np.isnan(nothing["flicker"])
+    assert np.isnan(nothing["flicker_soft"])
+
+
+def test_each_kind_of_clip_has_its_own_figures() -> None:
+    order = [case(i, kind, i) for kind in ("green", "empty", "static") for i in (0, 1)]
+    found = evaluate.evaluate([Constant(1)], order)
+    keys = [set(r.values) for r in found if r.frame == 1]
+    assert "dtssd" in keys[0]
+    assert keys[1:] == [{"mass", "person"}, {"flicker", "flicker_soft"}]
+    assert found[4].values == {}
 
 
 def rows(model: str, values: dict[str, list[float]], per_group: int = 1) -> list[Row]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -8,6 +9,7 @@ import pytest
 
 from engines.errors import BadData
 from engines.measure import green_screen as gs
+from engines.measure.clips import Part
 from tests.conftest import SHARED
 
 SCREEN = np.array([69, 151, 104])
@@ -93,7 +95,7 @@ def test_a_clip_is_one_sequence_of_cases(tmp_path: Path) -> None:
     alphas = [np.roll(ramp(), shift, axis=1) for shift in (0, -4, -8)]
     pictures = [np.vstack([before_screen(a), np.zeros((20, 120, 3), np.uint8)]) for a in alphas]
     clip = write_clip(tmp_path / "green.mp4", pictures)
-    found = list(gs.cases(clip))
+    found = list(gs.cases(Part(clip)))
     assert [(c.set, c.source, c.name, c.frame) for c in found] == [
         ("green", "green", f"{i:05}", i) for i in range(3)
     ]
@@ -103,12 +105,14 @@ def test_a_clip_is_one_sequence_of_cases(tmp_path: Path) -> None:
         assert truth.dtype == np.uint8
         assert (truth[:, alpha[0] == 1] == 255).all()
         assert (truth[:, 8:36] == 0).all()
-    assert len(list(gs.cases(clip, limit=2))) == 2
+    part = list(gs.cases(Part(clip, 1, 1)))
+    assert [(c.name, c.frame) for c in part] == [("00001", 1)]
+    assert (part[0].read()[1] == found[1].read()[1]).all()
 
 
 def test_a_clip_without_a_screen_names_itself(portrait: Path) -> None:
     with pytest.raises(BadData, match=r"portrait\.mp4, picture 0: no green screen"):
-        next(gs.cases(portrait))
+        next(gs.cases(Part(portrait)))
 
 
 def test_the_real_clip() -> None:
@@ -116,7 +120,7 @@ def test_the_real_clip() -> None:
     clip = SHARED / "video/person/liveportrait_d0_greenscreen_man.mp4"
     if not clip.is_file():
         pytest.skip(f"{clip} is not here")
-    for rgb, alpha in gs.read_keyed(clip, limit=2):
+    for _, rgb, alpha in islice(gs.read_keyed(Part(clip)), 2):
         assert rgb.shape == (483, 512, 3)
         assert (alpha[:38] == 0).all()
         assert (alpha[120:420, 190:330] == 1).all()

@@ -181,6 +181,14 @@ def test_boundary_region_is_between_the_ends() -> None:
     assert m.boundary_region(alpha)[0].tolist() == [False, False, True, True, True, False, False]
 
 
+def test_unchanged_is_at_most_two_of_255_in_every_channel() -> None:
+    before = np.full((1, 6, 3), 100, np.uint8)
+    after = before.copy()
+    after[0, 1:] = [(102, 98, 100), (103, 100, 100), (100, 97, 100), (100, 100, 103), (0, 255, 9)]
+    assert m.unchanged(before, after).tolist() == [[True, True, False, False, False, False]]
+    assert m.unchanged(after, before).tolist() == [[True, True, False, False, False, False]]
+
+
 def test_columns_say_their_factor() -> None:
     factors = {"³": {"×": 1e3, "÷": 1e-3}, "²": {"×": 1e2}}
     for metric in m.METRICS:
