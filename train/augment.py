@@ -122,6 +122,46 @@ def composite(rng: Generator, people: list[U8], background: U8, size: int) -> tu
     return np.rint(image).astype(np.uint8), np.rint(alpha * 255).astype(np.uint8)
 
 
+def paste(rng: Generator, image: U8, label: U8, photo: U8, mask: U8) -> tuple[U8, U8]:
+    """Put the persons of another photograph somewhere into a crop, at any size.
+
+    Copy-paste (Ghiasi et al., 2021): people in places, sizes and company that no photograph shows.
+    The mask is coarse, so its edge is drawn in a little and softened.
+
+    Args:
+        image, label: (S, S, 3) and (S, S) uint8, the crop.
+        photo, mask: (H, W, 3) and (H, W) uint8 of the other photograph.
+
+    Returns:
+        A new crop and its label.
+    """
+    size = image.shape[0]
+    rows, columns = (np.flatnonzero((mask > 127).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return image, label
+    if rng.random() < 0.5:
+        photo, mask, columns = photo[:, ::-1], mask[:, ::-1], mask.shape[1] - 1 - columns[::-1]
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = size * np.exp(rng.uniform(np.log(0.25), np.log(1.1))) / max(mask[box].shape)
+    h, w = (max(2, round(n * scale)) for n in mask[box].shape)
+    x0, y0 = (rng.uniform(-0.3, 0.3) * n + rng.uniform() * (size - n) for n in (w, h))
+    # Where the photograph's own frame cut a person off, so does the crop's.
+    if columns[0] == 0:
+        x0 = min(x0, 0)
+    if columns[-1] == mask.shape[1] - 1:
+        x0 = max(x0, size - w)
+    if rows[-1] == mask.shape[0] - 1:
+        y0 = max(y0, size - h)
+    at = np.array([[1, 0, x0], [0, 1, y0]], np.float32)
+    colour, solid = (
+        cv2.warpAffine(resize(np.ascontiguousarray(p[box]), w, h), at, (size, size))
+        for p in (photo, mask)
+    )
+    soft: Any = cv2.GaussianBlur(cv2.erode(solid, None), (0, 0), 0.7)[..., None] / np.float32(255)
+    mixed = soft * photometric(rng, colour) + (1 - soft) * image
+    return np.rint(mixed).astype(np.uint8), np.maximum(label, solid)
+
+
 def photometric(rng: Generator, image: U8) -> U8:
     """Random exposure, contrast, saturation, hue, gamma, and now and then no colour at all."""
     x: Any = torch.from_numpy(image).permute(2, 0, 1)

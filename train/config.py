@@ -19,7 +19,7 @@ from engines.errors import BadData, UsageError, reading
 RECIPES = Path(__file__).with_name("recipes")
 KINDS = ("pretrain", "teacher", "student")
 LABELS = ("blended", "masks", "teacher")
-LOSSES = ("mse", "l1", "bce", "gradient", "laplacian", "boundary")
+LOSSES = ("mse", "l1", "bce", "gradient", "laplacian", "boundary", "context")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Config:
     )
     composites: float = 0.0  # share of composited samples
     empty: float = 0.0  # share of samples with nobody in the picture
+    paste: float = 0.0  # share of photographs into which another's persons are pasted
     mask_edge: float = 1.0  # weight of pixels within 3 of a coarse mask's edge
     masks: int = 0  # how many masks to use, drawn at random; 0: all
     mattes: int = 0  # likewise
@@ -126,7 +127,8 @@ class Config:
             "precision": self.precision in ("auto", "bf16", "fp16", "fp32"),
             "loss": bool(self.loss)
             and set(self.loss) <= set(LOSSES)
-            and all(weight >= 0 for weight in self.loss.values()),
+            and all(weight >= 0 for weight in self.loss.values())
+            and ("context" not in self.loss or self.has_teacher),
             "mask_sources": _shares(self.mask_sources),
             "matte_sources": _shares(self.matte_sources),
             "stages": bool(self.stages)
@@ -135,6 +137,7 @@ class Config:
             and all(size > 0 and size % 32 == 0 for size in self.sizes),
             "composites": self.composites >= 0 and self.composites + self.empty <= 1,
             "empty": self.empty >= 0,
+            "paste": 0 <= self.paste <= 1,
             "lr": self.lr > 0,
             "encoder_lr": self.encoder_lr >= 0,
             "weight_decay": self.weight_decay >= 0,

@@ -90,8 +90,12 @@ class Samples(Dataset):
             i = int(rng.choice(len(self.photos), p=self.photo_weight))
             photo, mask = self._photos(i)
             weak, label = augment.zoom_crop(rng, photo, mask, size)
-            image = augment.strong(rng, weak) if self.config.strong else weak
             names = [self.photos[i].image.name]
+            if self.config.paste and rng.random() < self.config.paste:
+                i = int(rng.choice(len(self.photos), p=self.photo_weight))
+                weak, label = augment.paste(rng, weak, label, *self._photos(i))
+                names.append(self.photos[i].image.name)
+            image = augment.strong(rng, weak) if self.config.strong else weak
         item = {
             "image": _tensor(image),
             "label": torch.from_numpy(label)[None],

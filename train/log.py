@@ -102,13 +102,13 @@ def draw(
     was = net.training
     with torch.inference_mode():
         image = unit(batch["image"], device)
-        matte, boundary = net.eval()(image)
-        label, edges, _ = targets(teacher, batch, config, device)
+        matte, boundary, _ = net.eval()(image)
+        wanted = targets(teacher, batch, config, device)
         columns = {"input": image}
         columns["mask" if config.kind != "teacher" else "alpha"] = batch["label"].float() / 255
-        if teacher is not None:
-            of_teacher = teacher(unit(batch["weak"], device))[0].sigmoid()
-            columns |= {"teacher": of_teacher, "boundary": edges, "blended": label}
+        if wanted.teacher is not None:
+            columns["teacher"] = wanted.teacher
+            columns |= {"boundary": wanted.boundary, "blended": wanted.label}
         columns |= {"matte": matte.sigmoid(), "its boundary": boundary.sigmoid()}
     net.train(was)
     return grid(columns)

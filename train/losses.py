@@ -47,6 +47,16 @@ def laplacian_pyramid(matte: Tensor, alpha: Tensor, levels: int = 5) -> Tensor:
     return total
 
 
+def context(features: Tensor, of_teacher: Tensor) -> Tensor:
+    """1 - cosine between the features of student and teacher, the mean over places.
+
+    Both are (N, C, h, w) after a ReLU; the finer grid is averaged to the coarser one.
+    """
+    h, w = (min(a, b) for a, b in zip(features.shape[2:], of_teacher.shape[2:], strict=True))
+    pooled = (F.adaptive_avg_pool2d(x, (h, w)) for x in (features, of_teacher))
+    return _mean(1 - F.cosine_similarity(*pooled, dim=1))
+
+
 def _blur(x: Tensor) -> Tensor:
     k = x.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
     x = F.conv2d(F.pad(x, (2, 2, 0, 0), mode="replicate"), k.view(1, 1, 1, 5))
@@ -76,6 +86,8 @@ def matting_losses(
     fine: Tensor,
     weights: dict[str, float],
     mask_edge: float = 1.0,
+    features: Tensor | None = None,
+    of_teacher: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The weighted terms of one step and their ``total``, each a scalar, the mean over the batch.
 
@@ -89,6 +101,7 @@ def matting_losses(
         fine: (N,) bool, False where `label` is a coarse mask.
         weights: of the terms by name; those left out are not computed.
         mask_edge: weight of pixels near the edge of a coarse mask, see `edge_weight`.
+        features, of_teacher: of the network and of its teacher, for the term ``context``.
     """
     alpha, is_fine = matte.sigmoid(), fine.to(matte.dtype)
     pixels = None
@@ -103,5 +116,7 @@ def matting_losses(
         "laplacian": lambda: laplacian_pyramid(alpha, label) * is_fine,
         "boundary": lambda: bce(boundary, boundary_label) * is_fine,
     }
+    if features is not None and of_teacher is not None:
+        terms["context"] = lambda: context(features, of_teacher)
     losses = {name: weight * terms[name]().mean() for name, weight in weights.items()}
     return losses | {"total": torch.stack(list(losses.values())).sum()}

@@ -10,6 +10,7 @@ outputs. They are attribute names here and therefore keys of every checkpoint.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, ClassVar
 
@@ -128,6 +129,92 @@ class MobileNetV2Encoder(nn.Module):
         return taps
 
 
+class MBConv(nn.Module):
+    """Inverted residual of EfficientNet-Lite: expand, depthwise, project; ReLU6, no squeeze-excite.
+
+    A stride of 2 pads as TensorFlow's ``SAME`` does on even sizes, the odd pixel at the end: the
+    published weights expect that.
+    """
+
+    def __init__(self, cin: int, cout: int, expand: int, kernel: int, stride: int):
+        super().__init__()
+        wide = cin * expand
+        if expand > 1:
+            self.expand_conv = nn.Conv2d(cin, wide, 1, bias=False)
+            self.bn0 = nn.BatchNorm2d(wide)
+        self.pad = same_padding(kernel) if stride == 2 else None
+        self.depthwise_conv = nn.Conv2d(
+            wide, wide, kernel, stride, 0 if self.pad else kernel // 2, groups=wide, bias=False
+        )
+        self.bn1 = nn.BatchNorm2d(wide)
+        self.project_conv = nn.Conv2d(wide, cout, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(cout)
+        self.expands, self.shortcut = expand > 1, stride == 1 and cin == cout
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu6(self.bn0(self.expand_conv(x))) if self.expands else x
+        out = F.pad(out, self.pad) if self.pad else out
+        out = F.relu6(self.bn1(self.depthwise_conv(out)))
+        out = self.bn2(self.project_conv(out))
+        return x + out if self.shortcut else out
+
+
+def same_padding(kernel: int) -> tuple[int, int, int, int]:
+    """TensorFlow's ``SAME`` for a stride of 2 on an even size, as `F.pad` takes it."""
+    before, after = (kernel - 2) // 2, (kernel - 1) // 2
+    return before, after, before, after
+
+
+class LiteEncoder(nn.Module):
+    """EfficientNet-Lite up to its last features: f1…f5 at strides 2, 4, 8, 16, 32.
+
+    Lite0, 1 and 2 of Tan and Le's EfficientNet without squeeze-excite and swish, which makes them
+    fit for int8. Keys are those of ``efficientnet_lite_pytorch`` without leading underscores.
+    """
+
+    strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
+    scales: ClassVar[dict[int, tuple[float, float]]] = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}
+    # expansion, kernel, stride, channels, blocks, whether the next stage is at half the size
+    stages: ClassVar[tuple[tuple[int, int, int, int, int, bool], ...]] = (
+        (1, 3, 1, 16, 1, True),
+        (6, 3, 2, 24, 2, True),
+        (6, 5, 2, 40, 2, True),
+        (6, 3, 2, 80, 3, False),
+        (6, 5, 1, 112, 3, True),
+        (6, 5, 2, 192, 4, False),
+        (6, 3, 1, 320, 1, True),
+    )
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        width, depth = self.scales[number]
+        self.conv_stem = nn.Conv2d(3, 32, 3, 2, bias=False)
+        self.bn0 = nn.BatchNorm2d(32)
+        self.blocks, cin, self.channels, self.ends = nn.ModuleList(), 32, [], []
+        for i, (expand, kernel, stride, channels, count, tap) in enumerate(self.stages):
+            cout = int(channels * width + 4) // 8 * 8
+            if 0 < i < len(self.stages) - 1:
+                count = math.ceil(count * depth)
+            for j in range(count):
+                self.blocks.append(MBConv(cin, cout, expand, kernel, stride if j == 0 else 1))
+                cin = cout
+            if tap:
+                self.channels.append(cin)
+                self.ends.append(len(self.blocks) - 1)
+        for m in self.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                m.eps = 1e-3
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = F.relu6(self.bn0(self.conv_stem(F.pad(x, same_padding(3)))))
+        taps = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in self.ends:
+                taps.append(x)
+        return taps
+
+
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling (Chen et al., DeepLab v3).
 
@@ -157,7 +244,8 @@ class MattingNet(nn.Module):
         arch: a name of `architectures`.
 
     `forward` takes frames (N, 3, H, W) float in [0, 1], RGB, H and W multiples of `stride`, and
-    returns the logits of ``matte`` and ``boundary``, each (N, 1, H, W).
+    returns the logits of ``matte`` and ``boundary``, each (N, 1, H, W), and the features ``aspp``,
+    (N, C, H / s, W / s) with s the encoder's deepest stride.
     """
 
     def __init__(self, arch: str):
@@ -178,15 +266,15 @@ class MattingNet(nn.Module):
         self.matte = nn.Conv2d(cin, 1, 3, padding=1)
         self.boundary = nn.Conv2d(cin, 1, 3, padding=1)
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = (frames - self.mean) / self.std
         skips = [x, *self.encoder(x)]
-        d = self.aspp(skips.pop())
+        d = context = self.aspp(skips.pop())
         for level, scale in zip(range(4, -1, -1), self.upscale, strict=True):
             if scale > 1:
                 d = F.interpolate(d, scale_factor=scale, mode="bilinear", align_corners=False)
             d = getattr(self, f"d{level}")(torch.cat([d, skips[level]], 1))
-        return self.matte(d), self.boundary(d)
+        return self.matte(d), self.boundary(d), context
 
 
 _RESNETS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
@@ -195,7 +283,9 @@ _RESNETS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
     50: (Bottleneck, (3, 4, 6, 3)),
     101: (Bottleneck, (3, 4, 23, 3)),
 }
-architectures = ("r101", "r50", "r34", "r18", "r18x0.5", "r18x0.25", "mbv2")
+architectures = (
+    "r101", "r50", "r34", "r18", "r18x0.5", "r18x0.25", "mbv2", "lite0", "lite1", "lite2",
+)  # fmt: skip
 
 
 def _build(arch: str) -> tuple[Any, int, tuple[int, ...]]:
@@ -204,6 +294,8 @@ def _build(arch: str) -> tuple[Any, int, tuple[int, ...]]:
         # 13 channels and the picture's 3 make 16, the block convolution kernels work in: a step of
         # training takes a fifth less time than with 16.
         return MobileNetV2Encoder(), 128, (96, 64, 32, 13, 16)
+    if arch in ("lite0", "lite1", "lite2"):
+        return LiteEncoder(int(arch[-1])), 128, (96, 64, 32, 13, 16)
     match = re.fullmatch(r"r(\d+)(?:x(\d*\.?\d+))?", arch)
     if not match or int(match[1]) not in _RESNETS:
         raise ValueError(f"unknown architecture {arch!r}; known: {', '.join(architectures)}")

@@ -84,7 +84,7 @@ def train(run: Run, world: World, say: Callable[[str], None]) -> int:
         say(_start(run, net, samples))
         if world.first:
             describe(run, world)
-    teacher = _teacher(run)
+    teacher = _teacher(run, net)
     teacher_sha = sha256(run.teacher)
     follower = teacher if isinstance(teacher, AveragedModel) else None
     average = AveragedModel(net, multi_avg_fn=_averaging(config.average), use_buffers=True)
@@ -287,7 +287,7 @@ def _start(run: Run, net: MattingNet, samples: Samples) -> str:
     return start_encoder(net, run.encoder, run.tf_range, images)
 
 
-def _teacher(run: Run) -> nn.Module | None:
+def _teacher(run: Run, net: MattingNet) -> nn.Module | None:
     """The teacher of a student that has one, frozen or as an average that follows it."""
     if not run.config.has_teacher:
         return None
@@ -297,6 +297,12 @@ def _teacher(run: Run) -> nn.Module | None:
     teacher = MattingNet(arch)
     checkpoint.match(teacher, weights, run.teacher)
     teacher.eval().requires_grad_(False)
+    own, theirs = (n.aspp.bn.num_features for n in (net, teacher))
+    if "context" in run.config.loss and own != theirs:
+        raise UsageError(
+            f"{run.teacher}: has {theirs} features where a {net.arch} has {own}; take another "
+            "teacher, or the loss `context` out of the recipe"
+        )
     if arch != run.config.arch or not run.config.teacher_ema:
         return teacher
     decay = get_ema_multi_avg_fn(run.config.teacher_ema)

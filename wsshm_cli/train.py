@@ -47,7 +47,8 @@ Arch = Annotated[
     str | None,
     typer.Option(
         "--arch", metavar="NAME",
-        help="r101, r50, r34, r18, r18x0.5, r18x0.25 or mbv2. [default: the recipe's]",
+        help="r101, r50, r34, r18, r18x0.5, r18x0.25, mbv2 or lite0 to lite2. "
+        "[default: the recipe's]",
     ),
 ]  # fmt: skip
 Recipe = Annotated[

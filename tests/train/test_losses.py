@@ -24,6 +24,8 @@ def batch(n: int, side: int = 32) -> dict[str, Tensor]:
         "label": torch.rand(shape, generator=rng),
         "boundary_label": torch.rand(shape, generator=rng),
         "fine": torch.arange(n) % 2 == 0,
+        "features": torch.rand((n, 3, 8, 8), generator=rng),
+        "of_teacher": torch.rand((n, 3, 4, 4), generator=rng),
     }  # fmt: skip
 
 
@@ -89,6 +91,17 @@ def test_values_by_hand() -> None:
     assert losses.bce(matte, alpha).item() == pytest.approx(math.log(2))
     flat = torch.ones(1, 1, 32, 32)  # a constant difference lives in no band of the pyramid
     assert losses.laplacian_pyramid(matte, flat).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_features_are_compared_by_direction_on_the_coarser_grid() -> None:
+    theirs = torch.zeros(2, 3, 2, 2)
+    theirs[:, 0] = 5  # one direction everywhere
+    ours = torch.zeros(2, 3, 4, 4)
+    ours[0, 0] = 0.1  # the same, of another size
+    ours[1, 0, ::2] = ours[1, 1, 1::2] = 1  # on average half of it another direction
+    expected = [0, 1 - 0.5**0.5]
+    for pair in ((ours, theirs), (theirs, ours)):
+        assert losses.context(*pair).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_pyramid_minds_broad_differences_more_than_fine_ones() -> None:
@@ -180,4 +193,4 @@ def test_terms_of_edges_leave_coarse_masks_alone() -> None:
     for name in ("gradient", "laplacian", "boundary"):
         torch.testing.assert_close(both[name], first[name] / 2)
         assert none[name] == 0
-    torch.testing.assert_close(none["total"], none["mse"] + none["l1"] + none["bce"])
+    torch.testing.assert_close(none["total"], sum(none[n] for n in ("mse", "l1", "bce", "context")))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,10 +83,10 @@ class Teacher(nn.Module):
         super().__init__()
         self.said = nn.Parameter(torch.logit(torch.tensor([matte, boundary])))
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         self.seen = frames
         matte, boundary = (x.expand(len(frames), 1, *frames.shape[2:]) for x in self.said)
-        return matte, boundary
+        return matte, boundary, 2 * matte.expand(-1, 4, -1, -1)
 
 
 def config(labels: str = "blended") -> Config:
@@ -107,36 +108,36 @@ def batch() -> dict[str, Any]:
 
 
 def test_without_a_teacher_labels_are_learnt_as_they_are(batch: dict[str, Any]) -> None:
-    label, boundary, fine = targets(None, batch, config(), CPU)
-    assert torch.equal(label, batch["label"] / 255)
-    assert torch.equal(boundary, mlb.boundary_label(label))
-    assert not boundary[0].any()
-    assert boundary[1].any()
-    assert fine.tolist() == [False, True]
+    wanted = targets(None, batch, config(), CPU)
+    assert torch.equal(wanted.label, batch["label"] / 255)
+    assert torch.equal(wanted.boundary, mlb.boundary_label(wanted.label))
+    assert not wanted.boundary[0].any()
+    assert wanted.boundary[1].any()
+    assert wanted.fine.tolist() == [False, True]
 
 
 def test_a_mask_is_blended_by_what_the_teacher_says_of_the_weak_view(
     batch: dict[str, Any],
 ) -> None:
     teacher = Teacher(matte=0.4, boundary=0.75)
-    label, boundary, fine = targets(teacher, batch, config("blended"), CPU)
+    wanted = targets(teacher, batch, config("blended"), CPU)
     torch.testing.assert_close(teacher.seen, batch["weak"] / 255)
-    torch.testing.assert_close(label[0], 0.75 * 0.4 + 0.25 * batch["label"][0] / 255)
-    torch.testing.assert_close(boundary[0], torch.full((1, 32, 32), 0.75))
-    assert fine.tolist() == [True, True]
+    torch.testing.assert_close(wanted.label[0], 0.75 * 0.4 + 0.25 * batch["label"][0] / 255)
+    torch.testing.assert_close(wanted.boundary[0], torch.full((1, 32, 32), 0.75))
+    assert wanted.fine.tolist() == [True, True]
 
 
 def test_for_comparison_the_teachers_matte_alone(batch: dict[str, Any]) -> None:
-    label, boundary, _ = targets(Teacher(matte=0.4, boundary=0.75), batch, config("teacher"), CPU)
-    torch.testing.assert_close(label[0], torch.full((1, 32, 32), 0.4))
-    torch.testing.assert_close(boundary[0], torch.full((1, 32, 32), 0.75))
+    wanted = targets(Teacher(matte=0.4, boundary=0.75), batch, config("teacher"), CPU)
+    torch.testing.assert_close(wanted.label[0], torch.full((1, 32, 32), 0.4))
+    torch.testing.assert_close(wanted.boundary[0], torch.full((1, 32, 32), 0.75))
 
 
 @pytest.mark.parametrize("labels", ["blended", "teacher"])
 def test_a_composite_keeps_its_own_alpha_and_boundary(batch: dict[str, Any], labels: str) -> None:
-    label, boundary, _ = targets(Teacher(0.4, 0.75), batch, config(labels), CPU)
-    assert torch.equal(label[1], batch["label"][1] / 255)
-    assert torch.equal(boundary[1], mlb.boundary_label(batch["label"][1] / 255))
+    wanted = targets(Teacher(0.4, 0.75), batch, config(labels), CPU)
+    assert torch.equal(wanted.label[1], batch["label"][1] / 255)
+    assert torch.equal(wanted.boundary[1], mlb.boundary_label(batch["label"][1] / 255))
 
 
 def test_the_teacher_is_not_taught(batch: dict[str, Any]) -> None:
@@ -145,10 +146,25 @@ def test_the_teacher_is_not_taught(batch: dict[str, Any]) -> None:
     assert teacher.said.grad is None
     assert student.said.grad is not None
     assert student.said.grad.abs().min() > 0
-    assert not any(x.requires_grad for x in targets(teacher, batch, config(), CPU))
+    wanted = targets(teacher, batch, config(), CPU)
+    for tensor in vars(wanted).values():
+        assert not tensor.requires_grad
 
 
 def test_the_student_sees_the_strong_view(batch: dict[str, Any]) -> None:
     student = Teacher(0.6, 0.5)
     step_losses(student, Teacher(0.4, 0.75), batch, config(), CPU)
     torch.testing.assert_close(student.seen, batch["image"] / 255)
+
+
+def test_features_are_compared_with_the_teachers_of_the_weak_view(batch: dict[str, Any]) -> None:
+    """Cosine 1 for features of one sign, whatever their size."""
+    teacher, student = Teacher(0.9, 0.75), Teacher(0.6, 0.5)
+    c = replace(config(), loss={"context": 2.0})
+    wanted = targets(teacher, batch, c, CPU)
+    assert wanted.context is not None
+    torch.testing.assert_close(wanted.context, 2 * teacher.said[0].expand(2, 4, 32, 32))
+    losses = step_losses(student, teacher, batch, c, CPU)
+    assert losses["context"].item() == pytest.approx(0, abs=1e-6)
+    losses = step_losses(Teacher(0.4, 0.5), teacher, batch, c, CPU)
+    assert losses["total"].item() == pytest.approx(4)

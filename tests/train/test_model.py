@@ -10,7 +10,7 @@ from train.model import MattingNet, architectures
 def test_outputs_have_the_size_of_the_frames(arch: str) -> None:
     net = MattingNet(arch).eval()
     with torch.inference_mode():
-        matte, boundary = net(torch.rand(1, 3, 64, 96))
+        matte, boundary, _ = net(torch.rand(1, 3, 64, 96))
     assert matte.shape == boundary.shape == (1, 1, 64, 96)
 
 
@@ -21,6 +21,8 @@ def test_outputs_have_the_size_of_the_frames(arch: str) -> None:
         ("r18x0.5", (2, 2, 4, 8, 16), [32, 32, 64, 128, 256]),
         ("r101", (2, 2, 4, 8, 16), [64, 256, 512, 1024, 2048]),
         ("mbv2", (2, 4, 8, 16, 32), [16, 24, 32, 96, 320]),
+        ("lite0", (2, 4, 8, 16, 32), [16, 24, 40, 112, 320]),
+        ("lite2", (2, 4, 8, 16, 32), [16, 24, 48, 120, 352]),
     ],
 )
 def test_taps_are_those_of_the_paper(arch: str, strides: tuple, channels: list[int]) -> None:

@@ -1,0 +1,90 @@
+"""``python -m train.pseudo`` with the shipped model on the demo's portrait."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from engines.engine import open_engine
+from engines.errors import BadData
+from engines.measure.layout import list_pairs, read_pair
+from engines.models import find
+from train.pseudo import label, read_boxes
+
+
+@pytest.fixture(scope="module")
+def street() -> np.ndarray:
+    """The portrait small beside the same portrait large, and a wall between them."""
+    portrait = data.astronaut()[:460]
+    picture = np.full((460, 1000, 3), 128, np.uint8)
+    picture[:, :460] = portrait[:, :460]
+    small = cv2.resize(portrait, (200, 180), interpolation=cv2.INTER_AREA)
+    picture[280:, 800:] = small
+    return picture
+
+
+LARGE, SMALL = (0.22, 0.5, 0.36, 1.0), (0.89, 0.8, 0.16, 0.4)
+
+
+def test_persons_are_found_inside_their_boxes_only(street: np.ndarray) -> None:
+    engine = open_engine(find("mbv2"))
+    both = label(engine, street, [LARGE, SMALL])
+    one = label(engine, street, [SMALL])
+    assert both is not None
+    assert one is not None
+    assert set(np.unique(both)) == {0, 255}
+    assert both.shape == (460, 1000)
+    assert both[150, 220] == 255  # the face of the large one
+    assert not one[:, :800].any()
+    assert (both[:, 810:970] >= one[:, 810:970]).all()
+    assert (one[290:, 810:970] > 0).mean() > 0.3
+    assert not both[:, 480:790].any()
+
+
+def test_a_box_with_nobody_in_it_gives_up_the_picture(street: np.ndarray) -> None:
+    assert label(open_engine(find("mbv2")), street, [LARGE, (0.6, 0.3, 0.1, 0.5)]) is None
+
+
+def test_the_command_makes_a_set_of_masks(street: np.ndarray, tmp_path: Path) -> None:
+    pictures, out = tmp_path / "pictures", tmp_path / "seg" / "new"
+    pictures.mkdir()
+    for name in ("a", "b", "c"):
+        cv2.imwrite(str(pictures / f"{name}.png"), street[..., ::-1])
+    table = tmp_path / "boxes.csv"
+    table.write_text(
+        "name,cx,cy,w,h\n"
+        + "".join(f"a,{','.join(map(str, box))}\n" for box in (LARGE, SMALL))
+        + "b.png,0.6,0.3,0.1,0.5\n"
+    )
+    command = [sys.executable, "-m", "train.pseudo", str(find("mbv2"))]
+    done = subprocess.run([*command, str(pictures), str(table), str(out)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{out}: 1 of 2 pictures")
+    (pair,) = list_pairs(tmp_path, "seg", "train")
+    image, mask = read_pair(pair)
+    assert (pair.source, pair.image.name) == ("new", "a.png")
+    assert (image == street).all()
+    assert mask[150, 220] == 255
+    refused = subprocess.run([*command, str(tmp_path), str(table), str(out)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert refused.returncode == 65
+    assert refused.stderr.count("\n") == 1
+    assert "no picture that" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["name,x\na,1\n", "name,cx,cy,w,h\na,1,2,wide,4\n", "name,cx\na\n"]
+)
+def test_a_table_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "boxes.csv").write_text(text)
+    with pytest.raises(BadData, match=r"boxes\.csv: not a table of name, cx, cy, w, h"):
+        read_boxes(tmp_path / "boxes.csv")
