@@ -43,15 +43,28 @@ def find(name: str | None) -> Path:
     Raises:
         CannotOpen: neither a shipped name nor a file.
     """
+    return shipped()[0].path if name is None else named(name, "--model ")[1]
+
+
+def named(text: str, option: str = "") -> tuple[str, Path]:
+    """What a shipped model, or a file, that was given as `text` is called, and its file.
+
+    Args:
+        option: what it was given to, for the message.
+
+    Raises:
+        CannotOpen: neither a shipped name nor a file.
+    """
     models = shipped()
     for model in models:
-        if name in (None, model.name):
-            return model.path
-    path = Path(str(name))
+        if text == model.name:
+            return model.name, model.path
+    path = Path(text)
     if not path.is_file():
         known = ", ".join(m.name for m in models)
-        raise CannotOpen(f"--model {name}: no such file, and no shipped model (there are: {known})")
-    return path
+        raise CannotOpen(f"{option}{text}: no such file, and no shipped model (there are: {known})")
+    # A run's files have the same name in every folder: the folder's says more.
+    return path.absolute().parent.name if path.stem == "model" else path.stem, path
 
 
 def verify(model: Model) -> None:

@@ -35,7 +35,7 @@ def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession
     try:
         return ort.InferenceSession(graph, options, providers=[PROVIDER])
     except Exception as e:  # onnxruntime's own classes share no base but Exception
-        raise BadData(f"{path}: not a model ONNX Runtime can load ({_first_line(e)})") from e
+        raise BadData(f"{path}: not a model ONNX Runtime can load ({first_line(e)})") from e
 
 
 class OnnxEngine:
@@ -58,7 +58,7 @@ class OnnxEngine:
         try:
             (alpha,) = self._session.run([self.spec.output], {self.spec.input: frames})
         except Exception as e:
-            raise BadData(f"{self._path}: the model failed ({_first_line(e)})") from e
+            raise BadData(f"{self._path}: the model failed ({first_line(e)})") from e
         if alpha.shape != frames.shape[:3]:
             raise BadData(
                 f"{self._path}: frames of {frames.shape} gave alpha of {alpha.shape}, "
@@ -89,5 +89,6 @@ class OnnxEngine:
             )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of ONNX Runtime says, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

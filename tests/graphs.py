@@ -56,3 +56,37 @@ def brightness(path: Path) -> Path:
         h.make_node("Div", ["grey", "white"], ["alpha"]),
     ]
     return build(path, nodes, {"white": np.float32([255])})
+
+
+def convolutions(path: Path) -> Path:
+    """A network of the kind we ship, with weights of 0; alpha is 0.5.
+
+    At half the size: 4 channels from 3 by 3×3, then each channel by 3×3; twice the size by 2×2.
+    """
+    nodes = [
+        h.make_node("Cast", ["frames"], ["x"], to=T.FLOAT),
+        h.make_node("Transpose", ["x"], ["rgb"], perm=[0, 3, 1, 2]),
+        h.make_node("Conv", ["rgb", "w1", "b1"], ["f1"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        h.make_node("Conv", ["f1", "w2"], ["f2"], group=4, pads=[1, 1, 1, 1]),
+        h.make_node("ConvTranspose", ["f2", "w3"], ["d"], strides=[2, 2]),
+        h.make_node("Sigmoid", ["d"], ["matte"]),
+        h.make_node("Squeeze", ["matte", "channel"], ["alpha"]),
+    ]
+    shapes = {"w1": (4, 3, 3, 3), "b1": (4,), "w2": (4, 1, 3, 3), "w3": (4, 1, 2, 2)}
+    weights = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    return build(path, nodes, weights | {"channel": np.array([1])})
+
+
+def hungry(path: Path, megabytes: int) -> Path:
+    """Alpha is 0; so many MB are held meanwhile."""
+    nodes = [
+        h.make_node("Cast", ["frames"], ["x"], to=T.FLOAT),
+        h.make_node("ReduceMean", ["x"], ["grey"], axes=[3], keepdims=0),
+        h.make_node("ReduceMax", ["grey"], ["one"], keepdims=0),
+        h.make_node("Expand", ["one", "many"], ["big"]),
+        h.make_node("ReduceMin", ["big"], ["same"], keepdims=0),
+        h.make_node("Mul", ["same", "zero"], ["nothing"]),
+        h.make_node("Mul", ["grey", "nothing"], ["alpha"]),
+    ]
+    constants = {"many": np.array([megabytes * 250_000]), "zero": np.float32(0)}
+    return build(path, nodes, constants)

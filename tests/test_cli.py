@@ -35,6 +35,8 @@ def script(*args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("--help",), r"run +Put a person"),
         (("-h",), r"doctor"),
         (("run", "--help"), r"--bg"),
+        (("--help",), r"bench +How fast"),
+        (("bench", "--help"), r"--end-to-end / --model-only"),
         (("models", "--help"), r"verify"),
         (("models", "list"), r"mbv2 \(default\)\t[\d.]+ MB\t"),
         (("models", "show"), r"(?i)licen[cs]e"),
@@ -60,7 +62,9 @@ def test_doctor_finds_no_fault_here(wsshm: Wsshm) -> None:
         assert any(name in x for x in lines), name
 
 
-@pytest.mark.parametrize("args", [("--help",), ("run", "--help"), ("--version",)])
+@pytest.mark.parametrize(
+    "args", [("--help",), ("run", "--help"), ("bench", "--help"), ("--version",)]
+)
 def test_help_imports_nothing_heavy(args: tuple[str, ...]) -> None:
     """Neither arrays nor codecs nor networks are loaded to print a page of text."""
     command = [sys.executable, "-X", "importtime", "-m", "wsshm_cli", *args]
@@ -79,7 +83,7 @@ BLOCKED = {"torch", "torchvision", "train", "onnx", "safetensors", "skimage"}
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in BLOCKED:
-            raise ImportError(f"{name} is not part of a run")
+            raise ModuleNotFoundError(f"{name} is not part of a run", name=name)
 
 sys.meta_path.insert(0, Refuse())
 from wsshm_cli.__main__ import main
@@ -96,6 +100,25 @@ def test_run_needs_nothing_of_training(portrait: Path, brightness: Path, tmp_pat
     assert probe(tmp_path / "out.mp4").frames == 15
 
 
+def test_bench_without_training(zeros: Path, tmp_path: Path) -> None:
+    """Speeds need nothing of ``[train]``; costs are left out, and --paper says what it needs."""
+
+    def bench(*args: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", WITHOUT_TRAINING, "bench", *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=50, cwd=tmp_path)
+
+    result = bench(zeros, "--model-only", "--seconds", "0.1", "--repeats", 1, "--json")
+    assert result.returncode == 0, result.stderr
+    assert "MACs and parameters are left out" in result.stderr
+    assert "pip install 'wsshm[train]'" in result.stderr
+    found = json.loads(result.stdout)
+    assert (found["models"][0]["macs"], found["models"][0]["parameters"]) == (None, None)
+    assert found["model_only"]["models"][0]["fps"] > 0
+    result = bench("--paper")
+    assert result.returncode == 69
+    one_error_line(result, "--paper needs torch: pip install 'wsshm[train]'")
+
+
 def test_modules_of_the_users_folder_are_not_imported(
     portrait: Path, ones: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +130,8 @@ def test_modules_of_the_users_folder_are_not_imported(
     )
     assert result.returncode == 0, result.stderr
     assert probe(tmp_path / "o.mp4").frames == 6
+    result = script("bench", ones, "--model-only", "--seconds", "0.1", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr  # nor in the processes that measure
 
 
 @pytest.mark.parametrize(
@@ -123,6 +148,10 @@ def test_modules_of_the_users_folder_are_not_imported(
         (("run", "in.mp4", "--start=-1"), "--start -1"),
         (("run", "in.mp4", "--duration", "0"), "--duration 0"),
         (("run", "in.mp4", "--duration", "1:2:3:4"), "--duration 1:2:3:4"),
+        (("bench", "--repeats", "0"), "--repeats"),
+        (("bench", "--seconds", "0"), "--seconds"),
+        (("bench", "--threads", "none"), "--threads"),
+        (("bench", "--frames-size", "big"), "--frames-size big"),
     ],
 )
 def test_wrong_usage_is_2(wsshm: Wsshm, args: tuple[str, ...], says: str) -> None:
@@ -170,7 +199,9 @@ def test_json_has_every_key(wsshm: Wsshm, portrait: Path, ones: Path, tmp_path: 
     }  # fmt: skip
     assert data["frames"] == data["total"] == 15
     assert data["seconds"] > 0
-    assert set(data["busy"]) == {"decode", "network", "composite", "encode"}
+    assert list(data["busy"]) == [
+        "decode", "scale", "network", "enlarge", "composite", "encode",
+    ]  # fmt: skip
     assert data["slowest"] in data["busy"]
     assert (data["outputs"], data["left"], data["warnings"]) == (["o.mp4"], [], [])
     assert (data["error"], data["exit_code"]) == (None, 0)

@@ -17,7 +17,7 @@ from engines.engine import open_engine
 from engines.video import frame as fr
 from engines.video import job
 from engines.video.background import cover, open_background
-from engines.video.composite import Composited, blend
+from engines.video.composite import Composited, blend, composite
 from engines.video.sinks import Encoding
 from engines.video.sources import open_source
 from tests import graphs
@@ -29,12 +29,11 @@ KR_KB = {fr.BT601: (0.299, 0.114), fr.BT709: (0.2126, 0.0722)}  # ITU-R BT.601, 
 def composites(path: Path, model: Path, background: str, size: int = 64) -> Iterator[Composited]:
     """Every frame of `path` through source, network and composite."""
     matting = job._Matting(open_engine(model), size)
-    compositing = job._Compositing(open_background(background))
+    behind = open_background(background)
     with open_source(path) as source:
         for item in source.items():
-            result = compositing(matting(item))
-            assert isinstance(result, Composited)
-            yield result
+            frame, alpha = matting.enlarge(matting.network(matting.scale(item)))
+            yield composite(frame, alpha, behind)
 
 
 def noise_picture(path: Path, width: int, height: int) -> Path:
@@ -132,11 +131,12 @@ def test_decoded_frames_are_not_written_to(tmp_path: Path, brightness: Path) -> 
     """The composite is a new picture; the decoder's own stays as it was."""
     clip = noise(tmp_path, "yuv420p", 64, 48, full=False)
     matting = job._Matting(open_engine(brightness), 64)
-    compositing = job._Compositing(open_background("blur"))
+    behind = open_background("blur")
     with open_source(clip) as source:
         for item in source.items():
             before = [p.copy() for p in fr.planes(item.picture)]
-            compositing(matting(item))
+            frame, alpha = matting.enlarge(matting.network(matting.scale(item)))
+            composite(frame, alpha, behind)
             for a, b in zip(before, fr.planes(item.picture), strict=True):
                 np.testing.assert_array_equal(a, b)
 

@@ -57,7 +57,7 @@ def test_order_is_kept_and_nothing_dropped() -> None:
         return work
 
     got: list[list[int]] = []
-    stages = [(f"stage {k}", stage(k)) for k in range(3)]
+    stages = [[(f"stage {k}", stage(k))] for k in range(3)]
     Pipeline(("source", ([i] for i in range(200))), stages, ("sink", got.append)).run()
     assert got == [[i, 0, 1, 2] for i in range(200)]
 
@@ -72,7 +72,7 @@ def test_queues_hold_no_more_than_their_depth(depth: int, stages: int) -> None:
         time.sleep(0.004)
         ahead.append(source.made - item)
 
-    work = [(f"stage {k}", same) for k in range(stages)]
+    work = [[(f"stage {k}", same)] for k in range(stages)]
     Pipeline(("source", source), work, ("sink", slow), depth=depth).run()
     assert len(ahead) == 40
     assert max(ahead) <= depth * (stages + 1) + stages + 2
@@ -82,7 +82,7 @@ def test_queues_hold_no_more_than_their_depth(depth: int, stages: int) -> None:
 def test_empty_source_ends_at_once() -> None:
     """No item: every stage ends, the sink sees nothing."""
     got: list[int] = []
-    Pipeline(("source", []), [("stage", same)], ("sink", got.append)).run()
+    Pipeline(("source", []), [[("stage", same)]], ("sink", got.append)).run()
     assert got == []
 
 
@@ -95,7 +95,7 @@ def test_stop_from_another_thread_ends_an_endless_run(stages: int) -> None:
         got.append(item)
         time.sleep(0.001)
 
-    work = [(f"stage {k}", same) for k in range(stages)]
+    work = [[(f"stage {k}", same)] for k in range(stages)]
     timer = threading.Timer(0.1, lambda: setattr(stop, "requested", True))
     timer.start()
     began = time.monotonic()
@@ -112,7 +112,7 @@ def test_stop_before_the_run_lets_nothing_through() -> None:
     stop, got = Stop(), []
     stop.requested = True
     source = Counted(100)
-    Pipeline(("source", source), [("stage", same)], ("sink", got.append), stop=stop).run()
+    Pipeline(("source", source), [[("stage", same)]], ("sink", got.append), stop=stop).run()
     assert got == []
 
 
@@ -145,7 +145,7 @@ def test_busy_times_leave_waiting_out() -> None:
     """`busy` holds seconds of work by name; a stage that only waits was not busy."""
     pipeline = Pipeline(
         ("source", range(20)),
-        [("quick", same), ("slow", lambda item: time.sleep(0.01))],
+        [[("quick", same)], [("slow", lambda item: time.sleep(0.01))]],
         ("sink", same),
     )
     pipeline.run()
@@ -153,6 +153,30 @@ def test_busy_times_leave_waiting_out() -> None:
     assert pipeline.busy["slow"] >= 0.2
     for name in ("source", "quick", "sink"):
         assert pipeline.busy[name] < pipeline.busy["slow"] / 2
+
+
+def test_steps_of_a_stage_share_a_thread() -> None:
+    """One after the other on each item, each with a time of its own."""
+    ran_in: dict[str, set[int]] = {"first": set(), "second": set(), "other": set()}
+
+    def step(name: str) -> Callable[[list[str]], list[str]]:
+        def work(item: list[str]) -> list[str]:
+            ran_in[name].add(threading.get_ident())
+            if name == "second":
+                time.sleep(0.005)
+            return [*item, name]
+
+        return work
+
+    got: list[list[str]] = []
+    stages = [[("first", step("first")), ("second", step("second"))], [("other", step("other"))]]
+    pipeline = Pipeline(("source", ([] for _ in range(20))), stages, ("sink", got.append))
+    pipeline.run()
+    assert got == [["first", "second", "other"]] * 20
+    assert ran_in["first"] == ran_in["second"]
+    assert len(ran_in["first"] | ran_in["other"]) == 2
+    assert list(pipeline.busy) == ["source", "first", "second", "other", "sink"]
+    assert pipeline.busy["first"] < 0.1 <= pipeline.busy["second"]
 
 
 @pytest.mark.parametrize("ends", ["whole", "stage fails", "sink fails", "stop"])
@@ -169,7 +193,7 @@ def test_source_is_closed_in_its_own_thread(ends: str) -> None:
 
     pipeline = Pipeline(
         ("source", source),
-        [("stage", lambda item: act("stage", item))],
+        [[("stage", lambda item: act("stage", item))]],
         ("sink", lambda item: act("sink", item)),
         stop=stop,
     )
@@ -197,7 +221,7 @@ def test_first_error_wins_over_those_it_causes() -> None:
         return item
 
     with pytest.raises(Injected, match="first"):
-        Pipeline(("source", source()), [("stage", stage)], ("sink", same)).run()
+        Pipeline(("source", source()), [[("stage", stage)]], ("sink", same)).run()
 
 
 def test_error_keeps_the_traceback_of_its_thread() -> None:
@@ -207,7 +231,7 @@ def test_error_keeps_the_traceback_of_its_thread() -> None:
         raise Injected("here")
 
     with pytest.raises(Injected) as caught:
-        Pipeline(("source", range(3)), [("stage", guilty)], ("sink", same)).run()
+        Pipeline(("source", range(3)), [[("stage", guilty)]], ("sink", same)).run()
     assert caught.traceback[-1].name == "guilty"
 
 
@@ -224,7 +248,7 @@ def test_errors_of_every_kind_are_raised(error: type[BaseException], where: str)
     with pytest.raises(error):
         Pipeline(
             ("source", count()),
-            [("stage", lambda item: act("stage", item))],
+            [[("stage", lambda item: act("stage", item))]],
             ("sink", lambda item: act("sink", item)),
         ).run()
 
@@ -264,7 +288,7 @@ class Fault:
 
     def run(self) -> None:
         stages = [
-            (f"{name} of {self.seed}", lambda item, name=name: self._act(name, item))
+            [(f"{name} of {self.seed}", lambda item, name=name: self._act(name, item))]
             for name in self._names[1:-1]
         ]
         source = (f"source of {self.seed}", self._items_with_fault())

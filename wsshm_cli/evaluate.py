@@ -115,19 +115,16 @@ def evaluate(
 ) -> None:  # fmt: skip
     """How good models are: wsshm eval mbv2 peer.onnx --data DIR"""
     with ending():
-        from engines.errors import CannotCreate, UsageError
+        from engines.errors import UsageError
         from engines.measure import evaluate as measure
         from engines.measure import table
-        from engines.measure.sheet import Sheet, check_path
+        from engines.measure.drawing import check_path
+        from engines.measure.sheet import Sheet
 
         if split not in ("val", "test", "train"):
             raise UsageError(f"--split {split}: no such split; use val, test or train")
         if sheet is not None:
-            check_path(sheet)
-            if not sheet.parent.is_dir():
-                raise CannotCreate(f"{sheet}: {sheet.parent} is not there; make the folder first")
-            if sheet.exists() and not overwrite:
-                raise CannotCreate(f"{sheet}: exists; add --overwrite or name another")
+            check_path("--sheet", sheet, overwrite)
         wanted = [s.value for s in sets] if sets else None
         clips = _clips(green=green, empty=empty, static=static)
         root = _data(data, needed=not clips or wanted is not None)
@@ -175,19 +172,10 @@ def _data(given: Path | None, needed: bool) -> Path | None:
 
 def _open(name: str, size: int | None) -> Matter:
     """A model of any kind, ready to be measured; a checkpoint is exported first."""
-    from engines.errors import CannotOpen
     from engines.measure.evaluate import open_matter
-    from engines.models import shipped
+    from engines.models import named
 
-    for known in shipped():
-        if name == known.name:
-            return open_matter(known.path, name, size)
-    path = Path(name)
-    if not path.is_file():
-        there = ", ".join(m.name for m in shipped())
-        raise CannotOpen(f"{name}: no such file, and no shipped model (there are: {there})")
-    # A run's files have the same name in every folder: the folder's says more.
-    called = path.absolute().parent.name if path.stem == "model" else path.stem
+    called, path = named(name)
     if path.suffix.lower() not in (".pt", ".safetensors"):
         return open_matter(path, called, size)
     with tempfile.TemporaryDirectory(prefix="wsshm") as folder:

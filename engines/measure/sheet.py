@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import UsageError, writing
 from engines.measure.cases import Case
+from engines.measure.drawing import PAPER, save, text
 from engines.measure.evaluate import Row
 from engines.measure.metrics import METRICS
 
 U8 = NDArray[np.uint8]
 
 PANEL = 200  # pixels: a panel is square, its picture lies in the middle
-LABEL, GAP = 22, 12  # pixels: height of a line of text, distance between blocks
+GAP = 12  # pixels: distance between blocks
 BACKGROUND = (150, 40, 150)  # RGB that people are put on: nothing in a picture looks like it
-PAPER, INK = 32, (235, 235, 235)
-ENDINGS = (".png", ".jpg", ".webp")
 # The metric that says which case is worst; MAD where not named.
 JUDGED_BY = {"masks": "iou", "empty": "mass", "static": "flicker"}
 
@@ -49,7 +46,7 @@ class Sheet:
         """Lay out and save the sheet.
 
         Args:
-            path: ends in one of `ENDINGS`; an existing file is replaced when all went well.
+            path: as in `drawing.save`.
             models: names in the order of `evaluate`'s matters.
 
         Raises:
@@ -60,7 +57,7 @@ class Sheet:
             key = JUDGED_BY.get(kind, "mad")
             metric = next(m for m in METRICS if m.key == key)
             second = "what stands still" if kind == "static" else "truth"
-            strips.append(f"{kind}: picture, {second}, alpha, composite; by {_ascii(metric.head)}")
+            strips.append(f"{kind}: picture, {second}, alpha, composite; by {metric.head}")
             for i, name in enumerate(models):
                 own = [row for row in rows if (row.set, row.model) == (kind, name)]
                 own = [row for row in own if not np.isnan(row.values.get(key, np.nan))]
@@ -77,15 +74,7 @@ class Sheet:
                     )
                     for what, row in chosen
                 ])  # fmt: skip
-        picture = _stack(strips)
-        _, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        part = path.with_name(f"{path.stem}.part{path.suffix}")
-        with writing(path, begun=False):
-            try:
-                part.write_bytes(data.tobytes())
-                os.replace(part, path)
-            finally:
-                part.unlink(missing_ok=True)
+        save(path, _stack(strips))
 
     def _keep(self, key: tuple[str, ...], picture: U8) -> None:
         height, width = picture.shape[:2]
@@ -106,13 +95,7 @@ class Sheet:
         a = alpha[..., None] / 255
         composite = np.rint(a * rgb + (1 - a) * np.array(BACKGROUND)).astype(np.uint8)
         panels = [_centred(p) for p in (rgb, truth, alpha, composite)]
-        return np.vstack([_text(label, PANEL * len(panels)), np.hstack(panels)])
-
-
-def check_path(path: Path) -> None:
-    """Raises UsageError where a sheet cannot be called that."""
-    if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"--sheet {path}: must end in {', '.join(ENDINGS)}")
+        return np.vstack([text(label, PANEL * len(panels)), np.hstack(panels)])
 
 
 def _centred(picture: Any) -> U8:
@@ -125,27 +108,13 @@ def _centred(picture: Any) -> U8:
     return panel
 
 
-def _text(text: str, width: int) -> U8:
-    line = np.full((LABEL, width, 3), PAPER, np.uint8)
-    where, font = (4, LABEL - 7), cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(line, _ascii(text), where, font, 0.42, INK, 1, cv2.LINE_AA)
-    return line
-
-
-def _ascii(text: str) -> str:
-    """OpenCV's letters are ASCII."""
-    for letter, plain in (("×", " x "), ("÷", " / "), ("²", "^2"), ("³", "^3")):
-        text = text.replace(letter, plain)
-    return text.encode("ascii", "replace").decode()
-
-
 def _stack(strips: list[str | list[U8]]) -> U8:
     """Headings and rows of blocks, one below the other."""
     wide = next(s for s in strips if not isinstance(s, str))
     width = sum(block.shape[1] + GAP for block in wide) - GAP
     gap = np.full((wide[0].shape[0], GAP, 3), PAPER, np.uint8)
     lines = [
-        _text(s, width) if isinstance(s, str) else np.hstack([s[0], gap, s[1], gap, s[2]])
+        text(s, width) if isinstance(s, str) else np.hstack([s[0], gap, s[1], gap, s[2]])
         for s in strips
     ]
     return np.vstack(lines)

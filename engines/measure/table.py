@@ -38,19 +38,19 @@ def lines(rows: list[Row], matters: list[Matter], split: str) -> Iterator[str]:
                 continue
             keys, factors = [m.key for m in columns], [m.factor for m in columns]
             yield f"{kind}, {where}"
-            yield _line("mean over sources", [m.head for m in columns])
+            yield line("mean over sources", [m.head for m in columns])
             for n in names:
-                yield _line(
+                yield line(
                     f"  {n}", [means[n][""][k] * f for k, f in zip(keys, factors, strict=True)]
                 )
             for n in names[1:]:
                 yield from _difference(f"{n} - {names[0]}", [changes[n][k] for k in keys], factors)
             for source in sources if len(sources) > 1 else ():
                 number = sum(r.source == source for r in first)
-                yield _line(f"{source} ({number})", [""] * len(columns))
+                yield line(f"{source} ({number})", [""] * len(columns))
                 for n in names:
                     values = means[n][source]
-                    yield _line(
+                    yield line(
                         f"  {n}", [values[k] * f for k, f in zip(keys, factors, strict=True)]
                     )
 
@@ -63,15 +63,15 @@ def _origin(rows: list[Row], split: str) -> str:
 
 def _difference(label: str, values: list[Difference], factors: list[float]) -> Iterator[str]:
     scaled = list(zip(values, factors, strict=True))
-    yield _line(f"  {label}", [d.value * f for d, f in scaled], "+")
+    yield line(f"  {label}", [d.value * f for d, f in scaled], "+")
     if all(d.low != d.low for d in values):
         yield "    (no interval: no source has two subjects to draw from)"
         return
-    yield _line("    95 % interval from", [d.low * f for d, f in scaled], "+")
-    yield _line("    to", [d.high * f for d, f in scaled], "+")
+    yield line("    95 % interval from", [d.low * f for d, f in scaled], "+")
+    yield line("    to", [d.high * f for d, f in scaled], "+")
 
 
-def _line(label: str, cells: list[Any], sign: str = "") -> str:
+def line(label: str, cells: list[Any], sign: str = "") -> str:
     """A label and columns of 12 characters: six of them fit into 100.
 
     A label that is too long has a line of its own.

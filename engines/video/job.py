@@ -10,14 +10,15 @@ from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from engines import models
 from engines.engine import MattingEngine, open_engine
 from engines.errors import BadData, UsageError, WsshmError
 from engines.preprocess import Fit, fit
-from engines.video.background import Background, open_background
+from engines.video.background import open_background
 from engines.video.composite import Composited, composite, full_size
-from engines.video.frame import Frame, Layout, RgbScaler
+from engines.video.frame import Frame, Layout, Plane, RgbScaler
 from engines.video.pipeline import Pipeline, Stop
 from engines.video.sinks import Encoding, FrameSink, Save, check_free, needs_alpha, open_sink
 from engines.video.sources import Clip, FrameSource, open_source
@@ -38,6 +39,7 @@ class RunConfig:
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
     threads: int = 0  # of the decoder; 0 leaves it to FFmpeg
+    network_threads: int | None = None  # all cores when None
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Summary:
     frames: int
     total: int | None
     seconds: float
-    busy: dict[str, float]  # seconds each stage worked
+    busy: dict[str, float]  # seconds each step worked
     outputs: list[Path]  # finished, under their final names
     left: list[Path]  # unfinished files that could not take their final names
     warnings: list[str]
@@ -78,7 +80,7 @@ class Summary:
 
     @property
     def slowest(self) -> str:
-        """The stage that worked longest."""
+        """The step that worked longest."""
         return max(self.busy, key=lambda name: self.busy[name])
 
 
@@ -114,12 +116,14 @@ def run(
     stop: Stop | None = None,
     on_start: Callable[[Started], None] = lambda _: None,
     on_frame: Callable[[int], None] = lambda _: None,
+    pipeline: Callable[..., Pipeline] = Pipeline,
 ) -> Summary:
     """Matte and composite a clip, a picture or a folder of pictures.
 
     Args:
         stop: set from a signal handler to finish early with what there is.
         on_start, on_frame: called once before, and with the number of frames after each.
+        pipeline: what runs the steps; another one can measure them.
 
     Raises:
         WsshmError: what is wrong with the request or the input, before anything is written.
@@ -137,7 +141,7 @@ def run(
             if path.resolve() == config.input.resolve():
                 raise UsageError(f"{path}: is the input; name another output with -o")
             sinks.append(open_sink(path, save, transparent, source, config.encoding))
-        engine = open_engine(models.find(config.model), config.device)
+        engine = open_engine(models.find(config.model), config.device, config.network_threads)
         matting = _Matting(engine, config.size or engine.spec.size)
         first = matting.fit(source.layout)
         on_start(Started(
@@ -145,15 +149,22 @@ def run(
             first, source.layout, source.total,
         ))  # fmt: skip
         writer = _Writer(sinks, on_frame)
-        pipeline = Pipeline(
+        steps = pipeline(
             ("decode", source.items()),
-            [("network", matting), ("composite", _Compositing(background))],
+            [
+                [
+                    ("scale", _frames(matting.scale)),
+                    ("network", _frames(matting.network)),
+                    ("enlarge", _frames(matting.enlarge)),
+                ],
+                [("composite", _frames(lambda item: composite(item[0], item[1], background)))],
+            ],
             ("encode", writer),
             stop=stop,
         )
         error: BaseException | None = None
         try:
-            pipeline.run()
+            steps.run()
         except Exception as e:
             error = e
         error = writer.close(error, whole=error is None and not stop.requested)
@@ -163,7 +174,7 @@ def run(
             frames=min(s.frames for s in sinks),
             total=source.total,
             seconds=time.perf_counter() - began,
-            busy=pipeline.busy,
+            busy=steps.busy,
             outputs=[s.path for s in sinks if s.frames and s.left_at is None],
             left=[s.left_at for s in sinks if s.left_at is not None],
             warnings=[*warnings, *(w for s in sinks for w in s.warnings)],
@@ -172,8 +183,13 @@ def run(
         )
 
 
+def _frames(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`function` of frames and what became of them; packets pass."""
+    return lambda item: item if isinstance(item, av.Packet) else function(item)
+
+
 class _Matting:
-    """Frame → frame with alpha at the frame's size. Packets pass."""
+    """From a frame to its alpha at the frame's size, in three steps."""
 
     def __init__(self, engine: MattingEngine, size: int):
         self._engine, self._size = engine, size
@@ -182,26 +198,22 @@ class _Matting:
     def fit(self, layout: Layout) -> Fit:
         return fit(layout.width, layout.height, self._size, self._engine.spec.stride)
 
-    def __call__(self, item: Frame | av.Packet) -> Any:
-        if isinstance(item, av.Packet):
-            return item
-        if self._scaler is None or self._scaler[0] != item.layout:
-            self._scaler = item.layout, RgbScaler(item.layout)
-        f = self.fit(item.layout)
-        rgb = f.pad(self._scaler[1](item.picture, f.width, f.height))
-        alpha = f.unpad(self._engine(rgb[np.newaxis])[0])
-        return item, full_size(alpha, item.layout)
+    def scale(self, frame: Frame) -> tuple[Frame, Fit, Plane]:
+        """Beside the frame, (padded_height, padded_width, 3) uint8 RGB of it."""
+        if self._scaler is None or self._scaler[0] != frame.layout:
+            self._scaler = frame.layout, RgbScaler(frame.layout)
+        f = self.fit(frame.layout)
+        return frame, f, f.pad(self._scaler[1](frame.picture, f.width, f.height))
 
+    def network(self, item: tuple[Frame, Fit, Plane]) -> tuple[Frame, NDArray[np.float32]]:
+        """Beside the frame, (height, width) float32 alpha at the size of the scaled picture."""
+        frame, f, rgb = item
+        return frame, f.unpad(self._engine(rgb[np.newaxis])[0])
 
-class _Compositing:
-    def __init__(self, background: Background | None):
-        self._background = background
-
-    def __call__(self, item: Any) -> Composited | av.Packet:
-        if isinstance(item, av.Packet):
-            return item
+    def enlarge(self, item: tuple[Frame, NDArray[np.float32]]) -> tuple[Frame, Plane]:
+        """Beside the frame, (H, W) uint8 alpha at its size."""
         frame, alpha = item
-        return composite(frame, alpha, self._background)
+        return frame, full_size(alpha, frame.layout)
 
 
 class _Writer:

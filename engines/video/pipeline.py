@@ -17,6 +17,7 @@ from typing import Any
 
 TICK = 0.05
 _END = object()
+Step = tuple[str, Callable[[Any], Any]]  # its name, and what it makes of an item
 
 
 class Stop:
@@ -31,7 +32,7 @@ class Pipeline:
 
     Args:
         source: name and iterable; its iterator is closed in its own thread if it can be.
-        stages: name and function of an item to an item, each run by a thread of its own.
+        stages: each the steps that one thread takes one after the other.
         sink: name and function of an item.
         depth: items a queue between two stages holds.
         stop: ends the run early when set from outside; `run` then returns normally.
@@ -42,7 +43,7 @@ class Pipeline:
     def __init__(
         self,
         source: tuple[str, Iterable[Any]],
-        stages: list[tuple[str, Callable[[Any], Any]]],
+        stages: list[list[Step]],
         sink: tuple[str, Callable[[Any], None]],
         depth: int = 3,
         stop: Stop | None = None,
@@ -53,16 +54,15 @@ class Pipeline:
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._halted = False
-        self.busy = {name: 0.0 for name, _ in [source, *stages, sink]}
+        steps = [step for stage in stages for step in stage]
+        self.busy = {name: 0.0 for name, _ in [source, *steps, sink]}
 
     def run(self) -> None:
         """Run to the end of the source, a stop, or the first error, which is raised."""
         threads = [threading.Thread(target=self._run_source, name=f"wsshm {self._source[0]}")]
-        for i, (name, function) in enumerate(self._stages):
-            work = (i, name, function)
-            threads.append(
-                threading.Thread(target=self._run_stage, args=work, name=f"wsshm {name}")
-            )
+        for i, steps in enumerate(self._stages):
+            name = f"wsshm {steps[0][0]}"
+            threads.append(threading.Thread(target=self._run_stage, args=(i, steps), name=name))
         started = []
         try:
             for thread in threads:
@@ -126,10 +126,12 @@ class Pipeline:
         except BaseException as e:
             self._fail(e)
 
-    def _run_stage(self, i: int, name: str, function: Callable[[Any], Any]) -> None:
+    def _run_stage(self, i: int, steps: list[Step]) -> None:
         try:
             while (item := self._get(i)) is not _END:
-                if not self._put(i + 1, self._timed(name, function, item)):
+                for name, function in steps:
+                    item = self._timed(name, function, item)
+                if not self._put(i + 1, item):
                     return
             self._put(i + 1, _END)
         except BaseException as e:

@@ -1,0 +1,313 @@
+"""`wsshm bench`: models and a clip → `engines.measure.bench`, `bench_clip` → tables, JSON, bars."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wsshm_cli import __version__, report
+from wsshm_cli.app import app, ending
+
+if TYPE_CHECKING:
+    from engines.measure.bench import Network
+
+FRAME = "1280x720"
+
+
+@app.command()
+def bench(
+    model: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODEL", show_default=False,
+            help="A shipped model, or an ONNX file of wsshm, RVM, MediaPipe selfie, Google Meet or "
+            "SINet. The others are compared with the first. [default: mbv2]",
+        ),
+    ] = None,
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            "--input", metavar="CLIP", readable=False,
+            help="A video. [default: one is made, a person under a camera that drifts]",
+        ),
+    ] = None,
+    frames_size: Annotated[
+        str | None,
+        typer.Option(
+            "--frames-size", metavar="WxH", help=f"Of the clip that is made. [default: {FRAME}]"
+        ),
+    ] = None,
+    bg: Annotated[
+        str, typer.Option("--bg", metavar="IMAGE|#rrggbb|blur[:N]", help="As for wsshm run.")
+    ] = "blur",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size", min=64, max=2160, metavar="N",
+            help="Shorter edge our models see, in pixels. [default: each model's own]",
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch", min=1, max=256, metavar="N",
+            help="Frames our models see at once when they run alone. [default: 1]",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", min=1, max=1024, metavar="N", help="Of the network. [default: all cores]"
+        ),
+    ] = None,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            "--seconds", min=0.1, max=3600, metavar="S",
+            help="How long a model runs in a round, and how much of the clip is used.",
+        ),
+    ] = 3.0,
+    repeats: Annotated[
+        int,
+        typer.Option("--repeats", min=1, max=1000, metavar="N", help="Rounds, the models in turn."),
+    ] = 3,
+    end_to_end: Annotated[
+        bool | None,
+        typer.Option(
+            "--end-to-end/--model-only", show_default=False,
+            help="Only from file to file, or only the network. [default: both]",
+        ),
+    ] = None,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper", help="The paper's networks with random weights, 512x512, batch 1, beside "
+            "its figures. Needs 'wsshm[train]'.",
+        ),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE.png", readable=False, help="Draw the result as bars."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.png.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")
+    ] = False,
+) -> None:  # fmt: skip
+    """How fast models are, alone and from file to file: wsshm bench mbv2 peer.onnx"""
+    with ending():
+        _unwind_on_signals()
+        from engines.errors import UsageError
+        from engines.measure import bench_table, drawing
+        from engines.measure.bench import PAPER_SIZE, machine
+
+        if paper:
+            if end_to_end or any(x is not None for x in (input, frames_size, size, batch)):
+                raise UsageError("--paper says what is measured: leave out --input, --end-to-end, "
+                                 "--frames-size, --size and --batch")  # fmt: skip
+            end_to_end, frames_size, size = False, f"{PAPER_SIZE}x{PAPER_SIZE}", PAPER_SIZE
+        if end_to_end is not False:
+            _check_background(bg)
+        if plot is not None:
+            drawing.check_path("--plot", plot, overwrite)
+        frame = _frame(input, frames_size)
+        found = machine()
+        if found["load"] is not None and found["load"] > found["cores"] / 4:
+            report.warning(f"the machine is busy (load {found['load']:.1f} on {found['cores']} "
+                           "cores): times are too long, core-ms hold")  # fmt: skip
+        found["versions"] = {"wsshm": __version__, **found["versions"]}
+        found |= {"threads": threads or found["cores"], "model_only": None, "end_to_end": None}
+        with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
+            networks = _networks(model, paper, Path(folder), frame, size, batch or 1)
+            ours = [n for n in networks if n.is_ours]
+            found["models"] = bench_table.models(networks)
+            for m in found["models"]:
+                if Path(folder) in Path(m["file"]).parents:
+                    m["file"] = None  # it goes again, and its weights are random
+            if end_to_end is not True:
+                found["model_only"] = _alone(networks, threads, seconds, repeats, batch or 1, paper)
+            if end_to_end is not False and _can_run(ours, networks, bool(end_to_end)):
+                clip = input or _made(Path(folder), seconds, frame)
+                found["end_to_end"] = _clip(ours, clip, frame, bg, threads, seconds, repeats)
+                found["end_to_end"]["clip"] = str(input or "a clip that was made")
+        if plot is not None:
+            drawing.save(plot, bench_table.chart(found))
+        if as_json:
+            report.as_json(found)
+        else:
+            for line in bench_table.lines(found):
+                report.out(line)
+        if plot is not None:
+            report.line(f"bars → {plot}")
+
+
+def _unwind_on_signals() -> None:
+    """Ctrl-C and SIGTERM end processes and remove temporary files on the way out."""
+
+    def leave(signum: int, _: Any) -> None:
+        raise SystemExit(128 + signum)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, leave)
+
+
+def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
+    """Width and height of the clip's pictures, in pixels."""
+    from engines.errors import UsageError
+
+    if input is None:
+        match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", size or FRAME)
+        if match is None or any(int(x) % 2 or not 64 <= int(x) <= 8192 for x in match.groups()):
+            raise UsageError(f"--frames-size {size}: write WxH, both even, from 64 to 8192")
+        return int(match[1]), int(match[2])
+    if size is not None:
+        raise UsageError("--frames-size is of the clip that is made: leave it or --input out")
+    from engines.video.sources import open_source
+    from engines.video.video_source import VideoSource
+
+    with open_source(input) as source:
+        if not isinstance(source, VideoSource):
+            raise UsageError(f"--input {input}: not a video")
+        return source.layout.width, source.layout.height
+
+
+def _check_background(spec: str) -> None:
+    from engines.errors import UsageError
+    from engines.video.background import open_background
+
+    if open_background(spec) is None:
+        raise UsageError(f"--bg {spec}: not into a video; use a picture, '#rrggbb' or blur")
+
+
+def _networks(
+    names: list[str] | None,
+    paper: bool,
+    folder: Path,
+    frame: tuple[int, int],
+    size: int | None,
+    batch: int,
+) -> list[Network]:
+    """The paper's, then those that are named, else the default; each with a name of its own."""
+    from engines.measure.bench import describe
+    from engines.models import named, shipped
+
+    found = _random(folder) if paper else []
+    if names or not paper:
+        found += [named(name) for name in names or [shipped()[0].name]]
+    networks: list[Network] = []
+    seen: Counter[str] = Counter()
+    for called, path in found:
+        network = describe(called, path, frame, size, batch)
+        seen[network.name] += 1
+        if (times := seen[network.name]) > 1:
+            network = replace(network, name=f"{network.name} ({times})")
+        networks.append(network)
+    if any(n.cost is None for n in networks):
+        report.line("MACs and parameters are left out: to count them, pip install 'wsshm[train]'")
+    return networks
+
+
+def _random(folder: Path) -> list[tuple[str, Path]]:
+    """The paper's networks, as names and files in `folder`; raises Unavailable without torch."""
+    from engines.contract import ModelSpec
+    from engines.errors import Unavailable
+    from engines.measure.bench import PAPER, PAPER_SIZE
+
+    try:
+        import torch
+
+        from train.export import export
+        from train.model import MattingNet
+    except ModuleNotFoundError as e:
+        raise Unavailable(f"--paper needs {e.name}: pip install 'wsshm[train]'") from e
+    torch.manual_seed(0)
+    files = []
+    for arch in PAPER:
+        report.line(f"{arch}: exporting it with random weights")
+        net, path = MattingNet(arch).eval(), folder / f"{arch}.onnx"
+        export(net, path, ModelSpec(arch, arch, net.stride, PAPER_SIZE, ()))
+        files.append((arch, path))
+    return files
+
+
+def _alone(
+    networks: list[Network],
+    threads: int | None,
+    seconds: float,
+    rounds: int,
+    batch: int,
+    paper: bool,
+) -> dict[str, Any]:
+    from engines.measure import bench, bench_table
+
+    with _steps("alone", len(networks) * rounds) as step:
+        speeds = bench.measure(networks, threads, seconds, rounds, step)
+    return bench_table.speeds(
+        speeds, batch=batch, rounds=rounds, seconds=seconds,
+        paper=bench_table.paper() if paper else None,
+    )  # fmt: skip
+
+
+def _can_run(ours: list[Network], networks: list[Network], is_asked: bool) -> bool:
+    """Whether there is a model that `wsshm run` takes; says which ones it does not."""
+    from engines.errors import UsageError
+
+    others = ", ".join(n.name for n in networks if not n.is_ours)
+    if is_asked and not ours:
+        raise UsageError(f"--end-to-end needs a model of wsshm, not {others}")
+    if others:
+        report.line(f"end to end: left out, not models of wsshm: {others}")
+    return bool(ours)
+
+
+def _made(folder: Path, seconds: float, frame: tuple[int, int]) -> Path:
+    from engines.measure import sample
+
+    path = folder / "made.mp4"
+    sample.write(path, seconds, *frame)
+    return path
+
+
+def _clip(
+    ours: list[Network],
+    clip: Path,
+    frame: tuple[int, int],
+    background: str,
+    threads: int | None,
+    seconds: float,
+    runs: int,
+) -> dict[str, Any]:
+    from engines.measure import bench_clip, bench_table
+    from engines.video.job import RunConfig
+    from engines.video.sources import Clip
+
+    config = RunConfig(
+        input=clip, background=background, clip=Clip(0.0, seconds), network_threads=threads
+    )
+    with _steps("end to end", len(ours) * runs) as step:
+        speeds = bench_clip.measure(ours, config, runs, step)
+    return bench_table.speeds(
+        speeds, width=frame[0], height=frame[1], background=background,
+        encoder=bench_clip.ENCODER, runs=runs,
+    )  # fmt: skip
+
+
+@contextmanager
+def _steps(name: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar that a call moves on by one."""
+    from tqdm import tqdm
+
+    pause = 0.2 if sys.stderr.isatty() else 10.0
+    with tqdm(desc=name, total=total, unit=" rounds", dynamic_ncols=True, mininterval=pause) as bar:
+        yield lambda _: bar.update()
