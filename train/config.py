@@ -55,7 +55,8 @@ class Config:
     composites: float = 0.0  # share of composited samples
     empty: float = 0.0  # share of samples with nobody in the picture
     paste: float = 0.0  # share of photographs into which another's persons are pasted
-    mask_edge: float = 1.0  # weight of pixels within 3 of a coarse mask's edge
+    # Weight of a coarse mask within 3 pixels of its edge; with a teacher, whose matte has the rest.
+    mask_edge: float = 1.0
     masks: int = 0  # how many masks to use, drawn at random; 0: all
     mattes: int = 0  # likewise
     seed: int = 0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from train import mlb
 from train.config import Config
-from train.losses import matting_losses
+from train.losses import edge_weight, matting_losses
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def targets(
         matte, edges, context = teacher(unit(batch["weak"], device))
         matte, edges, context = matte.float().sigmoid(), edges.float().sigmoid(), context.float()
     trust = edges if config.labels == "blended" else torch.ones_like(edges)
+    trust = torch.maximum(trust, 1 - edge_weight(label, config.mask_edge))
     blended = mlb.blend(label, matte, trust)
     own = fine.view(-1, 1, 1, 1)  # composites know better than the teacher
     return Targets(

@@ -127,6 +127,21 @@ def test_a_mask_is_blended_by_what_the_teacher_says_of_the_weak_view(
     assert wanted.fine.tolist() == [True, True]
 
 
+def test_near_a_masks_edge_the_teachers_matte_has_what_the_recipe_takes_from_the_mask(
+    batch: dict[str, Any],
+) -> None:
+    batch["label"][0] = 0
+    batch["label"][0, :, :, 16:] = 255
+    c = replace(config(), mask_edge=0.25)
+    wanted = targets(Teacher(matte=0.5, boundary=1e-6), batch, c, CPU).label[0, 0]
+    torch.testing.assert_close(wanted[:, :13], torch.zeros(32, 13), atol=1e-5, rtol=0)
+    torch.testing.assert_close(wanted[:, 13:16], torch.full((32, 3), 0.75 * 0.5))
+    torch.testing.assert_close(wanted[:, 16:19], torch.full((32, 3), 0.25 + 0.75 * 0.5))
+    torch.testing.assert_close(wanted[:, 19:], torch.ones(32, 13), atol=1e-5, rtol=0)
+    certain = targets(Teacher(matte=0.5, boundary=1 - 1e-6), batch, c, CPU).label[0, 0]
+    torch.testing.assert_close(certain, torch.full((32, 32), 0.5), atol=1e-5, rtol=0)
+
+
 def test_for_comparison_the_teachers_matte_alone(batch: dict[str, Any]) -> None:
     wanted = targets(Teacher(matte=0.4, boundary=0.75), batch, config("teacher"), CPU)
     torch.testing.assert_close(wanted.label[0], torch.full((1, 32, 32), 0.4))
