@@ -38,11 +38,11 @@ def script(*args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("--help",), r"bench +How fast"),
         (("bench", "--help"), r"--end-to-end / --model-only"),
         (("models", "--help"), r"verify"),
-        (("models", "list"), r"mbv2 \(default\)\t[\d.]+ MB\t"),
+        (("models", "list"), r"default\t[\d.]+ MB\t"),
         (("models", "show"), r"(?i)licen[cs]e"),
-        (("models", "show", "mbv2"), r"mbv2"),
-        (("models", "verify"), r"mbv2: good"),
-        (("models", "verify", "mbv2"), r"mbv2: good"),
+        (("models", "show", "fast"), r"# fast"),
+        (("models", "verify"), r"default: good"),
+        (("models", "verify", "fast"), r"fast: good"),
         (("doctor",), r"ok +.*ONNX Runtime"),
     ],
 )
@@ -257,4 +257,4 @@ def test_unknown_shipped_model_is_66(wsshm: Wsshm) -> None:
     for command in ("show", "verify"):
         result = wsshm("models", command, "nothing")
         assert result.returncode == 66
-        one_error_line(result, "nothing", "mbv2")
+        one_error_line(result, "nothing", "default, fast")

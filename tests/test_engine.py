@@ -409,7 +409,7 @@ def test_cuda_is_refused_not_replaced(wsshm: Wsshm, portrait: Path, ones: Path) 
 
 def test_unknown_model_names_the_known() -> None:
     """A name that is neither shipped nor a file: 66, with what there is."""
-    with pytest.raises(CannotOpen, match=r"nothing.*mbv2"):
+    with pytest.raises(CannotOpen, match=r"nothing.*default, fast"):
         models.find("nothing")
 
 

@@ -31,7 +31,7 @@ def bench(
         typer.Argument(
             metavar="MODEL", show_default=False,
             help="A shipped model, or an ONNX file of wsshm, RVM, MediaPipe selfie, Google Meet or "
-            "SINet. The others are compared with the first. [default: mbv2]",
+            "SINet. The others are compared with the first.",
         ),
     ] = None,
     input: Annotated[
@@ -104,7 +104,7 @@ def bench(
         bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")
     ] = False,
 ) -> None:  # fmt: skip
-    """How fast models are, alone and from file to file: wsshm bench mbv2 peer.onnx"""
+    """How fast models are, alone and from file to file: wsshm bench fast peer.onnx"""
     with ending():
         _unwind_on_signals()
         from engines.errors import UsageError

@@ -113,7 +113,7 @@ def evaluate(
         bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")
     ] = False,
 ) -> None:  # fmt: skip
-    """How good models are: wsshm eval mbv2 peer.onnx --data DIR"""
+    """How good models are: wsshm eval default peer.onnx --data DIR"""
     with ending():
         from engines.errors import UsageError
         from engines.measure import evaluate as measure

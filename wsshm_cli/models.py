@@ -30,13 +30,13 @@ def root(context: typer.Context) -> None:
 
 @models.command("list")
 def list_models() -> None:
-    """The shipped models, one a line; the default is marked."""
+    """The shipped models, one a line; `default` is what commands take."""
     with ending():
         from engines.models import shipped
 
         for m in shipped():
             size = m.path.stat().st_size / 1e6 if m.path.exists() else 0
-            report.out(f"{m.name}{' (default)' if m.default else ''}\t{size:.1f} MB\t{m.summary}")
+            report.out(f"{m.name}\t{size:.1f} MB\t{m.summary}")
 
 
 @models.command()

@@ -62,7 +62,7 @@ def run(
     ] = [Save.composite],  # noqa: B006 - Typer copies it
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME|FILE", help="See wsshm models. [default: mbv2]"),
+        typer.Option("--model", metavar="NAME|FILE", help="See wsshm models."),
     ] = None,
     device: Annotated[
         str, typer.Option("--device", metavar="auto|cpu", help="What runs the network.")

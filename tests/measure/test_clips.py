@@ -144,7 +144,7 @@ def test_a_still_picture_does_not_flicker(tmp_path: Path) -> None:
     """The shipped model, on copies of a portrait: exactly 0, its soft edge included."""
     portrait = portrait_frame(0, 320, 240)[..., 1]
     part = Part(grey_clip(tmp_path / "still.mp4", [portrait] * 3))
-    matter = open_matter(next(m for m in shipped() if m.name == "mbv2").path, "mbv2", 128)
+    matter = open_matter(next(m for m in shipped() if m.name == "fast").path, "fast", 128)
     found = means(evaluate([matter], clips.static(part)))[""]
     assert found == {"flicker": 0, "flicker_soft": 0}
 

@@ -33,7 +33,7 @@ LARGE, SMALL = (0.22, 0.5, 0.36, 1.0), (0.89, 0.8, 0.16, 0.4)
 
 
 def test_persons_are_found_inside_their_boxes_only(street: np.ndarray) -> None:
-    engine = open_engine(find("mbv2"))
+    engine = open_engine(find("fast"))
     both = label(engine, street, [LARGE, SMALL])
     one = label(engine, street, [SMALL])
     assert both is not None
@@ -48,7 +48,7 @@ def test_persons_are_found_inside_their_boxes_only(street: np.ndarray) -> None:
 
 
 def test_a_box_with_nobody_in_it_gives_up_the_picture(street: np.ndarray) -> None:
-    assert label(open_engine(find("mbv2")), street, [LARGE, (0.6, 0.3, 0.1, 0.5)]) is None
+    assert label(open_engine(find("fast")), street, [LARGE, (0.6, 0.3, 0.1, 0.5)]) is None
 
 
 def test_the_command_makes_a_set_of_masks(street: np.ndarray, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_command_makes_a_set_of_masks(street: np.ndarray, tmp_path: Path) ->
         + "".join(f"a,{','.join(map(str, box))}\n" for box in (LARGE, SMALL))
         + "b.png,0.6,0.3,0.1,0.5\n"
     )
-    command = [sys.executable, "-m", "train.pseudo", str(find("mbv2"))]
+    command = [sys.executable, "-m", "train.pseudo", str(find("fast"))]
     done = subprocess.run([*command, str(pictures), str(table), str(out)],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
