@@ -8,10 +8,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from engines.checks import check_alpha, check_signature, read_graph
 from engines.contract import ModelSpec
-from engines.errors import BadData, Unavailable, reading
+from engines.errors import BadData, Unavailable
 
-MAX_BYTES = 200 * 1024**2
 PROVIDER = "CPUExecutionProvider"
 
 
@@ -21,12 +21,7 @@ def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession
     Raises:
         CannotOpen, BadData: it is not there, too large, or ONNX Runtime cannot load it.
     """
-    with reading(path):
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise BadData(f"{path}: {size >> 20} MB, a model has at most {MAX_BYTES >> 20}")
-        # From bytes, so that the file cannot pull in other files beside it.
-        graph = path.read_bytes()
+    graph = read_graph(path)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     # Spinning threads would take the cores that decode and encode need.
@@ -51,7 +46,7 @@ class OnnxEngine:
             raise Unavailable(f"asked ONNX Runtime for {PROVIDER}, got {used}")
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.spec = ModelSpec.from_metadata(metadata, model)
-        self._check_signature()
+        check_signature(self._session, self.spec, model)
         self(np.zeros((1, self.spec.stride, self.spec.stride, 3), np.uint8))
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -59,34 +54,9 @@ class OnnxEngine:
             (alpha,) = self._session.run([self.spec.output], {self.spec.input: frames})
         except Exception as e:
             raise BadData(f"{self._path}: the model failed ({first_line(e)})") from e
-        if alpha.shape != frames.shape[:3]:
-            raise BadData(
-                f"{self._path}: frames of {frames.shape} gave alpha of {alpha.shape}, "
-                f"expected {frames.shape[:3]}"
-            )
-        # One pass: NaN fails both comparisons, so it is caught here as well.
-        if not (alpha.min() >= -1e-3 and alpha.max() <= 1 + 1e-3):
-            raise BadData(
-                f"{self._path}: the model gave values outside [0, 1]; the file is damaged "
-                "or was not made for wsshm"
-            )
+        check_alpha(alpha, frames.shape, self._path)
         result: NDArray[np.float32] = alpha
         return result
-
-    def _check_signature(self) -> None:
-        expected = [
-            (self.spec.input, "tensor(uint8)", 4),
-            (self.spec.output, "tensor(float)", 3),
-        ]
-        found = [
-            (node.name, node.type, len(node.shape))
-            for node in (*self._session.get_inputs(), *self._session.get_outputs())
-        ]
-        if found != expected:
-            raise BadData(
-                f"{self._path}: inputs and outputs (name, type, rank) are {found}, "
-                f"its description says {expected}"
-            )
 
 
 def first_line(error: Exception) -> str:

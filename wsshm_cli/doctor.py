@@ -56,6 +56,7 @@ def _checks() -> list[tuple[str, bool, str, str]]:
         )
     )
     rows.extend(_model_rows())
+    rows.extend(_gpu_rows())
     rows.extend(_codec_rows())
     return rows
 
@@ -70,11 +71,36 @@ def _model_rows() -> list[tuple[str, bool, str, str]]:
         name = f"model {model.name}"
         try:
             verify(model)
-            engine = open_engine(model.path)
+            engine = open_engine(model.path, "cpu")
             rows.append((name, True, f"runs on {engine.name}, {engine.device}", ""))
         except (WsshmError, ImportError) as e:
             rows.append((name, False, str(e), REINSTALL))
     return rows
+
+
+def _gpu_rows() -> list[tuple[str, bool, str, str]]:
+    from engines.cuda import LIBRARIES, find_gpu, has_driver
+    from engines.errors import Unavailable
+    from engines.models import find
+
+    if not has_driver():
+        return [("GPU", True, "no NVIDIA driver; the network runs on the CPU", "")]
+    try:
+        gpu = find_gpu()
+        from engines.cuda_engine import CudaEngine
+
+        CudaEngine(find(None))
+    except Unavailable as e:
+        text, _, remedy = str(e).partition("; mend it with: ")
+        return [("GPU", False, text, remedy or LIBRARIES)]
+    rows = [("GPU", True, f"{gpu.name}, {gpu.device}, compute capability {gpu.capability}", "")]
+    try:
+        from engines.tensorrt_engine import import_tensorrt
+
+        text = f"{import_tensorrt().__version__}; plans: wsshm export MODEL --to tensorrt"
+    except Unavailable as e:
+        text = f"not usable, and not needed ({e})"
+    return [*rows, ("TensorRT", True, text, "")]
 
 
 def _codec_rows() -> list[tuple[str, bool, str, str]]:
