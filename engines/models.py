@@ -1,44 +1,84 @@
-"""The models that are shipped, by name, and files of the user's own, by path."""
+"""The models that are shipped, by name and precision, and files of the user's own, by path."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.errors import BadData, CannotOpen
+from engines.errors import BadData, CannotOpen, UsageError
 
 WEIGHTS = Path(__file__).with_name("weights")
 
 
 @dataclass(frozen=True)
-class Model:
-    """A shipped model: file, SHA-256 (hex), one line on what it is, and its card."""
+class File:
+    """A shipped file and its SHA-256 (hex)."""
 
-    name: str
     path: Path
     sha256: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A shipped model: its files by precision, one line on what it is, and its card."""
+
+    name: str
+    files: dict[str, File]
     summary: str
     default: bool
 
     @property
+    def path(self) -> Path:
+        """The file in fp32, which every model has."""
+        return self.files["fp32"].path
+
+    @property
     def card(self) -> Path:
-        return self.path.with_suffix(".md")
+        return WEIGHTS / f"{self.name}.md"
 
 
 def shipped() -> list[Model]:
     """Every shipped model, the default first."""
     index = json.loads((WEIGHTS / "index.json").read_text(encoding="utf-8"))
     models = [
-        Model(name, WEIGHTS / m["file"], m["sha256"], m["summary"], name == index["default"])
+        Model(
+            name,
+            {p: File(WEIGHTS / f["file"], f["sha256"]) for p, f in m["files"].items()},
+            m["summary"],
+            name == index["default"],
+        )
         for name, m in index["models"].items()
     ]
     return sorted(models, key=lambda m: not m.default)
 
 
+def files(name: str | None, precisions: Sequence[str]) -> dict[str, Path]:
+    """A shipped model's files, the default's for None, by those of `precisions` that it has.
+
+    A path stands alone, whatever it holds.
+
+    Raises:
+        CannotOpen: neither a shipped name nor a file.
+        UsageError: the model is shipped in none of them.
+    """
+    for model in shipped():
+        if name == model.name or (name is None and model.default):
+            found = {p: model.files[p].path for p in precisions if p in model.files}
+            if not found:
+                raise UsageError(
+                    f"--precision {', '.join(precisions)}: {model.name} is shipped in "
+                    f"{', '.join(model.files)}"
+                )
+            return found
+    path = find(name)
+    return {path.name: path}
+
+
 def find(name: str | None) -> Path:
-    """The file of a shipped model, of the default for None, or a path as it is.
+    """The file of a shipped model in fp32, of the default for None, or a path as it is.
 
     Raises:
         CannotOpen: neither a shipped name nor a file.
@@ -68,13 +108,20 @@ def named(text: str, option: str = "") -> tuple[str, Path]:
 
 
 def verify(model: Model) -> None:
-    """Check a shipped file against its SHA-256.
+    """Check a shipped model's files against their SHA-256.
 
     Raises:
-        CannotOpen, BadData: missing, or other bytes than were shipped.
+        CannotOpen, BadData: one is missing, or holds other bytes than were shipped.
     """
-    if not model.path.is_file():
-        raise CannotOpen(f"{model.path}: missing; install wsshm again")
-    digest = hashlib.sha256(model.path.read_bytes()).hexdigest()
-    if digest != model.sha256:
-        raise BadData(f"{model.path}: SHA-256 is {digest}, expected {model.sha256}; install again")
+    for file in model.files.values():
+        if not file.path.is_file():
+            raise CannotOpen(f"{file.path}: missing; install wsshm again")
+        if (digest := sha256(file.path)) != file.sha256:
+            raise BadData(
+                f"{file.path}: SHA-256 is {digest}, expected {file.sha256}; install again"
+            )
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -38,7 +38,7 @@ def script(*args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("--help",), r"bench +How fast"),
         (("bench", "--help"), r"--end-to-end / --model-only"),
         (("models", "--help"), r"verify"),
-        (("models", "list"), r"default\t[\d.]+ MB\t"),
+        (("models", "list"), r"default\tfp32 [\d.]+ MB"),
         (("models", "show"), r"(?i)licen[cs]e"),
         (("models", "show", "fast"), r"# fast"),
         (("models", "verify"), r"default: good"),
@@ -142,6 +142,9 @@ def test_modules_of_the_users_folder_are_not_imported(
         (("walk",), "walk"),
         (("run", "in.mp4", "--size", "many"), "--size"),
         (("run", "in.mp4", "--size", "1"), "--size"),
+        (("run", "in.mp4", "--size", "9999"), "--size 9999"),
+        (("run", "in.mp4", "--size", "64", "--realtime"), "--size 64"),
+        (("run", "in.mp4", "--precision", "fp64"), "fp64"),
         (("run", "in.mp4", "--crf", "64"), "--crf"),
         (("run", "in.mp4", "--save", "everything"), "everything"),
         (("run", "in.mp4", "--start", "soon"), "--start soon"),
@@ -174,6 +177,7 @@ def test_wrong_usage_is_2(wsshm: Wsshm, args: tuple[str, ...], says: str) -> Non
         (("-o", "out.png"), "folder"),
         (("-o", "out.mp4", "--bg", "transparent"), "folder"),
         (("-o", "out.webm", "--codec", "h264"), "cannot hold"),
+        (("--precision", "int8"), "is fp32"),
     ],
 )
 def test_options_that_do_not_fit_are_2(
@@ -194,9 +198,11 @@ def test_json_has_every_key(wsshm: Wsshm, portrait: Path, ones: Path, tmp_path: 
     assert result.stdout.count("\n") == 1
     data = json.loads(result.stdout)
     assert set(data) == {
-        "frames", "total", "seconds", "fps", "slowest", "busy", "outputs", "left", "warnings",
-        "error", "exit_code",
+        "model", "device", "precision", "size", "frames", "total", "seconds", "fps", "slowest",
+        "busy", "outputs", "left", "warnings", "error", "exit_code",
     }  # fmt: skip
+    network = [data[key] for key in ("model", "device", "precision", "size")]
+    assert network == ["tiny", "cpu", "fp32", 64]
     assert data["frames"] == data["total"] == 15
     assert data["seconds"] > 0
     assert list(data["busy"]) == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -164,6 +165,50 @@ def test_blend_takes_views_and_any_number_of_rows() -> None:
         sums = a.astype(np.int32) * alpha + b.astype(np.int32) * (255 - alpha.astype(np.int32))
         np.testing.assert_array_equal(wide[:, :50], (2 * sums + 255) // 510)
         assert not wide[:, 50:].any()
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("matrix", [fr.BT601, fr.BT709])
+@pytest.mark.parametrize("size", [(64, 64), (32, 32), (48, 21), (100, 70)])
+def test_rgb_copies_have_the_standards_colours(
+    size: tuple[int, int], matrix: int, full: bool
+) -> None:
+    """Flat colours at any size: to the nearest code, neither rounded down nor lifted."""
+    layout = fr.Layout(64, 64, matrix=matrix, range=fr.FULL if full else fr.LIMITED)
+    scaler, rng, errors = fr.RgbScaler(layout), np.random.default_rng(0), []
+    kr, kb = KR_KB[matrix]
+    for _ in range(100):
+        picture, codes = layout.new_picture(), rng.integers([60, 112, 112], [180, 145, 145])
+        for plane, code in zip(fr.planes(picture), codes, strict=True):
+            plane[:] = code
+        y, cb, cr = codes - (0 if full else 16, 128, 128)
+        y, cb, cr = (y / 255, cb / 255, cr / 255) if full else (y / 219, cb / 224, cr / 224)
+        red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
+        green = (y - kr * red - kb * blue) / (1 - kr - kb)
+        rgb = scaler(picture, *size)
+        assert rgb.shape == (*size[::-1], 3)
+        errors.append(rgb - 255 * np.array([red, green, blue]))
+    assert np.abs(errors).max() <= 1
+    assert np.abs(np.mean(errors, (0, 1, 2))).max() <= 0.2
+
+
+def test_rgb_copies_are_the_same_from_several_threads() -> None:
+    """One scaler called by four threads at once gives what it gives one."""
+    layout = fr.Layout(320, 240)
+    pictures = []
+    for seed in range(4):
+        pictures.append(layout.new_picture())
+        for plane in fr.planes(pictures[-1]):
+            plane[:] = np.random.default_rng(seed).integers(16, 236, plane.shape, np.uint8)
+    sizes = [(64 + 13 * i, 64 + 7 * i) for i in range(8)]
+    scaler = fr.RgbScaler(layout)
+    alone = {(i, s): scaler(p, *s) for i, p in enumerate(pictures) for s in sizes}
+    with ThreadPoolExecutor(4) as pool:
+        given = [*alone] * 8
+        for (i, s), rgb in zip(
+            given, pool.map(lambda g: scaler(pictures[g[0]], *g[1]), given), strict=True
+        ):
+            np.testing.assert_array_equal(rgb, alone[i, s])
 
 
 def redness(path: Path) -> Path:

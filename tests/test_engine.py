@@ -17,6 +17,7 @@ from onnx import helper as h
 
 from engines import models
 from engines.contract import FORMAT, KEY, ModelSpec
+from engines.cuda import has_driver
 from engines.engine import open_engine
 from engines.errors import BadData, CannotOpen, Unavailable, UsageError
 from engines.preprocess import fit
@@ -395,16 +396,41 @@ def test_bad_values_are_caught_on_any_frame(tmp_path: Path) -> None:
         engine(np.full((1, 32, 32, 3), 255, np.uint8))
 
 
+@pytest.mark.skipif(has_driver(), reason="an NVIDIA driver is installed")
 def test_cuda_is_refused_not_replaced(wsshm: Wsshm, portrait: Path, ones: Path) -> None:
     """What was asked for by name and is not there is an error (69), never a quiet CPU run."""
     for device in ("cuda", "cuda:0"):
         with pytest.raises(Unavailable, match="cuda"):
             open_engine(ones, device)
-    with pytest.raises(UsageError, match="quantum"):
-        open_engine(ones, "quantum")
+    with pytest.raises(Unavailable, match="NVIDIA driver"):
+        open_engine(ones, engine="tensorrt")
+    for device, name in (("quantum", "auto"), ("auto", "quantum"), ("cpu", "tensorrt")):
+        with pytest.raises(UsageError, match=r"quantum|tensorrt"):
+            open_engine(ones, device, engine=name)
     result = wsshm("run", portrait, "--model", ones, "--device", "cuda", "-o", "out.mp4")
     assert result.returncode == 69
-    one_error_line(result, "cuda")
+    one_error_line(result, "cuda: no NVIDIA driver", "mend it with: ")
+    result = wsshm("run", portrait, "--model", ones, "--engine", "tensorrt", "-o", "out.mp4")
+    assert result.returncode == 69
+    one_error_line(result, "cuda: no NVIDIA driver")
+
+
+@pytest.mark.skipif(has_driver(), reason="an NVIDIA driver is installed")
+def test_auto_takes_the_cpu_where_no_gpu_is(ones: Path) -> None:
+    """Without a word where there is none; with the reason where there is one that is no use."""
+    notes: list[str] = []
+    assert open_engine(ones, on_note=notes.append).device == "cpu"
+    assert notes == []
+
+
+@pytest.mark.skipif(has_driver(), reason="an NVIDIA driver is installed")
+def test_auto_says_why_a_gpu_is_not_used(ones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("engines.cuda", "engines.engine"):
+        monkeypatch.setattr(f"{module}.has_driver", lambda: True)
+    notes: list[str] = []
+    assert open_engine(ones, on_note=notes.append).device == "cpu"
+    assert len(notes) == 1
+    assert notes[0].startswith("the GPU is not used: cuda: ")
 
 
 def test_unknown_model_names_the_known() -> None:
@@ -414,7 +440,7 @@ def test_unknown_model_names_the_known() -> None:
 
 
 def test_shipped_models_are_whole_and_say_what_they_are() -> None:
-    """Every shipped file has its SHA-256, card and summary, loads, and is named as it says."""
+    """Every shipped file has its SHA-256, card and summary, loads, and is what it says."""
     shipped = models.shipped()
     assert [m.default for m in shipped].count(True) == 1
     assert models.find(None) == shipped[0].path
@@ -422,22 +448,69 @@ def test_shipped_models_are_whole_and_say_what_they_are() -> None:
         models.verify(model)
         assert model.card.is_file()
         assert model.summary
-        spec = open_engine(model.path).spec
-        assert spec.name == model.name
-        assert spec.licence != "unstated"
-        assert spec.trained_on != "unstated"
+        for precision, file in model.files.items():
+            spec = open_engine(file.path).spec
+            assert (spec.name, spec.precision) == (model.name, precision)
+            assert spec.licence != "unstated"
+            assert spec.trained_on != "unstated"
 
 
 def test_changed_model_is_not_the_shipped_one(tmp_path: Path) -> None:
-    """One bit of difference is seen by `verify`; a missing file as well."""
+    """One bit of difference in one file is seen by `verify`; a missing file as well."""
     shipped = models.shipped()[0]
     data = bytearray(shipped.path.read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "m.onnx").write_bytes(data)
-    with pytest.raises(BadData, match="SHA-256"):
-        models.verify(replace(shipped, path=tmp_path / "m.onnx"))
-    with pytest.raises(CannotOpen, match="missing"):
-        models.verify(replace(shipped, path=tmp_path / "none.onnx"))
+    for name, error, says in (
+        ("m.onnx", BadData, "SHA-256"),
+        ("none.onnx", CannotOpen, "missing"),
+    ):
+        changed = replace(shipped.files["fp32"], path=tmp_path / name)
+        with pytest.raises(error, match=says):
+            models.verify(replace(shipped, files=shipped.files | {"int8": changed}))
+
+
+@pytest.fixture
+def two_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of weights: `one` in fp32, `two`, the default, in fp32 and int8."""
+    for name in ("one", "two", "two_int8"):
+        graphs.constant(tmp_path / f"{name}.onnx", 1.0)
+    given = {"one": {"fp32": "one"}, "two": {"fp32": "two", "int8": "two_int8"}}
+    index = {
+        "default": "two",
+        "models": {
+            name: {
+                "summary": name,
+                "files": {
+                    p: {"file": f"{f}.onnx", "sha256": models.sha256(tmp_path / f"{f}.onnx")}
+                    for p, f in files.items()
+                },
+            }
+            for name, files in given.items()
+        },
+    }
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    return tmp_path
+
+
+def test_files_are_found_by_name_and_precision(two_precisions: Path, ones: Path) -> None:
+    """In the order asked for, as far as the model has them; a path stands alone."""
+    folder = two_precisions
+    assert models.find("two") == models.find(None) == folder / "two.onnx"
+    both = models.files(None, ["int8", "fp32"])
+    assert [*both.items()] == [("int8", folder / "two_int8.onnx"), ("fp32", folder / "two.onnx")]
+    assert models.files("two", ["int8"]) == {"int8": folder / "two_int8.onnx"}
+    assert models.files("one", ["int8", "fp32"]) == {"fp32": folder / "one.onnx"}
+    assert [*models.files(str(ones), ["int8"]).values()] == [ones]
+    with pytest.raises(UsageError, match=r"--precision int8: one is shipped in fp32$"):
+        models.files("one", ["int8"])
+    with pytest.raises(UsageError, match=r"--precision fp16: two is shipped in fp32, int8$"):
+        models.files("two", ["fp16"])
+    with pytest.raises(CannotOpen, match=r"three.*one"):
+        models.files("three", ["fp32"])
+    for model in models.shipped():
+        models.verify(model)
 
 
 # Properties

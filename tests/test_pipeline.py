@@ -62,9 +62,10 @@ def test_order_is_kept_and_nothing_dropped() -> None:
     assert got == [[i, 0, 1, 2] for i in range(200)]
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("stages", [0, 1, 3])
-def test_queues_hold_no_more_than_their_depth(depth: int, stages: int) -> None:
+def test_queues_hold_no_more_than_their_depth(depth: int, stages: int, lanes: int) -> None:
     """A slow sink holds the source back: `depth` items a queue, one in each pair of hands."""
     source, ahead = Counted(40), []
 
@@ -73,10 +74,50 @@ def test_queues_hold_no_more_than_their_depth(depth: int, stages: int) -> None:
         ahead.append(source.made - item)
 
     work = [[(f"stage {k}", same)] for k in range(stages)]
-    Pipeline(("source", source), work, ("sink", slow), depth=depth).run()
+    threads = {f"stage {k}": lanes for k in range(stages)}
+    Pipeline(("source", source), work, ("sink", slow), depth=depth, lanes=threads).run()
     assert len(ahead) == 40
-    assert max(ahead) <= depth * (stages + 1) + stages + 2
+    depth = -(-depth // lanes) * lanes
+    assert max(ahead) <= depth * (stages + 1) + stages * lanes + 2
     assert max(ahead) >= depth  # and the queues are used
+
+
+@pytest.mark.parametrize("lanes", [[2, 1, 1], [1, 3, 1], [2, 2, 2], [1, 2, 3], [3, 2, 1]])
+@pytest.mark.parametrize("items", [0, 1, 2, 5, 100])
+def test_threads_of_a_stage_take_turns(lanes: list[int], items: int) -> None:
+    """However many threads a stage has and however unevenly they work, the order is kept."""
+    rng = random.Random(0)
+    pauses = [[rng.random() * 0.002 for _ in range(items)] for _ in lanes]
+    ran_in: list[list[int]] = [[0] * items for _ in lanes]
+
+    def stage(k: int) -> Callable[[int], int]:
+        def work(item: int) -> int:
+            time.sleep(pauses[k][item])
+            ran_in[k][item] = threading.get_ident()
+            return item
+
+        return work
+
+    got: list[int] = []
+    Pipeline(
+        ("source", range(items)),
+        [[(f"stage {k}", stage(k))] for k in range(len(lanes))],
+        ("sink", got.append),
+        lanes={f"stage {k}": n for k, n in enumerate(lanes)},
+    ).run()
+    assert got == list(range(items))
+    for n, threads in zip(lanes, ran_in, strict=True):
+        assert len(set(threads)) == min(n, items)
+        assert all(threads[i] == threads[i % n] for i in range(items))
+
+
+def test_threads_of_a_stage_work_at_once() -> None:
+    """Two items are in the hands of two threads: each waits until the other is there."""
+    both = threading.Barrier(2, timeout=LIMIT)
+    got: list[int] = []
+    stages = [[("pair", lambda item: (both.wait(), item)[1])]]
+    Pipeline(("source", range(10)), stages, ("sink", got.append), lanes={"pair": 2}).run()
+    assert got == list(range(10))
 
 
 def test_empty_source_ends_at_once() -> None:
@@ -153,6 +194,16 @@ def test_busy_times_leave_waiting_out() -> None:
     assert pipeline.busy["slow"] >= 0.2
     for name in ("source", "quick", "sink"):
         assert pipeline.busy[name] < pipeline.busy["slow"] / 2
+
+
+def test_busy_times_are_those_of_one_thread() -> None:
+    """Two threads that share 40 naps of 10 ms were busy for half of that each."""
+    stages = [[("nap", lambda item: time.sleep(0.01))]]
+    one = Pipeline(("source", range(40)), stages, ("sink", same))
+    two = Pipeline(("source", range(40)), stages, ("sink", same), lanes={"nap": 2})
+    one.run()
+    two.run()
+    assert 0.2 <= two.busy["nap"] < 0.4 <= one.busy["nap"]
 
 
 def test_steps_of_a_stage_share_a_thread() -> None:
@@ -263,6 +314,7 @@ class Fault:
         self._items = rng.randint(1, 25)
         self._depth, stages = rng.randint(1, 4), rng.randint(0, 3)
         self._names = ["source", *(f"stage {k}" for k in range(stages)), "sink"]
+        self._lanes = {f"stage {k} of {seed}": rng.randint(1, 3) for k in range(stages)}
         self._where = rng.choice(self._names)
         self._when = rng.randrange(self._items)
         self._stops = rng.random() < 0.25
@@ -292,7 +344,8 @@ class Fault:
             for name in self._names[1:-1]
         ]
         source = (f"source of {self.seed}", self._items_with_fault())
-        pipeline = Pipeline(source, stages, ("sink", self._sink), self._depth, self._stop)
+        sink = "sink", self._sink
+        pipeline = Pipeline(source, stages, sink, self._depth, self._stop, self._lanes)
         raised: BaseException | None = None
         try:
             pipeline.run()

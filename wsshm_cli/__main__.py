@@ -22,6 +22,8 @@ def main() -> None:
     # Read by OpenCV when it is first imported: a picture may not ask for any amount of memory.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(8192 * 8192))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our one line says what is wrong
+    # Read by ONNX Runtime when it is first imported: its official builds would report home.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character gets a "?"
             stream.reconfigure(errors="replace")

@@ -35,8 +35,9 @@ def list_models() -> None:
         from engines.models import shipped
 
         for m in shipped():
-            size = m.path.stat().st_size / 1e6 if m.path.exists() else 0
-            report.out(f"{m.name}\t{size:.1f} MB\t{m.summary}")
+            sizes = {p: f.path.stat().st_size for p, f in m.files.items() if f.path.exists()}
+            files = ", ".join(f"{p} {size / 1e6:.1f} MB" for p, size in sizes.items()) or "missing"
+            report.out(f"{m.name}\t{files}\t{m.summary}")
 
 
 @models.command()
@@ -58,13 +59,17 @@ def verify(name: Annotated[str | None, typer.Argument(help="All when left out.")
     """Check files against their SHA-256, and that they load and run."""
     with ending():
         from engines.engine import open_engine
+        from engines.errors import BadData
         from engines.models import shipped
         from engines.models import verify as check
 
         for model in shipped() if name is None else [_named(name)]:
             check(model)
-            open_engine(model.path)
-            report.out(f"{model.name}: good ({model.path})")
+            for precision, file in model.files.items():
+                engine = open_engine(file.path)
+                if engine.spec.precision != precision:
+                    raise BadData(f"{file.path}: is {engine.spec.precision}, not {precision}")
+                report.out(f"{model.name}: good ({precision}, {file.path})")
 
 
 def _named(name: str | None) -> Model:

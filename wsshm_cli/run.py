@@ -29,6 +29,15 @@ class Save(str, Enum):
     foreground = "foreground"
 
 
+class Precision(str, Enum):
+    """Of the network; auto is the one that is less work on this machine."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
 @app.command()
 def run(
     input: Annotated[
@@ -65,15 +74,35 @@ def run(
         typer.Option("--model", metavar="NAME|FILE", help="See wsshm models."),
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", metavar="auto|cpu", help="What runs the network.")
+        str,
+        typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="What runs the network."),
     ] = "auto",
-    size: Annotated[
-        int | None,
+    engine: Annotated[
+        str,
         typer.Option(
-            "--size", min=64, max=2160, metavar="N",
-            help="Shorter edge of what the network sees, in pixels. [default: the model's]",
+            "--engine", metavar="auto|onnx|tensorrt",
+            help="tensorrt needs a plan: wsshm export MODEL --to tensorrt.",
+        ),
+    ] = "auto",
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            "--precision", metavar="auto|fp32|fp16|int8",
+            help="Of the network. auto times int8 against fp32, once on each machine.",
+        ),
+    ] = Precision.auto,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size", metavar="N|auto",
+            help="Shorter edge of what the network sees, in pixels; auto is the largest that keeps "
+            "up with the clip on this machine. [default: the model's]",
         ),
     ] = None,
+    realtime: Annotated[
+        bool,
+        typer.Option("--realtime", help="Choose model and size so as to keep up with the clip."),
+    ] = False,
     start: Annotated[
         str, typer.Option("--start", metavar="T", help="Begin here: seconds or [h:]mm:ss.")
     ] = "0",
@@ -113,17 +142,26 @@ def run(
         length = None if duration is None else _seconds("--duration", duration)
         if length == 0:
             raise UsageError(f"--duration {duration}: must be over 0")
+        if realtime and size not in (None, "auto"):
+            raise UsageError(f"--size {size}: --realtime chooses the size; leave one of them out")
         config = job.RunConfig(
             input=input, output=output, background=bg, save=wanted, model=model, device=device,
-            size=size, clip=sources.Clip(first, length),
+            engine=engine, precision=precision.value, size=_pixels(size),
+            clip=sources.Clip(first, length),
             encoding=sinks.Encoding(codec, crf, not no_audio), overwrite=overwrite,
         )  # fmt: skip
+        if realtime or size == "auto":
+            from engines.video.realtime import settle
+
+            config, choice = settle(config, realtime, stop)
+            if choice:
+                report.line(choice)
         progress = _Progress()
         try:
             summary = job.run(config, stop, progress.start, progress.step)
         finally:
             progress.close()
-        _report(summary, input, as_json)
+        _report(summary, progress.started, input, as_json)
     raise typer.Exit(summary.exit_code)
 
 
@@ -147,6 +185,17 @@ def _catch_signals() -> Stop:
     return stop
 
 
+def _pixels(size: str | None) -> int | None:
+    """What ``--size`` says; None for the model's own, and where it is still to be chosen."""
+    from engines.errors import UsageError
+
+    if size is None or size == "auto":
+        return None
+    if not re.fullmatch(r"\d{1,4}", size) or not 64 <= int(size) <= 2160:
+        raise UsageError(f"--size {size}: write pixels, from 64 to 2160, or auto")
+    return int(size)
+
+
 def _seconds(option: str, text: str) -> float:
     """``90``, ``1:30`` and ``0:01:30.5`` to seconds."""
     from engines.errors import UsageError
@@ -166,12 +215,14 @@ class _Progress:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self.started: Started | None = None
 
     def start(self, s: Started) -> None:
         from tqdm import tqdm
 
+        self.started = s
         report.line(
-            f"{s.model} · {s.engine} · {s.device} · {s.precision} · "
+            f"{s.model} · {s.engine} · {s.device} · {s.precision}{f' ({s.why})' * bool(s.why)} · "
             f"{s.layout.width}x{s.layout.height} seen at {s.fit.width}x{s.fit.height}"
         )
         # A log file gets a line now and then, a terminal a bar that moves.
@@ -186,10 +237,11 @@ class _Progress:
             self._bar.close()
 
 
-def _report(summary: Summary, source: Path, as_json: bool) -> None:
+def _report(summary: Summary, started: Started | None, source: Path, as_json: bool) -> None:
     from engines.errors import WsshmError
 
     s = summary
+    assert started is not None
     for text in s.warnings:
         report.warning(text)
     for path in s.left:
@@ -208,6 +260,8 @@ def _report(summary: Summary, source: Path, as_json: bool) -> None:
     if as_json:
         with suppress(BrokenPipeError):
             report.as_json({
+                "model": started.model, "device": started.device,
+                "precision": started.precision, "size": started.size,
                 "frames": s.frames, "total": s.total, "seconds": round(s.seconds, 3),
                 "fps": round(fps, 2), "slowest": s.slowest,
                 "busy": {k: round(v, 3) for k, v in s.busy.items()},

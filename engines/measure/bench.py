@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from engines.contract import KEY, ModelSpec
 from engines.engine import open_engine
 from engines.errors import BadData, Unavailable, WsshmError
+from engines.machine import cores, cpu
 from engines.measure.cost import Cost, count
 from engines.measure.peers import peer
 from engines.onnx_engine import first_line, open_session
@@ -310,27 +311,14 @@ def peak_rss_mb() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def cores() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def machine() -> dict[str, Any]:
     """CPU, cores, versions, and as `load` how many threads wanted to run, in the last minute."""
     import av
     import cv2
     import onnxruntime
 
-    cpu = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        cpu = next(x for x in lines if x.startswith("model name")).split(":", 1)[1].strip()
-    except (OSError, StopIteration):
-        pass
     return {
-        "cpu": cpu,
+        "cpu": cpu(),
         "cores": cores(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "platform": platform.platform(),

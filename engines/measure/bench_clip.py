@@ -18,7 +18,8 @@ from typing import Any
 
 import av
 
-from engines.measure.bench import Network, Worker, cores, peak_rss_mb, percentiles
+from engines.machine import cores
+from engines.measure.bench import Network, Worker, peak_rss_mb, percentiles
 from engines.video import job
 from engines.video.pipeline import Pipeline, Step
 from engines.video.video_sink import ENCODERS
@@ -64,13 +65,17 @@ class ClipSpeed:
 
 @dataclass(frozen=True)
 class Run:
-    """What one process measured, in seconds; by step, `times` of every frame, `work` of all."""
+    """What one process measured, in seconds.
+
+    By step: `times` of every frame; `busy`, how long a thread had it in hand; `work` of all frames.
+    """
 
     frames: int
     start: float
     wall: float
     core: float
     times: dict[str, list[float]]
+    busy: dict[str, float]
     work: dict[str, float]
     peak_rss_mb: float | None
 
@@ -125,7 +130,7 @@ def _run(config: job.RunConfig) -> Run:
     work = _whole(job.run(config, on_start=start, pipeline=OneAtATime)).busy
     # What no step did is the end of the file: frames that the encoder still held, and the index.
     work["encode"] += settled() - core - sum(work.values())
-    return Run(summary.frames, loading, wall, spent, times, work, memory)
+    return Run(summary.frames, loading, wall, spent, times, summary.busy, work, memory)
 
 
 def _whole(summary: job.Summary) -> job.Summary:
@@ -144,7 +149,7 @@ def speed_of(name: str, runs: list[Run], first: list[float]) -> ClipSpeed:
         steps.append(StepSpeed(step, *percentiles(times), core_ms))
     wall = median(r.wall for r in runs) / frames
     work = sum(s.core_ms for s in steps) / 1000
-    totals = {step: sum(sum(r.times[step]) for r in runs) for step in runs[0].times}
+    totals = {step: sum(r.busy[step] for r in runs) for step in runs[0].times}
     memory = [r.peak_rss_mb for r in runs if r.peak_rss_mb is not None]
     return ClipSpeed(
         name=name,

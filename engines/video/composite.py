@@ -35,13 +35,19 @@ def blend(foreground: Plane, background: Plane, alpha: Plane, out: Plane) -> Non
     Exact: α = 255 gives F, α = 0 gives B.
     """
     for row in range(0, out.shape[0], STRIP):
-        a = alpha[row : row + STRIP]
-        mix = foreground[row : row + STRIP].astype(np.uint16) * a
-        mix += background[row : row + STRIP].astype(np.uint16) * (255 - a)
+        strip = slice(row, row + STRIP)
+        a = alpha[strip].astype(np.uint16)
+        mix = foreground[strip].astype(np.uint16)
+        rest = background[strip].astype(np.uint16)
+        mix *= a
+        a ^= 255  # 255 - α
+        rest *= a
+        mix += rest
         mix += 128  # mix / 255 for 0 ≤ mix ≤ 255², without a division
-        mix += mix >> 8
+        np.right_shift(mix, 8, out=rest)
+        mix += rest
         mix >>= 8
-        out[row : row + STRIP] = mix
+        out[strip] = mix
 
 
 def full_size(alpha: NDArray[np.float32], layout: Layout) -> Plane:

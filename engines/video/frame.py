@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
@@ -91,27 +93,36 @@ def planes(picture: av.VideoFrame) -> list[Plane]:
 
 
 class RgbScaler:
-    """Small RGB copies of frames of one layout, in one scaler call each."""
+    """RGB copies of frames of one layout, small ones mostly, in one scaler call each.
+
+    Several threads may call it at once.
+    """
 
     def __init__(self, layout: Layout):
-        self._layout = layout
-        self._reformatter = VideoReformatter()
+        self.layout = layout
+        self._contexts = threading.local()  # one of libswscale's serves one thread
 
     def __call__(self, picture: av.VideoFrame, width: int, height: int) -> Plane:
         """`picture` as (height, width, 3) uint8 RGB, by its own matrix and range."""
+        if not hasattr(self._contexts, "reformatter"):
+            self._contexts.reformatter = VideoReformatter()
         how: dict[str, Any] = {}
-        if not self._layout.is_rgb:
-            how = {"src_colorspace": self._layout.matrix, "src_color_range": self._layout.range}
-        rgb = self._reformatter.reformat(
+        if not self.layout.is_rgb:
+            how = {"src_colorspace": self.layout.matrix, "src_color_range": self.layout.range}
+        # To packed RGB libswscale takes twice as long, rounds down, and halves the chroma; where
+        # nothing is scaled it has another way, which rounds down too unless told not to.
+        rgb = self._contexts.reformatter.reformat(
             picture,
             width,
             height,
-            "rgb24",
+            "gbrp",
             dst_color_range=FULL,
-            interpolation=Interpolation.BILINEAR,
+            interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
+            threads=1,
             **how,
         )
-        pixels: Any = rgb.to_ndarray()
+        green, blue, red = planes(rgb)
+        pixels: Any = cv2.merge([red, green, blue])
         return pixels
 
 

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from engines import models
+from engines.contract import ModelSpec
+from engines.cuda import has_driver
 from engines.engine import MattingEngine, open_engine
 from engines.errors import BadData, UsageError, WsshmError
+from engines.machine import cores
 from engines.preprocess import Fit, fit
+from engines.timing import open_faster
 from engines.video.background import open_background
 from engines.video.composite import Composited, composite, full_size
 from engines.video.frame import Frame, Layout, Plane, RgbScaler
 from engines.video.pipeline import Pipeline, Stop
 from engines.video.sinks import Encoding, FrameSink, Save, check_free, needs_alpha, open_sink
 from engines.video.sources import Clip, FrameSource, open_source
+
+AUTO = "int8", "fp32"  # what `--precision auto` chooses between on the CPU
+GPU = "fp16", "fp32"  # ... and what it takes on a GPU: the first that there is
+# Two frames at once with a thread each cost less than one frame with two: they wait for nobody.
+LANES = 2
 
 
 @dataclass(frozen=True)
@@ -34,12 +45,19 @@ class RunConfig:
     save: tuple[Save, ...] = (Save.composite,)
     model: str | None = None
     device: str = "auto"
+    engine: str = "auto"
+    precision: str = "auto"  # or one of fp32, fp16, int8
     size: int | None = None  # shorter edge the network sees; the model's own when None
     clip: Clip = field(default_factory=Clip)
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
     threads: int = 0  # of the decoder; 0 leaves it to FFmpeg
-    network_threads: int | None = None  # all cores when None
+    network_threads: int | None = None  # of all lanes together; all cores when None
+
+    @property
+    def lanes(self) -> int:
+        """How many frames the network sees at once."""
+        return min(LANES, self.network_threads or cores())
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,8 @@ class Started:
     engine: str
     device: str
     precision: str
+    why: str  # it is that precision, where there was a choice
+    size: int
     fit: Fit
     layout: Layout
     total: int | None
@@ -130,7 +150,7 @@ def run(
     """
     stop = stop or Stop()
     began = time.perf_counter()
-    with open_source(config.input, config.clip, config.threads) as source:
+    with open_source(config.input, config.clip, config.threads) as source, _one_thread():
         warnings = source.warnings
         composes = Save.composite in config.save
         background = open_background(config.background, source.sample_aspect) if composes else None
@@ -141,26 +161,27 @@ def run(
             if path.resolve() == config.input.resolve():
                 raise UsageError(f"{path}: is the input; name another output with -o")
             sinks.append(open_sink(path, save, transparent, source, config.encoding))
-        engine = open_engine(models.find(config.model), config.device, config.network_threads)
-        matting = _Matting(engine, config.size or engine.spec.size)
+        engine, why = open_network(config, source.layout, warnings.append)
+        size = config.size or engine.spec.size
+        matting = _Matting(engine, size)
         first = matting.fit(source.layout)
         on_start(Started(
-            engine.spec.name, engine.name, engine.device, engine.spec.precision,
-            first, source.layout, source.total,
+            engine.spec.name, engine.name, engine.device, engine.spec.precision, why,
+            size, first, source.layout, source.total,
         ))  # fmt: skip
         writer = _Writer(sinks, on_frame)
         steps = pipeline(
             ("decode", source.items()),
             [
+                [("scale", _frames(matting.scale)), ("network", _frames(matting.network))],
                 [
-                    ("scale", _frames(matting.scale)),
-                    ("network", _frames(matting.network)),
                     ("enlarge", _frames(matting.enlarge)),
+                    ("composite", _frames(lambda item: composite(item[0], item[1], background))),
                 ],
-                [("composite", _frames(lambda item: composite(item[0], item[1], background)))],
             ],
             ("encode", writer),
             stop=stop,
+            lanes={"scale": config.lanes if engine.device == "cpu" else 1},
         )
         error: BaseException | None = None
         try:
@@ -183,6 +204,58 @@ def run(
         )
 
 
+def open_network(
+    config: RunConfig, layout: Layout, on_note: Callable[[str], None] = lambda text: None
+) -> tuple[MattingEngine, str]:
+    """The engine for pictures of `layout`, and in words why it is of that precision.
+
+    Args:
+        on_note: told why a GPU that is there is not used.
+
+    Raises:
+        CannotOpen, BadData: the model.
+        UsageError, Unavailable: it is not there in that precision, or for that device.
+    """
+    threads = (config.network_threads or cores()) // config.lanes
+
+    def opened(file: Path, device: str = "cpu") -> MattingEngine:
+        return open_engine(file, device, threads, config.engine, config.size, on_note)
+
+    def shape(spec: ModelSpec) -> tuple[int, int]:
+        f = fit(layout.width, layout.height, config.size or spec.size, spec.stride)
+        return f.padded_height, f.padded_width
+
+    if config.precision != "auto":
+        (file,) = models.files(config.model, (config.precision,)).values()
+        engine, why = opened(file, config.device), ""
+        if config.precision != (found := engine.spec.precision):
+            raise UsageError(f"--precision {config.precision}: {config.model} is {found}")
+        return engine, why
+    if _may_use_gpu(config):
+        file, *_ = models.files(config.model, GPU).values()
+        engine = opened(file, config.device)
+        if engine.device != "cpu":
+            return engine, ""
+    return open_faster(models.files(config.model, AUTO), opened, shape)
+
+
+def _may_use_gpu(config: RunConfig) -> bool:
+    if config.device == "auto" and config.engine != "tensorrt":
+        return has_driver()
+    return config.device != "cpu"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenCV without threads of its own: each stage has one, and theirs would wait by spinning."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
 def _frames(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """`function` of frames and what became of them; packets pass."""
     return lambda item: item if isinstance(item, av.Packet) else function(item)
@@ -193,17 +266,18 @@ class _Matting:
 
     def __init__(self, engine: MattingEngine, size: int):
         self._engine, self._size = engine, size
-        self._scaler: tuple[Layout, RgbScaler] | None = None
+        self._scaler: RgbScaler | None = None
 
     def fit(self, layout: Layout) -> Fit:
         return fit(layout.width, layout.height, self._size, self._engine.spec.stride)
 
     def scale(self, frame: Frame) -> tuple[Frame, Fit, Plane]:
         """Beside the frame, (padded_height, padded_width, 3) uint8 RGB of it."""
-        if self._scaler is None or self._scaler[0] != frame.layout:
-            self._scaler = frame.layout, RgbScaler(frame.layout)
+        scaler = self._scaler  # another thread may put its own there meanwhile
+        if scaler is None or scaler.layout != frame.layout:
+            scaler = self._scaler = RgbScaler(frame.layout)
         f = self.fit(frame.layout)
-        return frame, f, f.pad(self._scaler[1](frame.picture, f.width, f.height))
+        return frame, f, f.pad(scaler(frame.picture, f.width, f.height))
 
     def network(self, item: tuple[Frame, Fit, Plane]) -> tuple[Frame, NDArray[np.float32]]:
         """Beside the frame, (height, width) float32 alpha at the size of the scaled picture."""

@@ -1,6 +1,7 @@
 """Stages in threads with bounded queues between them: the protocol, and nothing about video.
 
 - Queues hold `depth` items; whoever is faster waits. Nothing is dropped or reordered.
+- Threads that share a stage take turns, item by item, so that the next one finds them in order.
 - Every wait looks at one stop flag, at least every `TICK` seconds.
 - The first error wins and is the one raised; what it makes others raise is not shown.
 - Threads are joined before `run` returns or raises; none is a daemon.
@@ -9,10 +10,11 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 TICK = 0.05
@@ -32,12 +34,14 @@ class Pipeline:
 
     Args:
         source: name and iterable; its iterator is closed in its own thread if it can be.
-        stages: each the steps that one thread takes one after the other.
+        stages: each the steps that a thread takes one after the other.
         sink: name and function of an item.
-        depth: items a queue between two stages holds.
+        depth: items that wait between two stages, rounded up to as many for each thread.
         stop: ends the run early when set from outside; `run` then returns normally.
+        lanes: how many threads a stage has, by the name of its first step; 1 where it is not
+            named. Its steps are then called by several at once.
 
-    After `run`, `busy` holds for each name the seconds spent in it, waiting not counted.
+    After `run`, `busy` holds for each name the seconds a thread spent in it, waiting not counted.
     """
 
     def __init__(
@@ -47,9 +51,16 @@ class Pipeline:
         sink: tuple[str, Callable[[Any], None]],
         depth: int = 3,
         stop: Stop | None = None,
+        lanes: Mapping[str, int] | None = None,
     ):
         self._source, self._stages, self._sink = source, stages, sink
-        self._queues: list[queue.Queue[Any]] = [queue.Queue(depth) for _ in range(len(stages) + 1)]
+        threads = [(lanes or {}).get(steps[0][0], 1) for steps in stages]
+        self._lanes = [1, *threads, 1]
+        # Item k waits in queue k mod n: whoever gives or takes it knows which one without asking.
+        self._queues: list[list[queue.Queue[Any]]] = [
+            [queue.Queue(-(-depth // n)) for _ in range(n)]
+            for n in map(math.lcm, self._lanes, self._lanes[1:])
+        ]
         self._stop = stop or Stop()
         self._lock = threading.Lock()
         self._error: BaseException | None = None
@@ -61,8 +72,9 @@ class Pipeline:
         """Run to the end of the source, a stop, or the first error, which is raised."""
         threads = [threading.Thread(target=self._run_source, name=f"wsshm {self._source[0]}")]
         for i, steps in enumerate(self._stages):
-            name = f"wsshm {steps[0][0]}"
-            threads.append(threading.Thread(target=self._run_stage, args=(i, steps), name=name))
+            for lane in range(self._lanes[i + 1]):
+                name, args = f"wsshm {steps[0][0]}", (i, lane)
+                threads.append(threading.Thread(target=self._run_stage, args=args, name=name))
         started = []
         try:
             for thread in threads:
@@ -87,57 +99,72 @@ class Pipeline:
                 self._error = error
         self._halted = True
 
-    def _put(self, i: int, item: Any) -> bool:
+    def _put(self, i: int, k: int, item: Any) -> bool:
+        """Give item number k to stage i; the sink is the last."""
+        waiting = self._queues[i][k % len(self._queues[i])]
         while not self._stopped():
             try:
-                self._queues[i].put(item, timeout=TICK)
+                waiting.put(item, timeout=TICK)
                 return True
             except queue.Full:
                 continue
         return False
 
-    def _get(self, i: int) -> Any:
+    def _get(self, i: int, k: int) -> Any:
+        waiting = self._queues[i][k % len(self._queues[i])]
         while not self._stopped():
             try:
-                return self._queues[i].get(timeout=TICK)
+                return waiting.get(timeout=TICK)
             except queue.Empty:
                 continue
         return _END
 
-    def _timed(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+    def _end(self, i: int, k: int) -> None:
+        """Say to stage i that there is no item k, nor any after it that this thread would give."""
+        for later in range(k, k + len(self._queues[i]), self._lanes[i]):
+            self._put(i, later, _END)
+
+    def _timed(self, lanes: int, name: str, function: Callable[..., Any], *args: Any) -> Any:
         start = time.perf_counter()
         try:
             return function(*args)
         finally:
-            self.busy[name] += time.perf_counter() - start
+            with self._lock:
+                self.busy[name] += (time.perf_counter() - start) / lanes
 
     def _run_source(self) -> None:
         name, iterable = self._source
+        k = 0
         try:
             items = iter(iterable)
             try:
-                while (item := self._timed(name, next, items, _END)) is not _END:
-                    if not self._put(0, item):
+                while (item := self._timed(1, name, next, items, _END)) is not _END:
+                    if not self._put(0, k, item):
                         return
+                    k += 1
             finally:
                 if hasattr(items, "close"):
                     items.close()
-            self._put(0, _END)
+            self._end(0, k)
         except BaseException as e:
             self._fail(e)
 
-    def _run_stage(self, i: int, steps: list[Step]) -> None:
+    def _run_stage(self, i: int, lane: int) -> None:
+        k, lanes = lane, self._lanes[i + 1]
         try:
-            while (item := self._get(i)) is not _END:
-                for name, function in steps:
-                    item = self._timed(name, function, item)
-                if not self._put(i + 1, item):
+            while (item := self._get(i, k)) is not _END:
+                for name, function in self._stages[i]:
+                    item = self._timed(lanes, name, function, item)
+                if not self._put(i + 1, k, item):
                     return
-            self._put(i + 1, _END)
+                k += lanes
+            self._end(i + 1, k)
         except BaseException as e:
             self._fail(e)
 
     def _run_sink(self) -> None:
         name, function = self._sink
-        while (item := self._get(len(self._stages))) is not _END:
-            self._timed(name, function, item)
+        k = 0
+        while (item := self._get(len(self._stages), k)) is not _END:
+            self._timed(1, name, function, item)
+            k += 1

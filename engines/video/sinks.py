@@ -39,6 +39,7 @@ class Encoding:
     codec: str | None = None
     crf: float | None = None
     audio: bool = True
+    preset: str | None = None  # of the encoder, in its own words
 
 
 VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm"}

@@ -13,6 +13,7 @@ import cv2
 from av.bitstream import BitStreamFilterContext
 
 from engines.errors import Unavailable, UsageError, writing
+from engines.machine import cores
 from engines.video import frame as fr
 from engines.video.composite import Composited
 from engines.video.frame import Layout, Plane
@@ -42,6 +43,7 @@ ENCODERS: dict[str, tuple[str, float, dict[str, str]]] = {
     "vp9": ("libvpx-vp9", 30, {"b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}),
     "av1": ("libsvtav1", 32, {"preset": "10", "svtav1-params": "lookahead=0"}),
 }
+MOST_THREADS = 8  # of an encoder: each cuts a slice, and slices cost bits
 ANY_SIZE = {"libvpx-vp9", "ffv1"}  # encoders that take odd widths and heights as they are
 
 
@@ -92,6 +94,7 @@ class VideoSink(FrameSink):
             context.time_base = self._stream.time_base = self._source.time_base
             context.gop_size = max(1, min(300, round(rate)))  # a kill loses at most this many
             context.options = self._options
+            context.thread_count = min(cores(), MOST_THREADS)
             if self._source.sample_aspect:
                 context.sample_aspect_ratio = self._source.sample_aspect
             if self._mux_options is MP4 and context.codec.canonical_name == "hevc":
@@ -320,6 +323,8 @@ def _encoder(encoding: Encoding, default: str) -> tuple[str, dict[str, str]]:
             "one that wsshm doctor lists"
         ) from e
     crf, options = by_name.get(name, (None, {}))
+    if encoding.preset is not None:
+        options = options | {"preset": encoding.preset}
     if encoding.crf is not None or crf is not None:
         value = encoding.crf if encoding.crf is not None else crf
         options = options | {"crf": f"{value:g}"}

@@ -1,0 +1,237 @@
+"""The size that keeps up with a clip: the choice itself, and real clips at what was chosen."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper as h
+
+from engines import models
+from engines.contract import KEY
+from engines.errors import CannotCreate
+from engines.video import realtime
+from engines.video.job import Clip, RunConfig
+from engines.video.pipeline import Stop
+from engines.video.realtime import Load, largest, settle, sizes
+from tests import graphs
+from tests.conftest import Wsshm, one_error_line
+from tests.media import noise_clip, probe
+
+LARGE = replace(graphs.SPEC, size=320)  # sizes from 160 to 320
+CHOICE = re.compile(
+    r"(realtime|size auto): (\S+) (\S+) at (\d+) lines(, x264 (\S+) because no size is small "
+    r"enough)? \(≈ (\d+) FPS expected, source ([\d.]+)(: too much for this machine)?\)"
+)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of timings is forgotten after the test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def described(path: Path, **changes: object) -> Path:
+    """A model with the description `LARGE`, fields of it changed."""
+    model = onnx.load(path)
+    h.set_model_props(model, {KEY: replace(LARGE, **changes).to_json()})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Path:
+    """A model that does next to nothing, for up to 320 lines."""
+    return described(graphs.constant(tmp_path / "quick.onnx", 1.0))
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """A model that keeps up with nothing."""
+    return described(graphs.hungry(tmp_path / "slow.onnx", 200))
+
+
+def test_sizes_are_multiples_of_the_stride_up_to_the_models_own() -> None:
+    """From 160 lines on; a model that is smaller, or between two multiples, has its own as well."""
+    assert sizes(LARGE) == [160, 192, 224, 256, 288, 320]
+    assert sizes(replace(LARGE, size=64)) == [64]
+    assert sizes(replace(LARGE, size=200)) == [160, 192, 200]
+    assert sizes(replace(LARGE, stride=64, size=256)) == [192, 256]
+    assert sizes(replace(LARGE, stride=256, size=160)) == [160]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(64, 2160), min_size=1, max_size=12, unique=True).map(sorted),
+    st.floats(0.1, 1e4),
+    st.floats(1, 120),
+)
+def test_largest_is_the_largest_that_holds(choices: list[int], speed: float, rate: float) -> None:
+    """As trying all of them says; asked about no more than a few."""
+    asked: list[int] = []
+
+    def fps(size: int) -> float:
+        asked.append(size)
+        return speed * 1e4 / size**2
+
+    found = largest(choices, fps, rate)
+    assert found == max([s for s in choices if speed * 1e4 / s**2 >= rate] or choices[:1])
+    assert len(asked) <= len(choices).bit_length()
+
+
+def test_expected_rate_is_what_the_cores_give() -> None:
+    """2 cores, 30 ms beside a network of 20: 40 frames a second."""
+    assert Load(30, 2).fps(20) == pytest.approx(40)
+
+
+def test_choice_follows_the_machine(quick: Path, portrait: Path) -> None:
+    """All the power there is: its own size; none: the smallest, which is said not to hold."""
+    candidate = realtime._Candidate(
+        RunConfig(portrait, model=str(quick)), realtime.Layout(320, 240)
+    )
+    own = candidate.choose(Load(0, 1e6), 30)
+    assert (own.size, own.holds, own.config.size, own.share) == (320, True, 320, 1)
+    least = candidate.choose(Load(1e6, 1), 30)
+    assert (least.size, least.holds, least.config.size, least.share) == (160, False, 160, 0.5)
+
+
+def test_choice_leaves_room_for_the_network(
+    portrait: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network of 1 core-ms for every 10 lines, 12 of other work, one core, 24 frames a second."""
+    monkeypatch.setattr(realtime._Candidate, "network_ms", lambda _, size: size / 10)
+    candidate = realtime._Candidate(
+        RunConfig(portrait, model=str(quick)), realtime.Layout(320, 240)
+    )
+    choice = candidate.choose(Load(12, 1), 24)  # 41.7 ms a frame, 37.9 with a little to spare
+    assert (choice.size, choice.holds) == (256, True)
+    assert choice.fps == pytest.approx(1000 / (12 + 25.6))
+
+
+def test_fast_model_is_taken_where_it_comes_nearer_to_its_size(
+    tmp_path: Path, portrait: Path, quick: Path, slow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipped ``fast`` where the default is too slow, unless a model is named."""
+    shipped = [
+        models.Model("big", {"fp32": models.File(slow, "")}, "", True),
+        models.Model("fast", {"fp32": models.File(quick, "")}, "", False),
+    ]
+    monkeypatch.setattr(models, "shipped", lambda: shipped)
+    monkeypatch.setattr(realtime, "shipped", lambda: shipped)
+    config = RunConfig(portrait, tmp_path / "o.mp4", clip=Clip(0, 0.2))
+    assert settle(config, True, Stop())[0].model == "fast"
+    assert settle(replace(config, model="big"), True, Stop())[0].model == "big"
+    assert settle(config, False, Stop())[0].model is None
+
+
+@pytest.mark.parametrize("option", [("--size", "auto"), ("--realtime",)])
+def test_a_clip_is_run_at_what_was_chosen(
+    wsshm: Wsshm, quick: Path, portrait: Path, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    """The first line says it, the run does it, every frame is there, nothing else is."""
+    before = {p.name for p in tmp_path.iterdir()}
+    result = wsshm("run", portrait, "--model", quick, "-o", "o.mp4", "--json", *option)
+    assert result.returncode == 0, result.stderr
+    first, second, *_ = result.stderr.splitlines()
+    found = CHOICE.fullmatch(first)
+    assert found, first
+    assert (found[2], found[3], found[8]) == ("tiny", "fp32", "30")
+    assert int(found[4]) in sizes(LARGE)
+    assert second.startswith("tiny · onnx · cpu · fp32 · 320x240 seen at ")
+    assert json.loads(result.stdout)["size"] == int(found[4])
+    assert probe(tmp_path / "o.mp4").frames == 60
+    assert {p.name for p in tmp_path.iterdir()} - before <= {"o.mp4", "cache"}
+
+
+def test_too_much_is_said_and_run_all_the_same(wsshm: Wsshm, slow: Path, tmp_path: Path) -> None:
+    """The smallest size, x264 as always since no preset would have been enough."""
+    clip = noise_clip(tmp_path / "in.mp4", 6)
+    result = wsshm("run", clip, "--model", slow, "-o", "o.mp4", "--realtime")
+    assert result.returncode == 0, result.stderr
+    found = CHOICE.fullmatch(result.stderr.splitlines()[0])
+    assert found, result.stderr
+    assert (found[4], found[5], found[9]) == ("160", None, ": too much for this machine")
+    assert probe(tmp_path / "o.mp4").frames == 6
+
+
+def test_preset_is_changed_where_that_is_what_holds(
+    tmp_path: Path, portrait: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only in real time, only x264's, only when no size is small enough; and it is said."""
+
+    def measured(_: object, name: str, encoding: realtime.Encoding, stop: Stop) -> Load:
+        return Load({None: 50, "superfast": 40, "ultrafast": 5}[encoding.preset], 1)
+
+    monkeypatch.setattr(realtime._Candidate, "measure", measured)
+    config = RunConfig(portrait, tmp_path / "o.mp4", model=str(quick))
+    settled, line = settle(config, True, Stop())
+    assert settled.encoding.preset == "ultrafast"
+    assert (CHOICE.fullmatch(line) or [""] * 7)[6] == "ultrafast"
+    for other, is_realtime in (
+        (config, False),
+        (replace(config, output=tmp_path / "o.webm"), True),
+        (replace(config, encoding=replace(config.encoding, codec="hevc")), True),
+        (replace(config, encoding=replace(config.encoding, preset="slow")), True),
+    ):
+        monkeypatch.setattr(realtime._Candidate, "measure", lambda *_: Load(50, 1))
+        settled, line = settle(other, is_realtime, Stop())
+        assert settled.encoding == other.encoding
+        assert line.endswith(": too much for this machine)")
+
+
+@pytest.mark.parametrize("option", ["--size=auto", "--realtime"])
+def test_pictures_have_no_rate_to_hold(
+    wsshm: Wsshm, ones: Path, tmp_path: Path, option: str
+) -> None:
+    """2, one line with what to write instead, nothing on disk."""
+    picture = tmp_path / "in.png"
+    cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
+    for source in (picture, tmp_path):
+        result = wsshm("run", source, "--model", ones, "-o", "out", option)
+        assert result.returncode == 2, result.stderr
+        one_error_line(result, option.replace("=", " "), "--size N")
+        assert [p.name for p in tmp_path.iterdir()] == ["in.png"]
+
+
+def test_output_that_is_there_is_refused_before_anything_is_measured(
+    tmp_path: Path, portrait: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same error as without, with the name that was asked for."""
+    (tmp_path / "o.mp4").write_text("mine")
+    monkeypatch.delattr(realtime._Candidate, "measure")
+    with pytest.raises(CannotCreate, match=r"o\.mp4: exists already"):
+        settle(RunConfig(portrait, tmp_path / "o.mp4", model=str(quick)), True, Stop())
+    assert (tmp_path / "o.mp4").read_text() == "mine"
+
+
+def test_stop_while_it_is_measured_ends_the_run(portrait: Path, slow: Path, tmp_path: Path) -> None:
+    """SIGTERM in the first second: 143, and neither output nor temporary files are left."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    command = [
+        sys.executable, "-m", "wsshm_cli", "run", str(portrait), "--model", str(slow),
+        "-o", str(tmp_path / "o.mp4"), "--realtime",
+    ]  # fmt: skip
+    environment = os.environ | {"TMPDIR": str(folder)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while not any(folder.rglob("*.mp4")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 143, errors
+    assert not (tmp_path / "o.mp4").exists()
+    assert not [*folder.iterdir()]
