@@ -19,22 +19,23 @@ from engines.video import frame as fr
 from engines.video import job
 from engines.video.background import cover, open_background
 from engines.video.composite import Composited, blend, composite
+from engines.video.matte import Finish
 from engines.video.sinks import Encoding
 from engines.video.sources import open_source
 from tests import graphs
 from tests.media import noise_clip
 
+NOTHING = Finish(smooth=0, refine=False, decontaminate=False)
 KR_KB = {fr.BT601: (0.299, 0.114), fr.BT709: (0.2126, 0.0722)}  # ITU-R BT.601, BT.709
 
 
 def composites(path: Path, model: Path, background: str, size: int = 64) -> Iterator[Composited]:
     """Every frame of `path` through source, network and composite."""
-    matting = job._Matting(open_engine(model), size)
+    matting = job._Matting(open_engine(model), size, NOTHING)
     behind = open_background(background)
     with open_source(path) as source:
         for item in source.items():
-            frame, alpha = matting.enlarge(matting.network(matting.scale(item)))
-            yield composite(frame, alpha, behind)
+            yield composite(matting.finish(matting.network(matting.scale(item))), behind)
 
 
 def noise_picture(path: Path, width: int, height: int) -> Path:
@@ -131,13 +132,12 @@ def test_nobody_on_a_colour_is_flat(tmp_path: Path, zeros: Path, pix_fmt: str, f
 def test_decoded_frames_are_not_written_to(tmp_path: Path, brightness: Path) -> None:
     """The composite is a new picture; the decoder's own stays as it was."""
     clip = noise(tmp_path, "yuv420p", 64, 48, full=False)
-    matting = job._Matting(open_engine(brightness), 64)
+    matting = job._Matting(open_engine(brightness), 64, NOTHING)
     behind = open_background("blur")
     with open_source(clip) as source:
         for item in source.items():
             before = [p.copy() for p in fr.planes(item.picture)]
-            frame, alpha = matting.enlarge(matting.network(matting.scale(item)))
-            composite(frame, alpha, behind)
+            composite(matting.finish(matting.network(matting.scale(item))), behind)
             for a, b in zip(before, fr.planes(item.picture), strict=True):
                 np.testing.assert_array_equal(a, b)
 

@@ -29,6 +29,9 @@ class Save(str, Enum):
     foreground = "foreground"
 
 
+MATTE = "What is done to the matte"  # a part of the help
+
+
 class Precision(str, Enum):
     """Of the network; auto is the one that is less work on this machine."""
 
@@ -103,6 +106,48 @@ def run(
         bool,
         typer.Option("--realtime", help="Choose model and size so as to keep up with the clip."),
     ] = False,
+    smooth: Annotated[
+        float,
+        typer.Option(
+            "--smooth", min=0, max=0.95, rich_help_panel=MATTE, metavar="0..0.95",
+            help="How much a matte holds on to the one before where the picture stands still.",
+        ),
+    ] = 0.8,
+    no_refine: Annotated[
+        bool,
+        typer.Option(
+            "--no-refine", rich_help_panel=MATTE,
+            help="Do not fit the matte's edges to the frame's.",
+        ),
+    ] = False,
+    no_decontaminate: Annotated[
+        bool,
+        typer.Option(
+            "--no-decontaminate", rich_help_panel=MATTE,
+            help="Do not take the old background's colour out of the person's edges.",
+        ),
+    ] = False,
+    islands: Annotated[
+        float,
+        typer.Option(
+            "--islands", min=0, max=1, rich_help_panel=MATTE, metavar="0..1",
+            help="Remove parts that are smaller than this share of the largest one.",
+        ),
+    ] = 0.0,
+    erode: Annotated[
+        int,
+        typer.Option(
+            "--erode", min=-64, max=64, rich_help_panel=MATTE, metavar="N",
+            help="Make the person N pixels smaller on every side, larger where N is negative.",
+        ),
+    ] = 0,
+    feather: Annotated[
+        float,
+        typer.Option(
+            "--feather", min=0, max=64, rich_help_panel=MATTE, metavar="N",
+            help="Let edges fade over N pixels to either side.",
+        ),
+    ] = 0.0,
     start: Annotated[
         str, typer.Option("--start", metavar="T", help="Begin here: seconds or [h:]mm:ss.")
     ] = "0",
@@ -136,6 +181,7 @@ def run(
         stop = _catch_signals()
         from engines.errors import UsageError
         from engines.video import job, sinks, sources
+        from engines.video.matte import Finish
 
         wanted = tuple(sinks.Save(s.value) for s in save)
         first = _seconds("--start", start)
@@ -144,10 +190,11 @@ def run(
             raise UsageError(f"--duration {duration}: must be over 0")
         if realtime and size not in (None, "auto"):
             raise UsageError(f"--size {size}: --realtime chooses the size; leave one of them out")
+        finish = Finish(smooth, not no_refine, not no_decontaminate, islands, erode, feather)
         config = job.RunConfig(
             input=input, output=output, background=bg, save=wanted, model=model, device=device,
             engine=engine, precision=precision.value, size=_pixels(size),
-            clip=sources.Clip(first, length),
+            finish=finish, clip=sources.Clip(first, length),
             encoding=sinks.Encoding(codec, crf, not no_audio), overwrite=overwrite,
         )  # fmt: skip
         if realtime or size == "auto":

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import av
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.video import frame as fr
 from engines.video.background import Background
-from engines.video.frame import Frame, Layout, Plane
+from engines.video.frame import Frame, Plane
+from engines.video.matte import Matted
 
 STRIP = 64  # rows blended at a time, so that the 16-bit products stay in the cache
 
@@ -21,11 +19,13 @@ STRIP = 64  # rows blended at a time, so that the 16-bit products stay in the ca
 class Composited:
     """A frame with its matte, and the finished picture where there is a background.
 
-    `alpha` is (H, W) uint8 at the frame's size, 255 = person.
+    `alpha` is (H, W) uint8 at the frame's size, 255 = person. `person` is the picture that the
+    person is taken from.
     """
 
     frame: Frame
     alpha: Plane
+    person: av.VideoFrame
     picture: av.VideoFrame | None
 
 
@@ -50,26 +50,13 @@ def blend(foreground: Plane, background: Plane, alpha: Plane, out: Plane) -> Non
         out[strip] = mix
 
 
-def full_size(alpha: NDArray[np.float32], layout: Layout) -> Plane:
-    """The network's alpha, (h, w) float in [0, 1], at the frame's size as uint8."""
-    codes = cv2.convertScaleAbs(alpha, alpha=255)
-    resized: Any = cv2.resize(codes, (layout.width, layout.height), interpolation=cv2.INTER_LINEAR)
-    return resized
-
-
-def composite(frame: Frame, alpha: Plane, background: Background | None) -> Composited:
-    """Put `background` behind the person, or nothing for None.
-
-    Args:
-        alpha: (H, W) uint8 at the frame's size.
-    """
+def composite(matted: Matted, background: Background | None) -> Composited:
+    """Put `background` behind the person, or nothing for None."""
+    frame, alphas = matted.frame, matted.alphas
     if background is None:
-        return Composited(frame, alpha, None)
-    full, half, _ = frame.layout.plane_sizes
-    chroma = alpha if half == full else cv2.resize(alpha, half, interpolation=cv2.INTER_AREA)
-    alphas = [alpha, chroma, chroma]
+        return Composited(frame, alphas[0], matted.person, None)
     picture = frame.layout.new_picture()
     behind = background.planes(frame, alphas)
-    for planes in zip(fr.planes(frame.picture), behind, alphas, fr.planes(picture), strict=True):
+    for planes in zip(fr.planes(matted.person), behind, alphas, fr.planes(picture), strict=True):
         blend(*planes)
-    return Composited(frame, alpha, picture)
+    return Composited(frame, alphas[0], matted.person, picture)

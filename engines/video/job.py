@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from engines.machine import cores
 from engines.preprocess import Fit, fit
 from engines.timing import open_faster
 from engines.video.background import open_background
-from engines.video.composite import Composited, composite, full_size
+from engines.video.composite import Composited, composite
 from engines.video.frame import Frame, Layout, Plane, RgbScaler
+from engines.video.matte import Finish, Finisher, Matted
 from engines.video.pipeline import Pipeline, Stop
 from engines.video.sinks import Encoding, FrameSink, Save, check_free, needs_alpha, open_sink
 from engines.video.sources import Clip, FrameSource, open_source
@@ -48,6 +49,7 @@ class RunConfig:
     engine: str = "auto"
     precision: str = "auto"  # or one of fp32, fp16, int8
     size: int | None = None  # shorter edge the network sees; the model's own when None
+    finish: Finish = field(default_factory=Finish)
     clip: Clip = field(default_factory=Clip)
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
@@ -163,7 +165,12 @@ def run(
             sinks.append(open_sink(path, save, transparent, source, config.encoding))
         engine, why = open_network(config, source.layout, warnings.append)
         size = config.size or engine.spec.size
-        matting = _Matting(engine, size)
+        finish = config.finish
+        if not source.rate:  # pictures that have nothing to do with one another
+            finish = replace(finish, smooth=0.0)
+        if set(config.save) == {Save.alpha}:
+            finish = replace(finish, decontaminate=False)
+        matting = _Matting(engine, size, finish)
         first = matting.fit(source.layout)
         on_start(Started(
             engine.spec.name, engine.name, engine.device, engine.spec.precision, why,
@@ -175,8 +182,8 @@ def run(
             [
                 [("scale", _frames(matting.scale)), ("network", _frames(matting.network))],
                 [
-                    ("enlarge", _frames(matting.enlarge)),
-                    ("composite", _frames(lambda item: composite(item[0], item[1], background))),
+                    ("finish", _frames(matting.finish)),
+                    ("composite", _frames(lambda matted: composite(matted, background))),
                 ],
             ],
             ("encode", writer),
@@ -262,10 +269,10 @@ def _frames(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 class _Matting:
-    """From a frame to its alpha at the frame's size, in three steps."""
+    """From a frame to its matte, in three steps."""
 
-    def __init__(self, engine: MattingEngine, size: int):
-        self._engine, self._size = engine, size
+    def __init__(self, engine: MattingEngine, size: int, finish: Finish):
+        self._engine, self._size, self._finisher = engine, size, Finisher(finish)
         self._scaler: RgbScaler | None = None
 
     def fit(self, layout: Layout) -> Fit:
@@ -279,15 +286,14 @@ class _Matting:
         f = self.fit(frame.layout)
         return frame, f, f.pad(scaler(frame.picture, f.width, f.height))
 
-    def network(self, item: tuple[Frame, Fit, Plane]) -> tuple[Frame, NDArray[np.float32]]:
-        """Beside the frame, (height, width) float32 alpha at the size of the scaled picture."""
+    def network(self, item: tuple[Frame, Fit, Plane]) -> tuple[Frame, Plane, NDArray[np.float32]]:
+        """Beside the frame and its small RGB copy, (height, width) float32 alpha of that size."""
         frame, f, rgb = item
-        return frame, f.unpad(self._engine(rgb[np.newaxis])[0])
+        return frame, f.unpad(rgb), f.unpad(self._engine(rgb[np.newaxis])[0])
 
-    def enlarge(self, item: tuple[Frame, NDArray[np.float32]]) -> tuple[Frame, Plane]:
-        """Beside the frame, (H, W) uint8 alpha at its size."""
-        frame, alpha = item
-        return frame, full_size(alpha, frame.layout)
+    def finish(self, item: tuple[Frame, Plane, NDArray[np.float32]]) -> Matted:
+        """The matte at the frame's size; one frame after the other."""
+        return self._finisher(*item)
 
 
 class _Writer:

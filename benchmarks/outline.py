@@ -1,0 +1,284 @@
+"""What is done on a matte's outline, against what would be there without it.
+
+``python benchmarks/outline.py MODEL… --data DIR [--sheet PNG]`` puts the ``val`` cut-outs of DIR
+over its backgrounds, so that alpha and the person's colour are known, and prints
+
+- how far alpha is from the truth at the picture's size, bilinear and refined: of the true alpha
+  made 2 to 4 times smaller, and of each model's, which sees the picture so much smaller;
+- how far a composite over another background is from what it should be, with and without
+  decontamination: by true alpha, and by a model's, where the person's colour alone is judged;
+- core-milliseconds a frame at 1920×1080 of every step, medians of alternating runs.
+
+Means are over the sources. ``--sheet`` draws frames of the clips in DIR: the frame, and composites
+over magenta, green and a photograph, each as it was and with both steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+
+from engines import models
+from engines.engine import MattingEngine, open_engine
+from engines.measure.clips import Part, read
+from engines.measure.composites import choose_backgrounds, composite, cover, extend_foreground
+from engines.measure.layout import list_backgrounds, list_cutouts, read_cutout, read_image
+from engines.measure.metrics import boundary_region, gradient_error, mad, mse
+from engines.preprocess import fit
+from engines.video import composite as compositing
+from engines.video import frame as fr
+from engines.video import outline
+from engines.video.decontaminate import decontaminate
+from engines.video.frame import Frame, Layout, RgbScaler
+from engines.video.matte import Matted, at_planes, full_size
+from engines.video.refine import refine
+from engines.video.shape import erode, feather, remove_islands
+from engines.video.smooth import Smoother
+
+RATIOS = 2, 3, 4
+COLOURS = {"magenta": (255, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}
+SHEET = (  # clip, frame, shorter edge the network sees, and a crop: x, y, width, height
+    ("liveportrait_s20_woman_portrait.mp4", 60, 384, (200, 110, 110, 80)),
+    ("liveportrait_d13_phone_selfie_man.mp4", 100, 384, (150, 270, 110, 80)),
+    ("liveportrait_s29_woman_sitting_portrait.mp4", 40, 384, (240, 180, 110, 80)),
+    ("liveportrait_s13_studio_fullbody.mp4", 40, 384, (380, 120, 110, 80)),
+    ("intel_asl_book.mkv", 50, 384, (240, 60, 110, 80)),
+    ("liveportrait_s18_woman_halfbody.mp4", 60, 384, (560, 0, 110, 80)),
+    ("pixabay_man_sitting_outdoor.mp4", 100, 256, (300, 40, 110, 80)),
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A composite of which everything is known; (H, W, 3) and (H, W) uint8."""
+
+    source: str
+    name: str
+    rgb: fr.Plane
+    alpha: fr.Plane
+    person: fr.Plane
+
+
+class Colour:
+    """A background of one colour, or of one picture."""
+
+    def __init__(self, rgb: fr.Plane | tuple[int, ...]):
+        self._rgb = np.array(rgb, np.uint8)
+
+    def of(self, layout: Layout) -> fr.Plane:
+        shape = (layout.height, layout.width, 3)
+        if self._rgb.ndim == 1:
+            return np.broadcast_to(self._rgb, shape)
+        return np.ascontiguousarray(cover(self._rgb, layout.width, layout.height))
+
+    def planes(self, frame: Frame, _: Any) -> list[fr.Plane]:
+        return fr.planes(fr.from_rgb(self.of(frame.layout), frame.layout))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="+", help="shipped names or files")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sheet", type=Path, help="of the first model")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    engines = {name: open_engine(models.find(name)) for name in args.models}
+    if args.sheet:
+        sheet(next(iter(engines.values())), args.data, args.sheet)
+    found = list(composites(args.data))
+    for name, engine in {"true alpha": None, **engines}.items():
+        refinement(name, engine, found)
+    for name, engine in {"true alpha": None, **engines}.items():
+        fringe(name, engine, found)
+    speed(next(iter(engines.values())), found)
+
+
+def composites(data: Path) -> Iterator[Known]:
+    """Each person of the ``val`` cut-outs on the backgrounds that `wsshm eval` measures them on."""
+    backgrounds = list_backgrounds(data, "val")
+    for pair in list_cutouts(data, "val"):
+        if pair.source == "other_alphamatting":  # dolls and objects
+            continue
+        cutout = read_cutout(pair)
+        for path in choose_backgrounds(f"{pair.source}/{pair.image.stem}", backgrounds):
+            rgb, alpha = composite(cutout, read_image(path)[..., :3])
+            person = extend_foreground(cutout)[..., :3]
+            yield Known(pair.source, f"{pair.image.stem}+{path.stem}", rgb, alpha, person)
+
+
+def small_alpha(known: Known, engine: MattingEngine | None, ratio: float | None) -> Any:
+    """The matte at the network's size: the picture's by `ratio`, the model's own for None."""
+    height, width = known.alpha.shape
+    if engine is None:
+        size = (round(width / (ratio or 1)), round(height / (ratio or 1)))
+        return cv2.resize(known.alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return seen(engine, known.rgb, round(min(height, width) / ratio) if ratio else engine.spec.size)
+
+
+def seen(engine: MattingEngine, rgb: fr.Plane, size: int) -> Any:
+    """A model's (h, w) alpha of a picture that it sees with a shorter edge of `size`."""
+    f = fit(rgb.shape[1], rgb.shape[0], size, engine.spec.stride)
+    return np.ascontiguousarray(f.unpad(engine(f.shrink(rgb)[np.newaxis])[0]))
+
+
+def framed(rgb: fr.Plane) -> Frame:
+    layout = Layout(rgb.shape[1], rgb.shape[0], "yuv420p", fr.BT709, fr.LIMITED)
+    return Frame(fr.from_rgb(rgb, layout), layout, 0, Fraction(1, 30))
+
+
+def refined(frame: Frame, alpha: Any) -> fr.Plane:
+    planes, full = fr.planes(frame.picture), full_size(alpha, frame.layout)
+    refine(planes, full, outline.find(planes, alpha), frame.layout)
+    return full
+
+
+def cleaned(frame: Frame, small: Any, alpha: fr.Plane) -> Frame:
+    found = outline.find(fr.planes(frame.picture), small)
+    picture = decontaminate(frame, at_planes(alpha, frame.layout), found)
+    return Frame(picture, frame.layout, 0, frame.time_base)
+
+
+def over_sources(found: list[Known], values: list[list[float]]) -> Any:
+    by_source: dict[str, list[list[float]]] = {}
+    for known, value in zip(found, values, strict=True):
+        by_source.setdefault(known.source, []).append(value)
+    return np.mean([np.mean(v, axis=0) for v in by_source.values()], axis=0)
+
+
+def refinement(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
+    print(f"\n{name}: alpha at the picture's size, bilinear → refined, {len(found)} composites")
+    print("        whole MSE×10³       boundary MSE×10³    Grad÷10³            MAD×10³")
+    for ratio in (*RATIOS, None) if engine else RATIOS:
+        values: list[list[list[float]]] = [[], []]
+        for known in found:
+            frame, small = framed(known.rgb), small_alpha(known, engine, ratio)
+            true = known.alpha / 255
+            edge = boundary_region(true)
+            for own, codes in zip(
+                values, (full_size(small, frame.layout), refined(frame, small)), strict=True
+            ):
+                a = codes / 255
+                own.append([
+                    1e3 * mse(a, true), 1e3 * mse(a, true, edge),
+                    gradient_error(a, true) / 1e3, 1e3 * mad(a, true),
+                ])  # fmt: skip
+        before, after = (over_sources(found, v) for v in values)
+        cells = [
+            f"{b:6.2f} →{a:6.2f} {a / b - 1:+5.0%}" for b, a in zip(before, after, strict=True)
+        ]
+        print(f"  {f'1/{ratio}' if ratio else engine.spec.size:>4}  {'  '.join(cells)}")
+
+
+def fringe(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
+    print(f"\n{name}: composites against those of the person's true colour, in codes of 255 on "
+          "0.02 < alpha < 0.98: mean and root mean square, before → after; and the mean where "
+          "the true alpha is under a half")  # fmt: skip
+    for colour, value in COLOURS.items():
+        values: list[list[list[float]]] = [[], []]
+        for known in found:
+            frame = framed(known.rgb)
+            small = small_alpha(known, engine, None if engine else 2)
+            alpha = refined(frame, small) if engine else known.alpha
+            background = Colour(value)
+            a = alpha[..., np.newaxis].astype(np.int32)
+            ideal = (a * known.person + (255 - a) * background.of(frame.layout) + 127) // 255
+            edge = (alpha > 5) & (alpha < 250)
+            outside = edge & (known.alpha < 128)
+            for own, shown in zip(values, (frame, cleaned(frame, small, alpha)), strict=True):
+                error = np.abs(rgb_over(shown, alpha, background) - ideal).mean(axis=2)
+                own.append([
+                    error[edge].mean(), np.sqrt((error[edge] ** 2).mean()), error[outside].mean()
+                ])  # fmt: skip
+        before, after = (over_sources(found, v) for v in values)
+        cells = [
+            f"{b:6.2f} →{a:6.2f} {a / b - 1:+5.0%}" for b, a in zip(before, after, strict=True)
+        ]
+        print(f"  {colour:8} {'   '.join(cells)}")
+
+
+def matted(frame: Frame, alpha: fr.Plane) -> Matted:
+    return Matted(frame, at_planes(alpha, frame.layout), frame.picture)
+
+
+def rgb_over(frame: Frame, alpha: fr.Plane, background: Colour) -> Any:
+    made = compositing.composite(matted(frame, alpha), background).picture
+    layout = frame.layout
+    return RgbScaler(layout)(made, layout.width, layout.height).astype(np.int32)
+
+
+def speed(engine: MattingEngine, found: list[Known]) -> None:
+    known = max(found, key=lambda k: k.alpha.size)
+    rgb = np.ascontiguousarray(cover(known.rgb, 1920, 1080))
+    other = np.roll(rgb, 1, axis=1)
+    small = seen(engine, rgb, engine.spec.size)
+    frame, smooth = framed(rgb), Smoother(0.8)
+    f = fit(1920, 1080, engine.spec.size, engine.spec.stride)
+    small_rgb = [f.unpad(f.shrink(p)) for p in (rgb, other)]
+    planes, layout = fr.planes(frame.picture), frame.layout
+    background = Colour((255, 0, 255))
+    behind = background.planes(frame, None)
+    background.planes = lambda *_: behind  # type: ignore[method-assign]
+    alpha = refined(frame, small)
+    alphas = at_planes(alpha, layout)
+    lines = outline.find(planes, small)
+    bilinear = full_size(small, layout)
+    share = len(lines.points(alpha.shape)) / alpha.size
+
+    def fresh() -> outline.Outline:
+        return outline.Outline(
+            lines.mask, lines.low, lines.high, lines.person, lines.background
+        )  # fmt: skip
+
+    turn = iter(range(1 << 30))
+    steps: dict[str, Callable[[], Any]] = {
+        "smooth": lambda: smooth(small_rgb[next(turn) % 2], small),
+        "bilinear (full_size)": lambda: full_size(small, layout),
+        "outline.find": lambda: outline.find(planes, small),
+        "refine": lambda: refine(planes, bilinear, fresh(), layout),
+        "decontaminate": lambda: decontaminate(frame, alphas, lines),
+        "remove_islands": lambda: remove_islands(small, 0.01),
+        "erode 2": lambda: erode(alpha, 2),
+        "feather 3": lambda: feather(alpha, 3),
+        "composite, for comparison": lambda: compositing.composite(
+            matted(frame, alpha), background
+        ),
+    }
+    spent: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(41):
+        for name, step in steps.items():
+            begun = time.thread_time()
+            step()
+            spent[name].append(time.thread_time() - begun)
+    print(f"\ncore-ms a frame at 1920×1080, matte of {small.shape[1]}×{small.shape[0]}, outline "
+          f"{share:.1%} of the frame")  # fmt: skip
+    for name, times in spent.items():
+        print(f"  {name:26} {1e3 * median(times):6.2f}")
+
+
+def sheet(engine: MattingEngine, data: Path, path: Path) -> None:
+    photograph = read_image(list_backgrounds(data, "val")[7])[..., :3]
+    rows = []
+    for clip, number, size, (x, y, w, h) in SHEET:
+        rgb = next(read(Part(data / "video" / "person" / clip, number, number)))[1]
+        frame, small = framed(rgb), seen(engine, rgb, size)
+        plain, fine = full_size(small, frame.layout), refined(frame, small)
+        better = cleaned(frame, small, fine)
+        pictures = [rgb]
+        for background in map(Colour, (COLOURS["magenta"], (0, 177, 64), photograph)):
+            pictures += [rgb_over(frame, plain, background), rgb_over(better, fine, background)]
+        crops = [p[y : y + h, x : x + w].astype(np.uint8) for p in pictures]
+        rows.append(np.hstack([cv2.resize(c, None, fx=3, fy=3, interpolation=0) for c in crops]))
+    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The outline of a person in a frame: which pixels it is, and the colours on either side.
+
+The colours F̂ and B̂ are means of the frame around each place, as in Blur Fusion (Forte and Pitié,
+"Approximate Fast Foreground Colour Estimation", 2021), but weighted by α² and (1 - α)² instead of α
+and 1 - α: mixed pixels then say little of either. They are smooth and hence taken at a fraction of
+the frame's size; being linear, they hold in any planes. Finer detail comes back with the residual
+``I - αF̂ - (1 - α)B̂``, from which `refine` mends alpha and `decontaminate` the person's colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.video.frame import Plane
+
+F32 = NDArray[np.float32]
+Shape = tuple[int, ...]
+
+STEEP = 16  # of 255: where the network's alpha differs less from its neighbours is no outline
+LINES = 192  # shorter edge of the means; half of alpha's where that is less
+NEAR, FAR = 3, 17  # pixels there: edges of the two boxes that means are taken over
+SHARE = np.float32(0.05)  # weight of the far mean: it fills in where the near one has little
+LEAST = np.float32(1e-4)  # weight where there is nothing to take a mean of
+ROW = 1024  # points in a row of a map: cv2.remap takes at most 32767
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Where a small matte has edges, and what is on either side of them.
+
+    `mask` is (h, w) bool; `low` and `high`, (h, w) uint8, are the least and the greatest alpha
+    around each pixel. `person` and `background` have the mean colour around each place in each of
+    the frame's three planes, in its codes: three of a smaller size, float32.
+    """
+
+    mask: NDArray[np.bool_]
+    low: Plane
+    high: Plane
+    person: list[F32]
+    background: list[F32]
+    _points: dict[Shape, Points] = field(default_factory=dict)
+
+    def points(self, shape: Shape) -> Points:
+        """The pixels of the outline in planes of a shape, found once."""
+        if shape not in self._points:
+            self._points[shape] = Points(self.mask, shape)
+        return self._points[shape]
+
+
+class Points:
+    """Pixels of planes of one shape, and what pictures of other sizes show there."""
+
+    def __init__(self, mask: NDArray[np.bool_], shape: Shape):
+        """Those of planes of `shape`, (H, W), that a (h, w) mask covers."""
+        self._shape = shape
+        rows, begin, end = _runs(mask, shape)
+        length = end - begin
+        first = np.cumsum(length) - length  # the place of each run's first pixel among all
+        n = int(length.sum())
+        self._rows = np.repeat(rows, length)
+        self._columns = np.arange(n, dtype=np.int32) + np.repeat(begin - first, length)
+        self._index = self._rows * shape[1] + self._columns
+        self._maps: dict[Shape, tuple[F32, F32]] = {}
+
+    def __len__(self) -> int:
+        return self._index.size
+
+    def take(self, plane: Plane) -> Plane:
+        """The pixels of a plane, (N,)."""
+        return _flat(plane).take(self._places(plane))
+
+    def put(self, values: F32, plane: Plane) -> None:
+        """Write (N,) values in [0, 255] to a plane, rounded to the nearest."""
+        _flat(plane)[self._places(plane)] = np.rint(values)
+
+    def look_up(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """What a picture of the whole frame, of any shape (h, w), has there: (N,), bilinear."""
+        if picture.shape not in self._maps:
+            height, width = picture.shape
+            self._maps[height, width] = self._map(1, width), self._map(0, height)
+        xy = self._maps[picture.shape]
+        values = cv2.remap(picture, *xy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return values.reshape(-1)[: len(self)]
+
+    def _map(self, axis: int, length: int) -> F32:
+        """Where the pixels lie along an axis of a picture of that `length`: centre on centre."""
+        places = np.zeros((-(-len(self) // ROW), ROW), np.float32)  # filled up with the corner
+        inside = places.reshape(-1)[: len(self)]
+        scale = length / self._shape[axis]
+        np.multiply(self._columns if axis else self._rows, np.float32(scale), out=inside)
+        inside += np.float32(scale / 2 - 0.5)
+        return places
+
+    def _places(self, plane: Plane) -> NDArray[np.integer[Any]]:
+        pitch = plane.strides[0]
+        return self._index if pitch == self._shape[1] else self._rows * pitch + self._columns
+
+
+def find(planes: Sequence[Plane], alpha: F32, margin: int = 0) -> Outline:
+    """The outline that a small matte shows in a frame.
+
+    Args:
+        planes: the frame's three, uint8, each of its own size.
+        alpha: (h, w) float32 in [0, 1], of any size.
+        margin: pixels of `alpha` by which the outline is wider, where it will be eroded or blurred.
+    """
+    codes = cv2.convertScaleAbs(alpha, alpha=255)
+    around = np.ones((3, 3), np.uint8)
+    low, high = cv2.erode(codes, around), cv2.dilate(codes, around)
+    mask = ((high - low) > STEEP).view(np.uint8)
+    if margin:
+        mask = cv2.dilate(mask, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8))
+    height, width = alpha.shape
+    times = max(2, min(height, width) / LINES)
+    size = (max(1, round(width / times)), max(1, round(height / times)))
+    small = [_shrink(p, size).astype(np.float32) for p in planes]
+    share = _shrink(alpha, size)
+    person, background = _mean(small, share * share), _mean(small, (1 - share) * (1 - share))
+    return Outline(mask.view(np.bool_), low, high, person, background)
+
+
+def _runs(mask: NDArray[np.bool_], shape: Shape) -> tuple[NDArray[np.int32], ...]:
+    """The runs of a mask in each row of a larger plane: their rows, first columns, and ends."""
+    height, width = mask.shape
+    padded = np.zeros((shape[0], width + 2), np.bool_)
+    padded[:, 1:-1] = mask[np.arange(shape[0]) * height // shape[0]]
+    turns = np.flatnonzero(padded[:, 1:] != padded[:, :-1])  # a run begins, ends, begins …
+    rows, columns = np.divmod(turns.astype(np.int32), width + 1)
+    columns = -(-columns * shape[1] // width)
+    return rows[::2], columns[::2], columns[1::2]
+
+
+def _flat(plane: Plane) -> Plane:
+    """All bytes from a plane's first pixel to its last, what pads its rows included; a view."""
+    pitch = plane.strides[0]
+    length = (plane.shape[0] - 1) * pitch + plane.shape[1]
+    return np.lib.stride_tricks.as_strided(plane, (length,), (1,))
+
+
+def _shrink(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """A (H, W) picture at `size`, (width, height): linear, by half at a time."""
+    while picture.shape[1::-1] != size:
+        width, height = picture.shape[1] // 2, picture.shape[0] // 2
+        next_size = (width, height) if width >= size[0] and height >= size[1] else size
+        picture = cv2.resize(picture, next_size, interpolation=cv2.INTER_LINEAR)
+    return picture
+
+
+def _mean(colour: list[F32], weight: F32) -> list[F32]:
+    """Means of three (h, w) planes by (h, w) weights: over the near box, filled up from the far."""
+    height, width = weight.shape
+    half = (-(-width // 2), -(-height // 2))
+
+    def near(values: F32) -> F32:
+        return cv2.blur(values, (NEAR, NEAR))
+
+    def far(values: F32) -> F32:
+        return cv2.blur(cv2.resize(values, half), (FAR // 2 + 1, FAR // 2 + 1))
+
+    near_weight, far_weight = near(weight) + SHARE, far(weight) + LEAST
+    means = []
+    for c in colour:
+        weighted = c * weight
+        fill: Any = cv2.resize(far(weighted) / far_weight, (width, height))
+        means.append((near(weighted) + SHARE * fill) / near_weight)
+    return means

@@ -1,0 +1,82 @@
+"""Which pixels an outline has, what is seen there, and the colours on either side."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.video import frame as fr
+from engines.video import outline
+from engines.video.outline import Points
+from tests.outlines import PERSON, WALL, framed, over, reduced, soft_person, textured
+
+SHAPES = [(90, 160), (61, 83), (7, 200), (1, 1), (30, 20)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("small", [(24, 40), (1, 1), (31, 7)])
+def test_points_are_the_pixels_that_the_mask_covers(
+    small: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    """Each pixel of a plane belongs to the one of the mask that its upper left corner lies in."""
+    mask = np.random.default_rng(0).random(small) < 0.4
+    rows, columns = (np.arange(n) * m // n for n, m in zip(shape, small, strict=True))
+    covered = mask[rows][:, columns]
+    before = np.arange(covered.size).astype(np.uint8).reshape(shape)
+    plane = before.copy()
+    points = Points(mask, shape)
+    assert len(points) == covered.sum()
+    np.testing.assert_array_equal(points.take(plane), plane[covered])
+    points.put(np.full(len(points), 200.4, np.float32), plane)
+    assert (plane[covered] == 200).all()
+    np.testing.assert_array_equal(plane[~covered], before[~covered])
+
+
+@pytest.mark.parametrize("width", [60, 160, 333])
+def test_pictures_of_other_sizes_lie_on_the_plane(width: int) -> None:
+    """A ramp from edge to edge, at any size, has at each point the height that the point has."""
+    points = Points(np.ones((9, 16), np.bool_), (160, 160))
+    ramp = np.tile((np.arange(width, dtype=np.float32) + 0.5) / width, (50, 1))
+    across = points.look_up(ramp).reshape(160, 160)
+    down = points.look_up(ramp.T.copy()).reshape(160, 160).T
+    inside = slice(4, -4)  # nearer to the edge there is nothing beyond to go by
+    for seen in (across, down):
+        assert np.abs(seen - (np.arange(160) + 0.5) / 160)[:, inside].max() < 1e-3
+
+
+def test_colours_on_either_side() -> None:
+    """On a soft edge they are, at the median, at most a fifth of the way to the other side."""
+    width, height = 240, 180
+    disc = cv2.circle(np.zeros((height, width), np.uint8), (120, 90), 60, 255, -1)
+    alpha = cv2.GaussianBlur(disc, (0, 0), 3)
+    frame = framed(
+        over(alpha, textured(PERSON, width, height, 0), textured(WALL, width, height, 1))
+    )
+    sides = [fr.planes(framed(np.full((height, width, 3), c, np.uint8)).picture)
+             for c in (PERSON, WALL)]  # fmt: skip
+    found = outline.find(fr.planes(frame.picture), reduced(alpha, 2))
+    points = found.points(alpha.shape)
+    assert 0.05 < len(points) / alpha.size < 0.2
+    for means, side in zip((found.person, found.background), sides, strict=True):
+        for mean, plane in zip(means, side, strict=True):
+            assert np.median(np.abs(points.look_up(mean) - float(plane[0, 0]))) < 22
+
+
+def test_a_margin_widens_the_outline() -> None:
+    """By so many of the matte's own pixels on every side."""
+    alpha = reduced(soft_person(), 2)
+    planes = fr.planes(framed(np.zeros((180, 240, 3), np.uint8)).picture)
+    narrow = outline.find(planes, alpha).mask.astype(np.uint8)
+    wide = outline.find(planes, alpha, 3).mask
+    np.testing.assert_array_equal(wide, cv2.dilate(narrow, np.ones((7, 7), np.uint8)) > 0)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_an_even_matte_has_no_outline(level: float) -> None:
+    """No points, and colours that are numbers all the same."""
+    planes = fr.planes(framed(np.full((48, 64, 3), 77, np.uint8)).picture)
+    found = outline.find(planes, np.full((24, 32), level, np.float32))
+    assert not found.mask.any()
+    assert len(found.points((48, 64))) == 0
+    assert all(np.isfinite(c).all() for c in (*found.person, *found.background))
