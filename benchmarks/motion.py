@@ -29,9 +29,9 @@ from engines.engine import MattingEngine, open_engine
 from engines.measure import cases, metrics
 from engines.measure.clips import Part, read
 from engines.measure.composites import choose_backgrounds, cover, extend_foreground
-from engines.measure.evaluate import open_matter
 from engines.measure.green_screen import read_keyed
 from engines.measure.layout import list_backgrounds, list_cutouts, read_cutout, read_image
+from engines.measure.matters import open_matter
 from engines.preprocess import fit
 from engines.video import frame as fr
 from engines.video import outline

@@ -14,6 +14,7 @@ from engines.errors import BadData
 
 KEY = "wsshm"
 FORMAT = 1
+PAPER_SIZE = 512  # pixels: the shorter edge at which the paper tests
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class ModelSpec:
         if KEY not in metadata:
             raise BadData(
                 f"{path}: not a wsshm model (its metadata holds no {KEY!r} entry); "
-                "export one with train.export"
+                "export one with wsshm export"
             )
         try:
             data: dict[str, Any] = json.loads(metadata[KEY])

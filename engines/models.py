@@ -89,6 +89,8 @@ def find(name: str | None) -> Path:
 def named(text: str, option: str = "") -> tuple[str, Path]:
     """What a shipped model, or a file, that was given as `text` is called, and its file.
 
+    ``fast-int8`` is the shipped model ``fast`` in int8; without a precision it is fp32.
+
     Args:
         option: what it was given to, for the message.
 
@@ -98,7 +100,10 @@ def named(text: str, option: str = "") -> tuple[str, Path]:
     models = shipped()
     for model in models:
         if text == model.name:
-            return model.name, model.path
+            return text, model.path
+        for precision, file in model.files.items():
+            if text == f"{model.name}-{precision}":
+                return text, file.path
     path = Path(text)
     if not path.is_file():
         known = ", ".join(m.name for m in models)

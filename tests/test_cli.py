@@ -206,7 +206,7 @@ def test_json_has_every_key(wsshm: Wsshm, portrait: Path, ones: Path, tmp_path: 
     assert data["frames"] == data["total"] == 15
     assert data["seconds"] > 0
     assert list(data["busy"]) == [
-        "decode", "scale", "network", "enlarge", "composite", "encode",
+        "decode", "scale", "network", "finish", "composite", "encode",
     ]  # fmt: skip
     assert data["slowest"] in data["busy"]
     assert (data["outputs"], data["left"], data["warnings"]) == (["o.mp4"], [], [])

@@ -107,9 +107,10 @@ def bench(
     """How fast models are, alone and from file to file: wsshm bench fast peer.onnx"""
     with ending():
         _unwind_on_signals()
+        from engines.contract import PAPER_SIZE
         from engines.errors import UsageError
         from engines.measure import bench_table, drawing
-        from engines.measure.bench import PAPER_SIZE, machine
+        from engines.measure.bench import machine
 
         if paper:
             if end_to_end or any(x is not None for x in (input, frames_size, size, batch)):
@@ -220,9 +221,9 @@ def _networks(
 
 def _random(folder: Path) -> list[tuple[str, Path]]:
     """The paper's networks, as names and files in `folder`; raises Unavailable without torch."""
-    from engines.contract import ModelSpec
+    from engines.contract import PAPER_SIZE, ModelSpec
     from engines.errors import Unavailable
-    from engines.measure.bench import PAPER, PAPER_SIZE
+    from engines.measure.bench import PAPER
 
     try:
         import torch

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engines.contract import PAPER_SIZE
 from wsshm_cli import report
 from wsshm_cli.app import app, ending
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from engines.measure.peers import Matter
 
 CLIP = "CLIP[@FIRST-LAST]"
-PAPER_SIZE = 512  # pixels: the shorter edge at which the paper tests
-
 
 class Set(str, Enum):
     """As `engines.measure.cases.SETS`, without importing it for ``--help``."""
@@ -93,6 +92,14 @@ def evaluate(
             f"{PAPER_SIZE} for weights without their run's folder]",
         ),
     ] = None,
+    as_run: Annotated[
+        bool,
+        typer.Option(
+            "--as-run",
+            help="Our mattes as wsshm run writes them: fitted to the picture's edges and, in "
+            "clips, smoothed from frame to frame.",
+        ),
+    ] = False,
     limit: Annotated[
         int | None,
         typer.Option("--limit", min=1, metavar="N", help="At most N pictures of each source."),
@@ -128,7 +135,7 @@ def evaluate(
         wanted = [s.value for s in sets] if sets else None
         clips = _clips(green=green, empty=empty, static=static)
         root = _data(data, needed=not clips or wanted is not None)
-        matters = [_open(name, size) for name in model]
+        matters = [_open(name, size, as_run) for name in model]
         called = [m.name for m in matters]
         for matter, typed in zip(matters, model, strict=True):
             if called.count(matter.name) > 1:
@@ -170,18 +177,18 @@ def _data(given: Path | None, needed: bool) -> Path | None:
         return None
 
 
-def _open(name: str, size: int | None) -> Matter:
+def _open(name: str, size: int | None, as_run: bool) -> Matter:
     """A model of any kind, ready to be measured; a checkpoint is exported first."""
-    from engines.measure.evaluate import open_matter
+    from engines.measure.matters import open_matter
     from engines.models import named
 
     called, path = named(name)
     if path.suffix.lower() not in (".pt", ".safetensors"):
-        return open_matter(path, called, size)
+        return open_matter(path, called, size, as_run)
     with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
         exported = Path(folder) / f"{path.stem}.onnx"
         _export(path, exported, size or _trained_size(path))
-        return open_matter(exported, called, size)  # read whole, so the file may go
+        return open_matter(exported, called, size, as_run)  # read whole, so the file may go
 
 
 def _trained_size(checkpoint: Path) -> int:

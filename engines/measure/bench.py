@@ -36,7 +36,6 @@ WARM_UP = 2  # runs: the first allocates
 
 # Frames a second of the paper's networks at 512×512, one at a time, on a Tesla V100 and on a
 # Xeon Gold 5120.
-PAPER_SIZE = 512
 PAPER = {"r101": (58.3, 5.0), "r18": (222.2, 18.7), "r18x0.5": (328.9, 43.7)}
 
 

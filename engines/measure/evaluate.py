@@ -16,13 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from engines.contract import KEY
-from engines.engine import MattingEngine, open_engine
+from engines.engine import MattingEngine
 from engines.measure import metrics
 from engines.measure.cases import Case, choose, masks
 from engines.measure.metrics import METRICS, iou
-from engines.measure.peers import Matter, peer
-from engines.onnx_engine import open_session
+from engines.measure.peers import Matter
 from engines.preprocess import fit
 
 DRAWS, SEED, COVERAGE = 10_000, 0, 0.95  # of the bootstrap
@@ -69,36 +67,6 @@ def matte(engine: MattingEngine, rgb: NDArray[np.uint8], size: int) -> NDArray[n
     f = fit(width, height, size, engine.spec.stride)
     alpha = f.unpad(engine(f.shrink(rgb)[np.newaxis])[0])
     return cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-class OurModel:
-    """A model of this project as a `Matter`; each picture is seen by itself."""
-
-    def __init__(self, engine: MattingEngine, name: str, size: int | None = None):
-        self.name, self.size = name, size or engine.spec.size
-        self._engine = engine
-
-    def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return matte(self._engine, rgb, self.size)
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
-
-
-def open_matter(path: Path, name: str, size: int | None = None) -> Matter:
-    """One of our ONNX files, or one of a known peer.
-
-    Args:
-        name: what ours is called in results; a peer has its own.
-        size: shorter edge that ours sees; a peer's is fixed.
-
-    Raises:
-        CannotOpen, BadData: it cannot be loaded, or is neither.
-    """
-    session = open_session(path)
-    if KEY in session.get_modelmeta().custom_metadata_map:
-        return OurModel(open_engine(path), name, size)
-    return peer(session, path)
 
 
 def mask_iou(

@@ -39,7 +39,7 @@ from tests.conftest import Wsshm, one_error_line
 from tests.measure import peer_graphs
 from tests.media import probe
 
-STEPS = ["decode", "scale", "network", "enlarge", "composite", "encode"]
+STEPS = ["decode", "scale", "network", "finish", "composite", "encode"]
 
 
 def frames(*shape: int) -> dict[str, np.ndarray]:

@@ -9,7 +9,8 @@ import pytest
 from engines.errors import BadData, CannotOpen, UsageError
 from engines.measure import cases, clips
 from engines.measure.clips import Part
-from engines.measure.evaluate import evaluate, means, open_matter
+from engines.measure.evaluate import evaluate, means
+from engines.measure.matters import open_matter
 from engines.models import shipped
 from tests.conftest import SHARED
 from tests.measure import peer_graphs

@@ -1,0 +1,51 @@
+"""What is measured is what a run writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage import data
+
+from engines.measure.matters import open_matter
+from engines.models import named
+from tests.conftest import Wsshm
+
+
+def test_finished_is_what_a_run_writes(wsshm: Wsshm, tmp_path: Path) -> None:
+    """Seen at the picture's own size, so that both see the same."""
+    rgb = data.astronaut()
+    cv2.imwrite(str(tmp_path / "in.png"), rgb[..., ::-1])
+    result = wsshm(
+        "run", "in.png", "--model", "fast", "--precision", "fp32", "--size", 512,
+        "--save", "alpha", "-o", "a.png",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    written = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+    _, path = named("fast")
+    plain = np.abs(open_matter(path, "fast", 512)(rgb) - written).mean()
+    finished = np.abs(open_matter(path, "fast", 512, finished=True)(rgb) - written).mean()
+    assert finished < 0.0005
+    assert plain > 2 * finished
+
+
+def test_a_new_sequence_remembers_nothing() -> None:
+    """Frames of a clip are smoothed with those before; after `reset` there are none."""
+    _, path = named("fast")
+    matter = open_matter(path, "fast", 96, finished=True)
+    rgb = data.astronaut()
+    changed = rgb.copy()
+    changed[:60, :60] = 255 - changed[:60, :60]  # where nobody is
+    first = matter(changed)
+    second = matter(rgb)
+    matter.reset()
+    alone = matter(rgb)
+    assert np.abs(second - alone).max() > 0
+    matter.reset()
+    np.testing.assert_array_equal(matter(changed), first)
+
+
+def test_a_precision_is_named_with_its_model() -> None:
+    called, path = named("fast-fp32")
+    assert (called, path) == ("fast-fp32", named("fast")[1])
