@@ -56,7 +56,7 @@ STEP = re.compile(r"step-(\d+)\.pt", re.ASCII)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write beside `path`, flushed to the disk and moved there when all went well.
 
     Raises:
@@ -91,9 +91,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
     Raises:
         TypeError: something else is in it; the old file stays.
-        CannotCreate, WriteFailed: see `_replacing`.
+        CannotCreate, WriteFailed: see `replacing`.
     """
-    with _replacing(path) as f:
+    with replacing(path) as f:
         try:
             torch.save(state, f)
         except RuntimeError as e:  # torch hides what the file said
@@ -197,10 +197,10 @@ def save_weights(path: Path, arch: str, state: dict[str, Tensor], metadata: dict
     """Write `state` as safetensors, with `arch` beside `metadata` in its header.
 
     Raises:
-        CannotCreate, WriteFailed: see `_replacing`.
+        CannotCreate, WriteFailed: see `replacing`.
     """
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
-    with _replacing(path) as f:
+    with replacing(path) as f:
         f.write(safetensors.torch.save(tensors, {**metadata, "arch": arch}))
 
 

@@ -1,50 +1,56 @@
-"""Checkpoint → ONNX with its `ModelSpec`: ``python -m train.export CHECKPOINT OUT.onnx …``.
+"""Checkpoint → ONNX with its `ModelSpec`, in float32, float16 or int8.
 
-The graph takes uint8 N×H×W×3 and gives alpha N×H×W; H and W are free, multiples of the stride.
-Large kernels are stored as float16 and cast when the file is loaded, which halves the file; all
-arithmetic is float32. The graph is compared with torch, before and after the weights are rounded,
-and only then moved to its name.
+The graph takes uint8 N×H×W×3 and gives float32 alpha N×H×W; H and W are free, multiples of the
+stride. Whatever its precision, it is compared with torch before a file is written.
+
+    fp32   large kernels are stored as float16 and cast when the file is loaded, which halves it
+    fp16   `train.half`, for graphics cards
+    int8   `train.quantise`, for processors; needs pictures to calibrate on
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
-import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from engines.contract import KEY, ModelSpec
-from engines.errors import BadData, guarded, writing
-from train import checkpoint
+from engines.errors import BadData, CannotOpen, UsageError, WsshmError
+from engines.measure.layout import list_backgrounds, list_pairs, pictures, read_image
+from engines.preprocess import fit
+from train import checkpoint, config
+from train.graph import Deployed, observe, trace
+from train.half import check_range, half
 from train.model import MattingNet
+from train.parity import EXACT, TOLERANCES, Parity, compare, synthetic
+from train.quantise import quantise
 
-OPSET = 17
-SMALL = (
-    5000  # values; smaller kernels (depthwise, heads) stay float32: little to save, much to lose
-)
-# Greatest difference of alpha between torch and ONNX Runtime, both fp32; and after the weights
-# have been rounded to float16.
-TOLERANCE, ROUNDED_TOLERANCE = 1e-4, 1e-2
+U8 = NDArray[np.uint8]
+
+# Values; smaller kernels (depthwise, full size) stay float32: little to save, much to lose.
+SMALL = 5_000
+HEAD = "net.matte"  # nor is the last one rounded
+PICTURES = 80  # looked at, at most
+HELD = 5  # every fifth is compared with torch, and never calibrated on
+LEAST = 10  # pictures for int8
 
 
-class Deployed(nn.Module):
-    """The network as it ships: uint8 pictures in, alpha out, normalisation inside."""
+@dataclass(frozen=True)
+class Exported:
+    """How far a written file is from torch; what fp16 and int8 make of the network.
 
-    def __init__(self, net: MattingNet):
-        super().__init__()
-        self.net = net
+    `peak` is the greatest |value| that fp16 has to hold, `tap` the features up to which the encoder
+    stays in float.
+    """
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """(N, H, W, 3) uint8 RGB to (N, H, W) float in [0, 1]."""
-        matte, *_ = self.net(frames.permute(0, 3, 1, 2).float() / 255)
-        return matte.sigmoid()[:, 0]
+    parity: Parity
+    peak: float | None = None
+    tap: str | None = None
 
 
 def load_net(path: Path) -> MattingNet:
@@ -62,47 +68,87 @@ def load_net(path: Path) -> MattingNet:
     return net.eval()
 
 
-def export(net: MattingNet, out: Path, spec: ModelSpec) -> float:
-    """Write `net` to `out`; returns the greatest difference of the file from torch.
+def trained_sizes(path: Path) -> tuple[int, ...]:
+    """Sides, in pixels, of the crops that a run's checkpoint has seen, if its folder tells."""
+    try:
+        stages = config.saved(path.parent)["stages"]
+        return tuple(sorted({int(size) for stage in stages for size in stage["sizes"]}))
+    except (WsshmError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def real_frames(folder: Path, size: int, stride: int) -> list[U8]:
+    """At most `PICTURES` pictures as a network sees them, each (1, H, W, 3) uint8 RGB.
+
+    Args:
+        folder: holds pictures, or data in our layout: then its pictures to train on, as many from
+            one set as from another.
+        size: shorter edge, in pixels.
 
     Raises:
-        BadData: the graph differs from torch by more than is allowed; nothing is written.
-        WriteFailed: a full disk, for one.
+        CannotOpen, BadData: not a folder, no pictures in it, or one that cannot be read.
     """
-    deployed, part = Deployed(net).eval(), out.with_name(out.name + ".part")
-    example = torch.zeros(1, spec.stride * 4, spec.stride * 6, 3, dtype=torch.uint8)
-    axes = {0: "batch", 1: "height", 2: "width"}
-    try:
-        with (
-            writing(out, begun=True),
-            warnings.catch_warnings(),
-        ):  # this exporter needs no further package
-            warnings.simplefilter("ignore", DeprecationWarning)
-            torch.onnx.export(
-                deployed, (example,), part, dynamo=False, opset_version=OPSET,
-                input_names=[spec.input], output_names=[spec.output],
-                dynamic_axes={spec.input: axes, spec.output: axes},
-            )  # fmt: skip
-        _check(deployed, part, out, spec, TOLERANCE)
-        model = onnx.load(part)
+    if not folder.is_dir():
+        raise CannotOpen(f"{folder}: no such folder")
+    sets: dict[str, list[Path]] = {}
+    for kind in ("seg", "matte"):
+        for pair in list_pairs(folder, kind, "train", required=False):
+            sets.setdefault(f"{kind}/{pair.source}", []).append(pair.image)
+    sets["background"] = list_backgrounds(folder, "train", required=False)
+    found = [paths for paths in sets.values() if paths] or [pictures(folder)]
+    each = -(-PICTURES // len(found))
+    spread = [paths[:: -(-len(paths) // each)] for paths in found if paths]
+    paths = [s[i] for i in range(each) for s in spread if i < len(s)][:PICTURES]
+    if not paths:
+        raise BadData(
+            f"{folder}: no pictures in it, nor any to train on in seg, matte or background"
+        )
+    return [_frame(path, size, stride) for path in paths]
+
+
+def _frame(path: Path, size: int, stride: int) -> U8:
+    rgb = read_image(path)[..., :3]
+    return fit(rgb.shape[1], rgb.shape[0], size, stride).shrink(rgb)[np.newaxis]
+
+
+def export(net: MattingNet, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) -> Exported:
+    """Write `net` to `out` in the precision that `spec` says.
+
+    Args:
+        frames: of `real_frames`; int8 needs them. Without, torch is compared on synthetic ones.
+
+    Raises:
+        UsageError: no such precision, or fewer than `LEAST` frames for int8.
+        BadData: the graph differs from torch by more than `TOLERANCES`, or float16 cannot hold its
+            values; nothing is written.
+        CannotCreate, WriteFailed: a full disk, for one; nothing is left, and `out` is as it was.
+    """
+    if spec.precision not in TOLERANCES:
+        raise UsageError(f"precision {spec.precision}: use {', '.join(TOLERANCES)}")
+    if spec.precision == "int8" and len(frames) < LEAST:
+        raise UsageError(f"int8 needs {LEAST} pictures to calibrate on, there are {len(frames)}")
+    held, deployed = frames[::HELD] or synthetic(spec.stride), Deployed(net).eval()
+    with torch.inference_mode():
+        expected = [deployed(torch.from_numpy(frame)).numpy() for frame in held]
+    model, peak, tap = trace(net, spec, widen=spec.precision == "int8"), None, None
+    compare(model, held, expected, real=bool(frames)).check(EXACT, out)
+    if spec.precision == "fp16":
+        seen = observe(model, frames or held)
+        model = half(model)
+        peak = check_range(model, seen)
+    elif spec.precision == "int8":
+        others = [frame for i, frame in enumerate(frames) if i % HELD]
+        model, tap = quantise(model, others, held, expected)
+    else:
         _round_weights(model)
-        onnx.helper.set_model_props(model, {KEY: spec.to_json()})
-        model.doc_string = f"{spec.name}: human matting, wsshm"
-        onnx.checker.check_model(model, full_check=True)
-        with writing(out, begun=True):
-            onnx.save(model, part)
-            worst = _check(deployed, part, out, spec, ROUNDED_TOLERANCE)
-            os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
-    return worst
-
-
-def _check(deployed: Deployed, part: Path, out: Path, spec: ModelSpec, allowed: float) -> float:
-    worst = parity(deployed, part, spec)
-    if not worst <= allowed:
-        raise BadData(f"{out}: differs from torch by {worst:.2g}, allowed {allowed:g}")
-    return worst
+    onnx.helper.set_model_props(model, {KEY: spec.to_json()})
+    model.doc_string = f"{spec.name}: human matting, wsshm"
+    onnx.checker.check_model(model, full_check=True)
+    parity = compare(model, held, expected, real=bool(frames))
+    parity.check(TOLERANCES[spec.precision], out)
+    with checkpoint.replacing(out) as f:
+        f.write(model.SerializeToString())
+    return Exported(parity, peak, tap)
 
 
 def _round_weights(model: onnx.ModelProto) -> None:
@@ -110,7 +156,7 @@ def _round_weights(model: onnx.ModelProto) -> None:
     casts = []
     for weight in model.graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.size < SMALL:
+        if values.dtype != np.float32 or values.size < SMALL or weight.name.startswith(HEAD):
             continue
         name, weight.name = weight.name, f"{weight.name}.half"
         weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), weight.name))
@@ -120,45 +166,3 @@ def _round_weights(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-
-
-def parity(deployed: Deployed, model: Path, spec: ModelSpec) -> float:
-    """Greatest difference of alpha between torch and ONNX Runtime, over shapes and batches."""
-    session = ort.InferenceSession(model.read_bytes(), providers=["CPUExecutionProvider"])
-    rng, worst = np.random.default_rng(0), 0.0
-    s = spec.stride
-    for n, h, w in ((1, s, s), (1, 9 * s, 16 * s), (2, 12 * s, 7 * s), (3, 2 * s, 5 * s)):
-        small = rng.integers(0, 256, (n, max(2, h // 16), max(2, w // 16), 3), np.uint8)
-        frames = small.repeat(-(-h // small.shape[1]), 1).repeat(-(-w // small.shape[2]), 2)
-        frames = np.ascontiguousarray(frames[:, :h, :w])
-        with torch.inference_mode():
-            expected = deployed(torch.from_numpy(frames)).numpy()
-        (alpha,) = session.run([spec.output], {spec.input: frames})
-        worst = max(worst, float(np.abs(alpha - expected).max()))
-    return worst
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--size", type=int, required=True, help="shorter edge it is run at")
-    parser.add_argument("--trained-sizes", type=int, nargs="+", default=[])
-    parser.add_argument("--trained-on", default="unstated")
-    parser.add_argument("--licence", default="unstated")
-    parser.add_argument("--metrics", nargs="*", default=[], metavar="NAME=VALUE")
-    args = parser.parse_args()
-    net = load_net(args.checkpoint)
-    spec = ModelSpec(
-        args.name, net.arch, net.stride, args.size, tuple(args.trained_sizes),
-        licence=args.licence, trained_on=args.trained_on,
-        metrics={k: float(v) for k, _, v in (m.partition("=") for m in args.metrics)},
-    )  # fmt: skip
-    worst = export(net, args.out, spec)
-    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, torch parity {worst:.1e}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(main))

@@ -57,4 +57,4 @@ def root(
 
 
 # Each module registers its command on `app`; their bodies import what they need.
-from wsshm_cli import bench, doctor, evaluate, models, run, train  # noqa: E402, F401
+from wsshm_cli import bench, doctor, evaluate, export, models, run, train  # noqa: E402, F401

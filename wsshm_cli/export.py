@@ -1,0 +1,275 @@
+"""`wsshm export`: a checkpoint → `train.export` → an ONNX file → `engines.tensorrt_build` → a plan.
+
+Each tells how far it is from what it was made of.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engines.contract import PAPER_SIZE
+from wsshm_cli import report
+from wsshm_cli.app import app, ending
+
+if TYPE_CHECKING:
+    from train.export import Exported
+
+
+class Format(str, Enum):
+    """What kinds of file there are."""
+
+    onnx = "onnx"
+    tensorrt = "tensorrt"
+
+
+class Precision(str, Enum):
+    """As `train.parity.TOLERANCES`, without importing it for ``--help``."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", readable=False,
+            help="model.safetensors or step-….pt of a run; with --to tensorrt, a shipped model or "
+            "an ONNX file of wsshm too.",
+        ),
+    ],
+    to: Annotated[
+        Format,
+        typer.Option(
+            "--to",
+            help="tensorrt makes a plan for this machine's GPU, which wsshm keeps in its cache; of "
+            "a checkpoint, an ONNX file first.",
+        ),
+    ] = Format.onnx,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            "--precision",
+            help="fp32 runs anywhere, fp16 is for graphics cards, int8 for processors. "
+            "[default: fp32, with --to tensorrt fp16]",
+        ),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibrate", metavar="DIR", readable=False,
+            help="Pictures, or data to train on: what int8 is calibrated on, and every file "
+            "compared with torch on. [default: $WSSHM_DATA, then ./data]",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="OUT", readable=False,
+            help="The ONNX file. [default: CHECKPOINT with .onnx, -fp16.onnx or -int8.onnx at its "
+            "end]",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="What the model is called. [default: as its run or file]"),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size", min=64, max=2160, metavar="N",
+            help="Shorter edge it is run at unless told otherwise, in pixels. [default: the "
+            f"largest crop its run has seen, {PAPER_SIZE} for weights without their run's folder]",
+        ),
+    ] = None,
+    trained_sizes: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--trained-size", min=1, metavar="N",
+            help="Side of the crops it was trained on; repeatable. [default: its run's]",
+        ),
+    ] = None,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            "--trained-on", metavar="TEXT", help="The data, in words. [default: unstated]"
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option("--licence", metavar="TEXT", help="Terms of the weights. [default: unstated]"),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME=VALUE", help="A figure it reached; repeatable."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON on stdout.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Make a model file of a checkpoint: wsshm export runs/student-lite0/model.safetensors"""
+    with ending():
+        from engines.contract import ModelSpec
+        from engines.errors import Unavailable
+
+        if to is Format.tensorrt:
+            if checkpoint.suffix.lower() not in (".pt", ".safetensors"):
+                _check_none(
+                    checkpoint, precision=precision, calibrate=calibrate, output=output, name=name,
+                    trained_size=trained_sizes, trained_on=trained_on, licence=licence,
+                    metric=metric,
+                )  # fmt: skip
+                return _build(_onnx(checkpoint), size, as_json)
+            _check_tensorrt(precision)
+        precision = precision or (Precision.fp16 if to is Format.tensorrt else Precision.fp32)
+        end = ".onnx" if precision is Precision.fp32 else f"-{precision.value}.onnx"
+        out = output or checkpoint.with_name(checkpoint.stem + end)
+        _check_free(out, overwrite)
+        metrics = _metrics(metric or [])
+        try:
+            from train import export as exporter
+        except ModuleNotFoundError as e:
+            raise Unavailable(f"export needs {e.name}: pip install 'wsshm[train]'") from e
+        net = exporter.load_net(checkpoint)
+        folder = _pictures(calibrate, needed=precision is Precision.int8)
+        sizes = tuple(trained_sizes or exporter.trained_sizes(checkpoint))
+        # A run's files have the same name in every folder: the folder's says more.
+        path = checkpoint.absolute()
+        called = name or (path.parent.name if path.stem == "model" else path.stem)
+        spec = ModelSpec(
+            called, net.arch, net.stride, size or max(sizes, default=PAPER_SIZE), sizes,
+            precision.value, trained_on=trained_on or "unstated", licence=licence or "unstated",
+            metrics=metrics,
+        )  # fmt: skip
+        frames = exporter.real_frames(folder, spec.size, spec.stride) if folder else []
+        if frames:
+            report.line(f"{called}: {net.arch}, looked at on {len(frames)} pictures of {folder}")
+        exported = exporter.export(net, out, spec, frames)
+        if to is Format.onnx or not as_json:
+            _show(out, precision, exported, as_json)
+        if to is Format.tensorrt:
+            _build(out, None, as_json)
+
+
+def _check_tensorrt(precision: Precision | None) -> None:
+    """Raises UsageError or Unavailable before any work is done."""
+    from engines.cuda import find_gpu
+    from engines.errors import UsageError
+    from engines.tensorrt_engine import import_tensorrt
+
+    if precision is Precision.int8:
+        raise UsageError("--precision int8 is for processors: --to tensorrt takes fp16 or fp32")
+    find_gpu()
+    import_tensorrt()
+
+
+def _check_none(model: Path, **options: object) -> None:
+    """Raises UsageError for an option that a model file leaves nothing to do for."""
+    from engines.errors import UsageError
+
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for a checkpoint: {model} is a model file already"
+            )
+
+
+def _onnx(model: Path) -> Path:
+    """A shipped model's file for GPUs, or a file of the user's own."""
+    from engines.models import files, named
+
+    named(str(model))  # raises CannotOpen, in the argument's words
+    return next(iter(files(str(model), ("fp16", "fp32")).values()))
+
+
+def _build(model: Path, size: int | None, as_json: bool) -> None:
+    from tqdm import tqdm
+
+    from engines.tensorrt_build import build_plan
+
+    pause = 0.2 if sys.stderr.isatty() else 10.0
+    with tqdm(
+        total=1.0, dynamic_ncols=True, mininterval=pause, delay=pause,
+        bar_format="{desc}: {percentage:.0f}% {bar}",
+    ) as bar:  # fmt: skip
+
+        def show(phase: str, fraction: float) -> None:
+            bar.set_description(phase, refresh=False)
+            bar.update(fraction - bar.n)
+
+        built = build_plan(model, size=size, on_progress=show)
+    if as_json:
+        report.as_json(
+            {
+                "file": str(built.path), "bytes": built.path.stat().st_size, "model": str(model),
+                "is_new": built.is_new, "parity": built.plan.parity,
+            }
+        )  # fmt: skip
+        return
+    there = "built" if built.is_new else "was there already"
+    report.out(f"{built.path}: plan of {model}, {there}")
+    values = ", ".join(f"{name} {value:.2g}" for name, value in built.plan.parity.items())
+    report.out(f"alpha differs from ONNX Runtime's by {values}")
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    """Raises CannotCreate before any work is done."""
+    from engines.errors import CannotCreate
+
+    if out.exists() and not overwrite:
+        raise CannotCreate(f"{out}: exists already; name another with -o, or add --overwrite")
+    if not out.parent.is_dir():
+        raise CannotCreate(f"{out}: {out.parent} is not there; make the folder first")
+
+
+def _metrics(given: list[str]) -> dict[str, float]:
+    from engines.errors import UsageError
+
+    found = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise UsageError(f"--metric {text}: write NAME=VALUE, VALUE a number") from None
+    return found
+
+
+def _pictures(given: Path | None, needed: bool) -> Path | None:
+    """The folder of pictures; None where none is `needed`, nor given, nor found."""
+    from engines.errors import UsageError
+    from engines.measure.layout import find_data
+
+    try:
+        return find_data(given)
+    except UsageError:
+        if needed:
+            raise UsageError(
+                "int8 is calibrated on real pictures: name a folder of them with --calibrate"
+            ) from None
+        report.line("compared with torch on synthetic frames only: --calibrate takes pictures")
+        return None
+
+
+def _show(out: Path, precision: Precision, exported: Exported, as_json: bool) -> None:
+    if as_json:
+        report.as_json(
+            {"file": str(out), "bytes": out.stat().st_size, "precision": precision.value}
+            | asdict(exported)
+        )
+        return
+    report.out(f"{out}: {precision.value}, {out.stat().st_size / 1e6:.1f} MB")
+    report.out(f"alpha differs from torch's by {exported.parity}")
+    if exported.peak is not None:
+        report.out(f"greatest value in float16: {exported.peak:.0f} of 65504")
+    if exported.tap is not None:
+        report.out(f"float32 up to {exported.tap}, int8 from there on")
