@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CLIP = "CLIP[@FIRST-LAST]"
 
+
 class Set(str, Enum):
     """As `engines.measure.cases.SETS`, without importing it for ``--help``."""
 
