@@ -69,7 +69,7 @@ exit_codes: dict[int, str] = {
     2: "options that do not make sense",
     65: "bad data: junk, no picture in it, or it ends early (what could be read is kept)",
     66: "the input cannot be opened",
-    69: "a device, engine or codec is not available",
+    69: "a device, engine or codec is not available, or a live input stopped",
     70: "a fault of wsshm itself; please report it",
     73: "the output cannot be created",
     74: "writing failed, a full disk included (what was written is kept)",

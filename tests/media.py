@@ -11,7 +11,16 @@ import numpy as np
 
 from examples.portrait_clip import portrait_frame, write_clip
 
-__all__ = ["Probe", "grey_clip", "noise_clip", "portrait_frame", "probe", "write_clip"]
+__all__ = [
+    "Probe",
+    "grey_clip",
+    "heard",
+    "noise_clip",
+    "portrait_frame",
+    "probe",
+    "sound_clip",
+    "write_clip",
+]
 
 
 @dataclass
@@ -84,3 +93,40 @@ def grey_clip(path: Path, pictures: list[np.ndarray]) -> Path:
             container.mux(video.encode(av.VideoFrame.from_ndarray(yuv, "yuvj444p")))
         container.mux(video.encode(None))
     return path
+
+
+def sound_clip(path: Path, codec: str = "aac", seconds: float = 1.0) -> Path:
+    """Noise pictures at 30 frames a second, with a tone in any codec."""
+    rate = {"libopus": 48000, "libopencore_amrnb": 8000}.get(codec, 44100)
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=30)
+        video.width, video.height, video.pix_fmt = 32, 24, "yuv420p"
+        options = {"b": "12200"} if "amr" in codec else {}
+        sound = container.add_stream(codec, rate=rate, layout="mono", options=options)
+        wave = 8000 * np.sin(2 * np.pi * 220 * np.arange(int(seconds * rate)) / rate)
+        tone = av.AudioFrame.from_ndarray(wave[None].astype(np.int16), "s16", "mono")
+        tone.sample_rate, tone.pts, tone.time_base = rate, 0, Fraction(1, rate)
+        resampler = av.AudioResampler(
+            sound.codec_context.format, "mono", rate, frame_size=sound.codec_context.frame_size
+        )
+        for part in (*resampler.resample(tone), *resampler.resample(None)):
+            container.mux(sound.encode(part))
+        container.mux(sound.encode(None))
+        for _ in range(round(seconds * 30)):
+            rgb = rng.integers(0, 256, (24, 32, 3), np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(rgb, "rgb24")))
+        container.mux(video.encode(None))
+    return path
+
+
+def heard(path: Path) -> list[tuple[Fraction, bytes]]:
+    """Time and bytes of each audio packet."""
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return []
+        return [
+            (p.pts * p.time_base, bytes(p))
+            for p in container.demux(container.streams.audio[0])
+            if p.size
+        ]

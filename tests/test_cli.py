@@ -199,8 +199,9 @@ def test_json_has_every_key(wsshm: Wsshm, portrait: Path, ones: Path, tmp_path: 
     data = json.loads(result.stdout)
     assert set(data) == {
         "model", "device", "precision", "size", "frames", "total", "seconds", "fps", "slowest",
-        "busy", "outputs", "left", "warnings", "error", "exit_code",
+        "busy", "dropped", "latency_ms", "outputs", "left", "warnings", "error", "exit_code",
     }  # fmt: skip
+    assert (data["dropped"], data["latency_ms"]) == (None, None)  # of a live source only
     network = [data[key] for key in ("model", "device", "precision", "size")]
     assert network == ["tiny", "cpu", "fp32", 64]
     assert data["frames"] == data["total"] == 15

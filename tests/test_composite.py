@@ -17,7 +17,7 @@ from onnx import helper as h
 from engines.engine import open_engine
 from engines.video import frame as fr
 from engines.video import job
-from engines.video.background import cover, open_background
+from engines.video.background import open_background, place
 from engines.video.composite import Composited, blend, composite
 from engines.video.matte import Finish
 from engines.video.sinks import Encoding
@@ -329,7 +329,7 @@ def test_cover_keeps_aspect_and_centre(w: int, h: int, width: int, height: int) 
     """The picture fills the frame: centre on centre, one scale both ways, one edge to edge."""
     x, y = np.meshgrid(np.arange(w), np.arange(h))
     ramp = np.dstack([x * 255 / (w - 1), y * 255 / (h - 1), 0 * x]).round().astype(np.uint8)
-    seen = cover(ramp, width, height).astype(float)
+    seen = place(ramp, (width, height)).astype(float)
     assert seen.shape == (height, width, 3)
     middle = seen[..., :2].mean((0, 1))
     # Half a pixel of the picture is 128 / (side - 1) codes.

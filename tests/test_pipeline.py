@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engines.video.pipeline import Pipeline, Stop
+from engines.video.pipeline import Newest, Pipeline, Stop
 
 LIMIT = 5.0  # seconds; a run that takes longer hangs
 
@@ -383,3 +383,64 @@ def _faults(seeds: range) -> None:
 def test_2000_random_faults() -> None:
     """No hang, no thread left, always exactly the injected error."""
     _faults(range(2000))
+
+
+# A source that waits for nobody
+
+
+def test_only_the_newest_waits() -> None:
+    """What may be dropped makes room; the rest stays, and the order is kept."""
+    waiting = Newest(lambda item: isinstance(item, int))
+    for item in (1, "a", 2, "b", 3):
+        waiting.put(item)
+    assert [waiting.get() for _ in range(3)] == ["a", "b", 3]
+    assert waiting.dropped == 2
+    waiting.put(4)
+    assert waiting.get() == 4
+    assert waiting.dropped == 2
+
+
+def test_a_slow_sink_does_not_hold_up_the_source() -> None:
+    """The source goes at its pace; what is dropped is counted, and the last of it always comes."""
+    paused, got = threading.Event(), []
+
+    def source() -> Iterator[int]:
+        yield from range(200)
+        paused.set()
+
+    def sink(item: int) -> None:
+        if not got:
+            assert paused.wait(20)  # at the first item: the source ends meanwhile
+        got.append(item)
+
+    pipeline = Pipeline(
+        ("source", source()), [[("a", same)], [("b", same)]], ("sink", sink), depth=1,
+        may_drop=lambda item: True,
+    )  # fmt: skip
+    pipeline.run()
+    assert got == sorted(got)
+    assert got[-1] == 199
+    assert len(got) + pipeline.dropped == 200
+    assert len(got) <= 6  # one in each queue and each thread
+
+
+def test_what_may_not_be_dropped_is_kept() -> None:
+    items = [i for n in range(300) for i in (n, f"packet {n}")]
+    got: list[Any] = []
+    pipeline = Pipeline(
+        ("source", items), [[("a", same)]], ("sink", got.append), depth=1,
+        may_drop=lambda item: isinstance(item, int),
+    )  # fmt: skip
+    pipeline.run()
+    assert [x for x in got if isinstance(x, str)] == items[1::2]
+    numbers = [x for x in got if isinstance(x, int)]
+    assert numbers == sorted(numbers)
+    assert len(numbers) + pipeline.dropped == 300
+
+
+def test_items_that_may_be_dropped_do_not_take_turns() -> None:
+    with pytest.raises(ValueError, match="take turns"):
+        Pipeline(
+            ("source", []), [[("a", same)]], ("sink", print), lanes={"a": 2},
+            may_drop=lambda item: True,
+        )  # fmt: skip

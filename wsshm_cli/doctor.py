@@ -58,6 +58,8 @@ def _checks() -> list[tuple[str, bool, str, str]]:
     rows.extend(_model_rows())
     rows.extend(_gpu_rows())
     rows.extend(_codec_rows())
+    rows.extend(_camera_rows())
+    rows.extend(_virtual_camera_rows())
     return rows
 
 
@@ -107,7 +109,7 @@ def _codec_rows() -> list[tuple[str, bool, str, str]]:
     try:
         import av
 
-        from engines.video.video_sink import ENCODERS
+        from engines.video.encoders import ENCODERS
     except ImportError as e:
         return [("codecs", False, str(e), "pip install --force-reinstall 'av>=18,<19'")]
     rows = []
@@ -126,4 +128,43 @@ def _codec_rows() -> list[tuple[str, bool, str, str]]:
             "",
         )
     )
+    return rows
+
+
+def _camera_rows() -> list[tuple[str, bool, str, str]]:
+    from engines.errors import Unavailable
+    from engines.video.camera import cameras, no_camera
+
+    try:
+        found = cameras()
+    except (Unavailable, OSError, ValueError) as e:
+        return [("cameras", True, f"cannot be listed ({e})", "")]
+    if not found:
+        return [("cameras", True, f"none; {no_camera()}", "")]
+    return [
+        (f"camera {n}", not c.fault, f"{c.url} ({c.name}){': ' * bool(c.fault)}{c.fault}", c.remedy)
+        for n, c in enumerate(found)
+    ]
+
+
+def _virtual_camera_rows() -> list[tuple[str, bool, str, str]]:
+    import sys
+    from importlib.util import find_spec
+
+    from engines.video.virtual_camera import OBS, PACKAGE, loopbacks, why_no_loopback
+
+    name = "virtual camera"
+    rows = []
+    if find_spec("pyvirtualcam") is None:
+        rows.append((name, True, f"pyvirtualcam is not there; --virtual-cam needs: {PACKAGE}", ""))
+    if sys.platform != "linux":
+        return [*rows, (name, True, f"--virtual-cam needs OBS: {OBS}", "")]
+    found = loopbacks()
+    if not found:
+        what, remedy = why_no_loopback()
+        return [*rows, (name, True, f"{what}; --virtual-cam needs: {remedy}", "")]
+    for x in found:
+        notes = "; ".join(n for n in (x.fault, x.warning) if n)
+        text = f"{x.url} ({x.name}){': ' * bool(notes)}{notes}"
+        rows.append((name, not x.fault, text, x.remedy))
     return rows

@@ -6,8 +6,10 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +21,7 @@ from wsshm_cli.app import app, ending
 if TYPE_CHECKING:
     from engines.video.job import Started, Summary
     from engines.video.pipeline import Stop
+    from engines.video.stream import Stream
 
 
 class Save(str, Enum):
@@ -29,7 +32,20 @@ class Save(str, Enum):
     foreground = "foreground"
 
 
-MATTE = "What is done to the matte"  # a part of the help
+class BackgroundFit(str, Enum):
+    """As `engines.video.background.BackgroundFit`."""
+
+    cover = "cover"
+    contain = "contain"
+    stretch = "stretch"
+
+
+class Pipe(str, Enum):
+    """As `engines.video.sinks.PIPES`."""
+
+    mkv = "mkv"
+    webm = "webm"
+    y4m = "y4m"
 
 
 class Precision(str, Enum):
@@ -44,32 +60,44 @@ class Precision(str, Enum):
 @app.command()
 def run(
     input: Annotated[
-        Path,
+        str | None,
         typer.Argument(
-            metavar="INPUT", readable=False, help="A video, a picture or a folder of pictures."
+            metavar="INPUT",
+            help="A video, a picture, a folder of pictures or 'folder/*.png', an address (rtsp://… "
+            "udp://… http://…) or - for stdin.",
         ),
-    ],
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o", "--output", metavar="OUT", readable=False,
-            help="A .mp4 .mkv .mov .webm file, a picture, or a folder for PNG files. "
-            "[default: INPUT_wsshm.mp4 (.png for a picture) beside INPUT]",
+            help="A .mp4 .mkv .mov .webm file, a picture, a folder for PNG files, or - for stdout. "
+            "[default: INPUT_wsshm.mp4 (.webm where it is transparent, .png for a picture) beside "
+            "INPUT]",
         ),
     ] = None,
     bg: Annotated[
         str,
         typer.Option(
-            "--bg", metavar="IMAGE|#rrggbb|blur[:N]|transparent",
-            help="What to put behind the person; N is the blur in percent of the shorter edge.",
+            "--bg", metavar="IMAGE|VIDEO|#rrggbb|blur[:N]|transparent",
+            help="What to put behind the person; N is the blur in percent of the shorter edge. "
+            "A video is repeated as often as need be.",
         ),
     ] = "blur",
+    bg_fit: Annotated[
+        BackgroundFit,
+        typer.Option(
+            "--bg-fit", metavar="cover|contain|stretch",
+            help="How a background of another shape fills the frame: cut, with bars, or distorted.",
+        ),
+    ] = BackgroundFit.cover,
     save: Annotated[
         list[Save],
         typer.Option(
             "--save", metavar="composite|alpha|foreground",
             help="What to write; give it twice for two outputs in one pass. alpha is the matte, "
-            "foreground the person with straight alpha (PNG). Sound goes into the composite.",
+            "foreground the person with straight alpha (.mov, .webm, .mkv or PNG files). Sound and "
+            "subtitles go into the first that is not alpha.",
         ),
     ] = [Save.composite],  # noqa: B006 - Typer copies it
     model: Annotated[
@@ -109,45 +137,90 @@ def run(
     smooth: Annotated[
         float,
         typer.Option(
-            "--smooth", min=0, max=0.95, rich_help_panel=MATTE, metavar="0..0.95",
+            "--smooth", min=0, max=0.95, metavar="0..0.95",
             help="How much a matte holds on to the one before where the picture stands still.",
         ),
     ] = 0.8,
     no_refine: Annotated[
         bool,
         typer.Option(
-            "--no-refine", rich_help_panel=MATTE,
+            "--no-refine",
             help="Do not fit the matte's edges to the frame's.",
         ),
     ] = False,
     no_decontaminate: Annotated[
         bool,
         typer.Option(
-            "--no-decontaminate", rich_help_panel=MATTE,
+            "--no-decontaminate",
             help="Do not take the old background's colour out of the person's edges.",
         ),
     ] = False,
     islands: Annotated[
         float,
         typer.Option(
-            "--islands", min=0, max=1, rich_help_panel=MATTE, metavar="0..1",
+            "--islands", min=0, max=1, metavar="0..1",
             help="Remove parts that are smaller than this share of the largest one.",
         ),
     ] = 0.0,
     erode: Annotated[
         int,
         typer.Option(
-            "--erode", min=-64, max=64, rich_help_panel=MATTE, metavar="N",
+            "--erode", min=-64, max=64, metavar="N",
             help="Make the person N pixels smaller on every side, larger where N is negative.",
         ),
     ] = 0,
     feather: Annotated[
         float,
         typer.Option(
-            "--feather", min=0, max=64, rich_help_panel=MATTE, metavar="N",
+            "--feather", min=0, max=64, metavar="N",
             help="Let edges fade over N pixels to either side.",
         ),
     ] = 0.0,
+    webcam: Annotated[
+        bool, typer.Option("--webcam", help="Take a camera as INPUT.")
+    ] = False,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            "--camera", metavar="N|PATH",
+            help="Which camera; see wsshm doctor. [default: the first]",
+        ),
+    ] = None,
+    reconnect: Annotated[
+        bool,
+        typer.Option(
+            "--reconnect", help="Wait for a camera or an address that has stopped to come back."
+        ),
+    ] = False,
+    virtual_cam: Annotated[
+        bool,
+        typer.Option(
+            "--virtual-cam",
+            help="Show the result as a camera to other programs; in a file too only with -o.",
+        ),
+    ] = False,
+    virtual_device: Annotated[
+        str | None,
+        typer.Option(
+            "--virtual-device", metavar="PATH",
+            help="Which virtual camera; see wsshm doctor. [default: the first]",
+        ),
+    ] = None,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Show the result in a window (q quits, b next background, s snapshot); in a file "
+            "too only with -o.",
+        ),
+    ] = False,
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            "--fps", metavar="N|N/D",
+            help="Make a video of a folder of pictures, so many a second, as in 30000/1001.",
+        ),
+    ] = None,
     start: Annotated[
         str, typer.Option("--start", metavar="T", help="Begin here: seconds or [h:]mm:ss.")
     ] = "0",
@@ -158,7 +231,8 @@ def run(
         str | None,
         typer.Option(
             "--codec", metavar="NAME",
-            help="h264, hevc, vp9, av1 or an encoder of FFmpeg. [default: h264; vp9 for .webm]",
+            help="h264, hevc, vp9, av1, prores or an encoder of FFmpeg, as h264_nvenc. "
+            "[default: h264; vp9 for .webm; with alpha, prores for .mov and vp9 for .mkv]",
         ),
     ] = None,
     crf: Annotated[
@@ -166,8 +240,12 @@ def run(
         typer.Option(
             "--crf", min=0, max=63, metavar="N",
             help="Quality of the encoder, lower is better. "
-            "[default: h264 20, hevc 23, vp9 30, av1 32]",
+            "[default: h264 20, hevc 23, vp9 30, 24 with alpha, av1 32]",
         ),
+    ] = None,
+    format: Annotated[
+        Pipe | None,
+        typer.Option("--format", metavar="mkv|webm|y4m", help="Of -o -. [default: mkv]"),
     ] = None,
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
@@ -180,9 +258,12 @@ def run(
         # Taken over before the imports, so that no signal finds Python's own handlers.
         stop = _catch_signals()
         from engines.errors import UsageError
-        from engines.video import job, sinks, sources
+        from engines.video import background, job, sinks, sources
         from engines.video.matte import Finish
+        from engines.video.stream import Stream
 
+        if as_json and output == sinks.STDOUT:
+            raise UsageError("--json: stdout is taken by the video of -o -; leave one of them out")
         wanted = tuple(sinks.Save(s.value) for s in save)
         first = _seconds("--start", start)
         length = None if duration is None else _seconds("--duration", duration)
@@ -191,24 +272,32 @@ def run(
         if realtime and size not in (None, "auto"):
             raise UsageError(f"--size {size}: --realtime chooses the size; leave one of them out")
         finish = Finish(smooth, not no_refine, not no_decontaminate, islands, erode, feather)
+        source = _input(input, webcam, camera)
+        if virtual_device is not None and not virtual_cam:
+            raise UsageError(f"--virtual-device {virtual_device}: add --virtual-cam")
         config = job.RunConfig(
-            input=input, output=output, background=bg, save=wanted, model=model, device=device,
+            input=source, output=output, background=bg, save=wanted, model=model, device=device,
             engine=engine, precision=precision.value, size=_pixels(size),
             finish=finish, clip=sources.Clip(first, length),
-            encoding=sinks.Encoding(codec, crf, not no_audio), overwrite=overwrite,
+            encoding=sinks.Encoding(codec, crf, not no_audio, format=format and format.value),
+            overwrite=overwrite, background_fit=background.BackgroundFit(bg_fit.value),
+            fps=None if fps is None else _rate(fps), reconnect=reconnect,
+            virtual_camera=virtual_cam, virtual_device=virtual_device, preview=preview,
         )  # fmt: skip
-        if realtime or size == "auto":
+        progress = _Progress()
+        if isinstance(source, Stream):
+            progress.on_start = _signals_kill()
+        elif realtime or size == "auto":
             from engines.video.realtime import settle
 
             config, choice = settle(config, realtime, stop)
             if choice:
                 report.line(choice)
-        progress = _Progress()
         try:
-            summary = job.run(config, stop, progress.start, progress.step)
+            summary = job.run(config, stop, progress.start, progress.step, on_note=progress.note)
         finally:
             progress.close()
-        _report(summary, progress.started, input, as_json)
+        _report(summary, progress.started, source, as_json)
     raise typer.Exit(summary.exit_code)
 
 
@@ -232,6 +321,40 @@ def _catch_signals() -> Stop:
     return stop
 
 
+def _signals_kill() -> Callable[[], None]:
+    """Let signals end the process at once, until the function is called that this gives.
+
+    A wait for a stream to begin hears of no stop, and has nothing to finish.
+    """
+    taken = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    for signum, handler in taken.items():
+        if callable(handler):
+            signal.signal(signum, signal.SIG_DFL)
+
+    def take_over() -> None:
+        for signum, handler in taken.items():
+            signal.signal(signum, handler)
+
+    return take_over
+
+
+def _input(given: str | None, webcam: bool, camera: str | None) -> Path | Stream:
+    """What INPUT or ``--webcam`` names."""
+    from engines.errors import UsageError
+    from engines.video.camera import find_camera
+    from engines.video.stream import named
+
+    if camera is not None and not webcam:
+        raise UsageError(f"--camera {camera}: add --webcam")
+    if webcam and given is not None:
+        raise UsageError(f"{given}: give INPUT or --webcam, not both")
+    if webcam:
+        return find_camera(camera)
+    if given is None:
+        raise UsageError("nothing to do: give INPUT, as in wsshm run clip.mp4, or --webcam")
+    return named(given)
+
+
 def _pixels(size: str | None) -> int | None:
     """What ``--size`` says; None for the model's own, and where it is still to be chosen."""
     from engines.errors import UsageError
@@ -241,6 +364,15 @@ def _pixels(size: str | None) -> int | None:
     if not re.fullmatch(r"\d{1,4}", size) or not 64 <= int(size) <= 2160:
         raise UsageError(f"--size {size}: write pixels, from 64 to 2160, or auto")
     return int(size)
+
+
+def _rate(text: str) -> Fraction:
+    """``25``, ``29.97`` and ``30000/1001`` to frames a second."""
+    from engines.errors import UsageError
+
+    if re.fullmatch(r"\d{1,5}(\.\d{1,3}|/[1-9]\d{0,4})?", text) and 0.01 < Fraction(text) <= 1000:
+        return Fraction(text)
+    raise UsageError(f"--fps {text}: write frames a second up to 1000: 25, or 30000/1001")
 
 
 def _seconds(option: str, text: str) -> float:
@@ -262,11 +394,13 @@ class _Progress:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self.on_start: Callable[[], None] = lambda: None
         self.started: Started | None = None
 
     def start(self, s: Started) -> None:
         from tqdm import tqdm
 
+        self.on_start()
         self.started = s
         report.line(
             f"{s.model} · {s.engine} · {s.device} · {s.precision}{f' ({s.why})' * bool(s.why)} · "
@@ -279,12 +413,20 @@ class _Progress:
     def step(self, frames: int) -> None:
         self._bar.update(frames - self._bar.n)
 
+    def note(self, text: str) -> None:
+        """A line in between."""
+        if self._bar is not None:
+            self._bar.clear()
+        report.line(text)
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 
 
-def _report(summary: Summary, started: Started | None, source: Path, as_json: bool) -> None:
+def _report(
+    summary: Summary, started: Started | None, source: Path | Stream, as_json: bool
+) -> None:
     from engines.errors import WsshmError
 
     s = summary
@@ -303,6 +445,11 @@ def _report(summary: Summary, started: Started | None, source: Path, as_json: bo
         report.line(f"{source}: stopped by {signal.Signals(s.signum).name}")
     outputs = ", ".join(str(p) for p in s.outputs) or "nothing"
     speed = f"{s.frames} frames in {s.seconds:.1f} s, {fps:.1f} FPS, slowest stage {s.slowest}"
+    if s.dropped is not None:
+        speed += f", {s.dropped} dropped"
+    if s.latency is not None:
+        median, most = (round(1000 * seconds) for seconds in s.latency)
+        speed += f", latency p50 {median} ms p95 {most} ms"
     report.line(f"{speed} → {outputs}")
     if as_json:
         with suppress(BrokenPipeError):
@@ -312,6 +459,8 @@ def _report(summary: Summary, started: Started | None, source: Path, as_json: bo
                 "frames": s.frames, "total": s.total, "seconds": round(s.seconds, 3),
                 "fps": round(fps, 2), "slowest": s.slowest,
                 "busy": {k: round(v, 3) for k, v in s.busy.items()},
+                "dropped": s.dropped,
+                "latency_ms": [round(1000 * x, 1) for x in s.latency] if s.latency else None,
                 "outputs": [str(p) for p in s.outputs], "left": [str(p) for p in s.left],
                 "warnings": s.warnings, "error": str(s.error) if s.error else None,
                 "exit_code": s.exit_code,

@@ -21,8 +21,8 @@ import av
 from engines.machine import cores
 from engines.measure.bench import Network, Worker, peak_rss_mb, percentiles
 from engines.video import job
+from engines.video.encoders import ENCODERS
 from engines.video.pipeline import Pipeline, Step
-from engines.video.video_sink import ENCODERS
 
 CHUNK = 16  # frames that one step works on before the next does
 _CODEC, _CRF, _OPTIONS = ENCODERS["h264"]

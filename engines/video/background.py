@@ -1,9 +1,11 @@
-"""What is put behind the person: a picture, a colour, the blurred frame, or nothing."""
+"""What is put behind the person: a picture, a video, a colour, the blurred frame, or nothing."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,9 +17,17 @@ from numpy.typing import NDArray
 from engines.errors import CannotOpen, UsageError, reading
 from engines.video import frame as fr
 from engines.video.frame import Frame, Layout, Plane
-from engines.video.sources import read_still
+from engines.video.sources import IMAGES, read_still
 
 LEAST = np.float32(1e-3)  # weight of a pixel of the person, where there is nothing else
+
+
+class BackgroundFit(str, Enum):
+    """How a picture of another shape fills the frame."""
+
+    cover = "cover"  # to all edges; what stands over is cut off evenly
+    contain = "contain"  # all of it is seen; the rest is black
+    stretch = "stretch"
 
 
 class Background(Protocol):
@@ -30,23 +40,31 @@ class Background(Protocol):
             alphas: the frame's alpha at the size of each plane, (H, W) uint8, 255 = person.
         """
 
+    def close(self) -> None:
+        """Release what is open."""
+
 
 class Picture:
-    """A picture that covers the frame: scaled to fill it, what stands over cut off evenly."""
+    """A picture, scaled to the frame."""
 
-    def __init__(self, rgb: Plane, sample_aspect: Fraction | None = None):
-        self._rgb, self._aspect = rgb, float(sample_aspect or 1)
+    def __init__(
+        self,
+        rgb: Plane,
+        sample_aspect: Fraction | None = None,
+        fit: BackgroundFit = BackgroundFit.cover,
+    ):
+        self._rgb, self._aspect, self._fit = rgb, float(sample_aspect or 1), fit
         self._made: tuple[Layout, list[Plane]] | None = None
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         if self._made is None or self._made[0] != frame.layout:
-            width, height = frame.layout.width, frame.layout.height
-            covered = cover(self._rgb, max(1, round(width * self._aspect)), height)
-            if covered.shape[1] != width:  # the player stretches the frame back
-                covered = cv2.resize(covered, (width, height), interpolation=cv2.INTER_AREA)
-            converted = fr.from_rgb(covered, frame.layout)
+            size = frame.layout.width, frame.layout.height
+            converted = fr.from_rgb(place(self._rgb, size, self._fit, self._aspect), frame.layout)
             self._made = frame.layout, [p.copy() for p in fr.planes(converted)]
         return self._made[1]
+
+    def close(self) -> None:
+        pass
 
 
 class Blur:
@@ -61,6 +79,9 @@ class Blur:
 
     def __init__(self, strength: float):
         self._strength = strength
+
+    def close(self) -> None:
+        pass
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         sigma = self._strength / 100 * min(frame.layout.width, frame.layout.height)
@@ -101,28 +122,71 @@ def _halved(plane: Plane, times: int) -> NDArray[np.float32]:
     return result
 
 
-def cover(rgb: Plane, width: int, height: int) -> Plane:
-    """(H, W, 3) uint8 scaled and cut evenly to width × height, aspect kept."""
-    h, w = rgb.shape[:2]
-    scale = max(width / w, height / h)
-    cut_w, cut_h = min(w, max(1, round(width / scale))), min(h, max(1, round(height / scale)))
-    x, y = (w - cut_w) // 2, (h - cut_h) // 2
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    part = np.ascontiguousarray(rgb[y : y + cut_h, x : x + cut_w])
+Box = tuple[int, int, int, int]  # left, top, width, height
+
+
+def fitted(
+    size: tuple[int, int], frame: tuple[int, int], fit: BackgroundFit, aspect: float, step: int = 1
+) -> tuple[Box, Box]:
+    """Which part of a picture is seen in a frame, and where; width before height.
+
+    Args:
+        aspect: width to height of the picture's pixels, in pixels of the frame.
+        step: what left and top are multiples of: 2 where chroma is thinned.
+    """
+    (w, h), (width, height) = size, frame
+    if fit is BackgroundFit.stretch:
+        return (0, 0, w, h), (0, 0, width, height)
+    across, down = width / (w * aspect), height / h
+    if fit is BackgroundFit.contain:
+        scale = min(across, down)
+        place = _middle(frame, (w * aspect * scale, h * scale), step)
+        return (0, 0, w, h), place
+    scale = max(across, down)
+    return _middle(size, (width / (aspect * scale), height / scale), step), (0, 0, width, height)
+
+
+def _middle(whole: tuple[int, int], part: tuple[float, float], step: int) -> Box:
+    width, height = (min(w, max(1, round(p))) for w, p in zip(whole, part, strict=True))
+    left, top = ((w - p) // 2 // step * step for w, p in zip(whole, (width, height), strict=True))
+    return left, top, width, height
+
+
+def place(
+    rgb: Plane, frame: tuple[int, int], fit: BackgroundFit = BackgroundFit.cover, aspect: float = 1
+) -> Plane:
+    """(h, w, 3) uint8 scaled to a frame of (width, height), black where it does not reach.
+
+    Args:
+        aspect: width to height of the frame's pixels.
+    """
+    size = rgb.shape[1], rgb.shape[0]
+    (x, y, w, h), (left, top, width, height) = fitted(size, frame, fit, 1 / aspect)
+    how = cv2.INTER_AREA if width * height < w * h else cv2.INTER_CUBIC
+    part = np.ascontiguousarray(rgb[y : y + h, x : x + w])
     resized: Any = cv2.resize(part, (width, height), interpolation=how)
-    return resized
+    if (width, height) == frame:
+        return resized
+    whole = np.zeros((frame[1], frame[0], 3), np.uint8)
+    whole[top : top + height, left : left + width] = resized
+    return whole
 
 
-def open_background(spec: str, sample_aspect: Fraction | None = None) -> Background | None:
+def open_background(
+    spec: str, sample_aspect: Fraction | None = None, fit: BackgroundFit = BackgroundFit.cover,
+    on_note: Callable[[str], None] = lambda text: None,
+) -> Background | None:  # fmt: skip
     """A background from what ``--bg`` says; None for ``transparent``.
 
     Args:
         sample_aspect: width to height of the video's pixels, 1 when None.
-        spec: a picture file, ``#rrggbb``, ``blur``, ``blur:N`` (0 < N ≤ 50) or ``transparent``.
+        spec: a picture or a video file, ``#rrggbb``, ``blur``, ``blur:N`` (0 < N ≤ 50) or
+            ``transparent``.
+        on_note: told where a video ends before it should.
 
     Raises:
         UsageError: none of these.
-        CannotOpen, BadData: the picture.
+        CannotOpen, BadData: the picture or the video.
     """
     if spec == "transparent":
         return None
@@ -148,5 +212,9 @@ def open_background(spec: str, sample_aspect: Fraction | None = None) -> Backgro
         )
     if path.is_dir():
         raise CannotOpen(f"--bg {spec}: is a folder; name one picture")
+    if path.suffix.lower() not in IMAGES:
+        from engines.video.moving_background import Moving  # which builds on this module
+
+        return Moving(path, sample_aspect, fit, on_note)
     picture, layout = read_still(path)
-    return Picture(fr.RgbScaler(layout)(picture, layout.width, layout.height), sample_aspect)
+    return Picture(fr.RgbScaler(layout)(picture, layout.width, layout.height), sample_aspect, fit)

@@ -81,6 +81,7 @@ class Frame:
     time_base: Fraction
     duration: int = 0  # in ticks of the time base; 0 when unknown
     name: str = ""  # of the file it came from, without folder and ending; empty in a video
+    arrived: float = 0.0  # `time.perf_counter()` when a live source gave it; 0 elsewhere
 
 
 def planes(picture: av.VideoFrame) -> list[Plane]:

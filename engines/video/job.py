@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,21 @@ from engines import models
 from engines.contract import ModelSpec
 from engines.cuda import has_driver
 from engines.engine import MattingEngine, open_engine
-from engines.errors import BadData, UsageError, WsshmError
+from engines.errors import UsageError, WsshmError
 from engines.machine import cores
 from engines.preprocess import Fit, fit
 from engines.timing import open_faster
-from engines.video.background import open_background
-from engines.video.composite import Composited, composite
+from engines.video.backdrop import Backdrop
+from engines.video.background import BackgroundFit, open_background
+from engines.video.composite import composite
 from engines.video.frame import Frame, Layout, Plane, RgbScaler
 from engines.video.matte import Finish, Finisher, Matted
+from engines.video.outputs import open_outputs
 from engines.video.pipeline import Pipeline, Stop
-from engines.video.sinks import Encoding, FrameSink, Save, check_free, needs_alpha, open_sink
+from engines.video.sinks import Encoding, FrameSink, Save
 from engines.video.sources import Clip, FrameSource, open_source
+from engines.video.stream import Stream
+from engines.video.writer import Writer
 
 AUTO = "int8", "fp32"  # what `--precision auto` chooses between on the CPU
 GPU = "fp16", "fp32"  # ... and what it takes on a GPU: the first that there is
@@ -40,9 +45,10 @@ LANES = 2
 class RunConfig:
     """Everything `wsshm run` was asked to do."""
 
-    input: Path
+    input: Path | Stream
     output: Path | None = None
     background: str = "blur"
+    background_fit: BackgroundFit = BackgroundFit.cover
     save: tuple[Save, ...] = (Save.composite,)
     model: str | None = None
     device: str = "auto"
@@ -55,11 +61,27 @@ class RunConfig:
     overwrite: bool = False
     threads: int = 0  # of the decoder; 0 leaves it to FFmpeg
     network_threads: int | None = None  # of all lanes together; all cores when None
+    most_lanes: int = LANES
+    fps: Fraction | None = None  # makes a video of a folder's pictures
+    reconnect: bool = False  # wait for a live input that has stopped to come back
+    virtual_camera: bool = False
+    virtual_device: str | None = None  # which one; the first when None
+    preview: bool = False  # a window
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether frames are for somebody who looks on: in time, and in a file only if asked."""
+        return self.virtual_camera or self.preview
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether anything is written to be kept."""
+        return self.output is not None or not self.is_shown
 
     @property
     def lanes(self) -> int:
         """How many frames the network sees at once."""
-        return min(LANES, self.network_threads or cores())
+        return min(self.most_lanes, self.network_threads or cores())
 
 
 @dataclass(frozen=True)
@@ -90,6 +112,8 @@ class Summary:
     warnings: list[str]
     error: BaseException | None
     signum: int  # of the signal that stopped the run, or 0
+    dropped: int | None = None  # frames of a live source that came too soon; None elsewhere
+    latency: tuple[float, float] | None = None  # of a live source: see `Writer.latency`
 
     @property
     def exit_code(self) -> int:
@@ -102,35 +126,9 @@ class Summary:
 
     @property
     def slowest(self) -> str:
-        """The step that worked longest."""
-        return max(self.busy, key=lambda name: self.busy[name])
-
-
-def output_paths(config: RunConfig, source: FrameSource) -> list[Path]:
-    """Where each of `config.save` goes: the first where ``-o`` says, others by a name beside it."""
-    still = source.rate is None and source.total == 1 and config.input.is_file()
-    base = config.output if config.output is not None else config.input
-    if still and config.output is not None and config.output.is_dir():
-        base = config.output / config.input.name
-    if base.name in ("", ".."):  # a folder named by dots
-        base = base.resolve()
-    paths: list[Path] = []
-    for i, save in enumerate(config.save):
-        if i == 0 and config.output is not None:
-            path = config.output
-            if still and path.is_dir():
-                path = base.with_suffix(".png")
-        else:
-            rgba = needs_alpha(save, config.background == "transparent")
-            tag = "wsshm" if save is Save.composite else save.value
-            suffix = ".png" if still else "" if rgba or not source.rate else ".mp4"
-            if config.output is not None and suffix == ".mp4" and base.suffix:
-                suffix = base.suffix
-            path = base.with_name(f"{base.stem}_{tag}{suffix}")
-        paths.append(path)
-    if len(set(paths)) < len(paths) or len(set(config.save)) < len(config.save):
-        raise UsageError("--save names the same output twice")
-    return paths
+        """The step that worked longest; to decode a live source is mostly to wait for it."""
+        steps = [name for name in self.busy if self.dropped is None or name != "decode"]
+        return max(steps, key=lambda name: self.busy[name])
 
 
 def run(
@@ -139,36 +137,46 @@ def run(
     on_start: Callable[[Started], None] = lambda _: None,
     on_frame: Callable[[int], None] = lambda _: None,
     pipeline: Callable[..., Pipeline] = Pipeline,
+    on_note: Callable[[str], None] | None = None,
 ) -> Summary:
-    """Matte and composite a clip, a picture or a folder of pictures.
+    """Matte and composite a clip, a picture, a folder of pictures, or what a live source gives.
 
     Args:
         stop: set from a signal handler to finish early with what there is.
         on_start, on_frame: called once before, and with the number of frames after each.
         pipeline: what runs the steps; another one can measure them.
+        on_note: called with what a live source has to say at once; else it is among the warnings.
 
     Raises:
         WsshmError: what is wrong with the request or the input, before anything is written.
     """
     stop = stop or Stop()
     began = time.perf_counter()
-    with open_source(config.input, config.clip, config.threads) as source, _one_thread():
+    with _opened(config, stop) as source, _one_thread(), ExitStack() as held:
         warnings = source.warnings
-        composes = Save.composite in config.save
-        background = open_background(config.background, source.sample_aspect) if composes else None
-        sinks = []
-        for path, save in zip(output_paths(config, source), config.save, strict=True):
-            transparent = config.background == "transparent"
-            warnings.extend(check_free(path, config.overwrite))
-            if path.resolve() == config.input.resolve():
-                raise UsageError(f"{path}: is the input; name another output with -o")
-            sinks.append(open_sink(path, save, transparent, source, config.encoding))
+        source.note = on_note or warnings.append
+        if source.live:  # one frame with all threads is there sooner than two with half of them
+            config = replace(config, most_lanes=1)
+        composes = Save.composite in config.save or config.is_shown
+        background = None
+        if composes:
+            background = open_background(
+                config.background, source.sample_aspect, config.background_fit, warnings.append
+            )
+        if background:
+            held.callback(background.close)
+        sinks = open_outputs(config, source) if config.writes_files else []
+        backdrop = Backdrop(config.background, config.background_fit, source, background)
+        held.callback(backdrop.close)
+        for shown in _shown_sinks(config, source, stop, backdrop):
+            held.callback(shown.close, whole=True)  # also where the run does not begin
+            sinks.append(shown)
         engine, why = open_network(config, source.layout, warnings.append)
         size = config.size or engine.spec.size
         finish = config.finish
         if not source.rate:  # pictures that have nothing to do with one another
             finish = replace(finish, smooth=0.0)
-        if set(config.save) == {Save.alpha}:
+        if set(config.save) == {Save.alpha} and not config.is_shown:
             finish = replace(finish, decontaminate=False)
         matting = _Matting(engine, size, finish)
         first = matting.fit(source.layout)
@@ -176,28 +184,38 @@ def run(
             engine.spec.name, engine.name, engine.device, engine.spec.precision, why,
             size, first, source.layout, source.total,
         ))  # fmt: skip
-        writer = _Writer(sinks, on_frame)
+        writer = Writer(sinks, on_frame, in_time=config.is_shown and not source.live)
+        live: dict[str, Any] = {"depth": 1, "may_drop": _is_frame} if source.live else {}
+        scale: Callable[[Frame], Any] = matting.scale
+        if source.live and config.size is None and engine.device == "cpu":
+            scale = _keeping_up(matting, engine.spec, lambda: steps.dropped, source.note)
         steps = pipeline(
             ("decode", source.items()),
             [
-                [("scale", _frames(matting.scale)), ("network", _frames(matting.network))],
+                [("scale", _frames(scale)), ("network", _frames(matting.network))],
                 [
                     ("finish", _frames(matting.finish)),
-                    ("composite", _frames(lambda matted: composite(matted, background))),
+                    ("composite", _frames(lambda matted: composite(matted, backdrop.now))),
                 ],
             ],
             ("encode", writer),
             stop=stop,
             lanes={"scale": config.lanes if engine.device == "cpu" else 1},
+            **live,
         )
         error: BaseException | None = None
         try:
             steps.run()
         except Exception as e:
             error = e
+        steps.busy["encode"] -= writer.waited
         error = writer.close(error, whole=error is None and not stop.requested)
-        if error is None and source.fault and not stop.requested:
-            error = BadData(source.fault)
+        if error is not None and isinstance(error.__cause__, BrokenPipeError):
+            error = None  # whoever reads standard output has seen enough
+            if len(sinks) > 1:
+                warnings.append("-: is not read any more; the other outputs end there too")
+        elif error is None and source.fault and not stop.requested:
+            error = source.fault_kind(source.fault)
         return Summary(
             frames=min(s.frames for s in sinks),
             total=source.total,
@@ -208,7 +226,39 @@ def run(
             warnings=[*warnings, *(w for s in sinks for w in s.warnings)],
             error=error,
             signum=stop.signum,
+            dropped=steps.dropped if source.live else None,
+            latency=writer.latency,
         )
+
+
+def _opened(config: RunConfig, stop: Stop) -> FrameSource:
+    if isinstance(config.input, Stream):
+        from engines.video.live import open_stream
+
+        return open_stream(config.input, config.clip, config.threads, stop, config.reconnect)
+    if config.reconnect:
+        raise UsageError(f"--reconnect: {config.input} is not live")
+    return open_source(config.input, config.clip, config.threads, config.fps)
+
+
+def _shown_sinks(
+    config: RunConfig, source: FrameSource, stop: Stop, backdrop: Backdrop
+) -> Iterator[FrameSink]:
+    """The outputs that somebody looks at while they are made."""
+    if config.is_shown and backdrop.now is None:
+        raise UsageError("--bg transparent: cannot be shown; give another --bg")
+    if config.virtual_camera:
+        from engines.video.virtual_camera import open_virtual_camera
+
+        yield open_virtual_camera(config.virtual_device, source.layout, source.rate)
+    if config.preview:
+        from engines.video.preview import Preview
+
+        yield Preview(stop, backdrop.next, source.note)
+
+
+def _is_frame(item: Any) -> bool:
+    return isinstance(item, Frame)
 
 
 def open_network(
@@ -272,11 +322,11 @@ class _Matting:
     """From a frame to its matte, in three steps."""
 
     def __init__(self, engine: MattingEngine, size: int, finish: Finish):
-        self._engine, self._size, self._finisher = engine, size, Finisher(finish)
+        self._engine, self.size, self._finisher = engine, size, Finisher(finish)
         self._scaler: RgbScaler | None = None
 
     def fit(self, layout: Layout) -> Fit:
-        return fit(layout.width, layout.height, self._size, self._engine.spec.stride)
+        return fit(layout.width, layout.height, self.size, self._engine.spec.stride)
 
     def scale(self, frame: Frame) -> tuple[Frame, Fit, Plane]:
         """Beside the frame, (padded_height, padded_width, 3) uint8 RGB of it."""
@@ -296,27 +346,21 @@ class _Matting:
         return self._finisher(*item)
 
 
-class _Writer:
-    """Every sink gets every frame; whatever happens, every sink is closed."""
+def _keeping_up(
+    matting: _Matting, spec: ModelSpec, dropped: Callable[[], int], note: Callable[[str], None]
+) -> Callable[[Frame], Any]:
+    """`matting.scale`, to smaller sizes while too many frames are dropped."""
+    from engines.video.live import Pace
+    from engines.video.realtime import sizes
 
-    def __init__(self, sinks: list[FrameSink], on_frame: Callable[[int], None]):
-        self._sinks, self._on_frame, self.frames = sinks, on_frame, 0
+    pace, frames = Pace(sizes(spec)), 0
 
-    def __call__(self, item: Composited | av.Packet) -> None:
-        if isinstance(item, av.Packet):
-            for sink in self._sinks:
-                sink.packet(item)
-            return
-        for sink in self._sinks:
-            sink.write(item)
-        self.frames += 1
-        self._on_frame(self.frames)
+    def scale(frame: Frame) -> Any:
+        nonlocal frames
+        frames += 1
+        if pace.step(time.monotonic(), frames, dropped()):
+            matting.size = pace.size
+            note(f"too slow for this machine: the network sees {pace.size} lines from here on")
+        return matting.scale(frame)
 
-    def close(self, error: BaseException | None, whole: bool) -> BaseException | None:
-        """Finish the outputs; returns the first error there was."""
-        for sink in self._sinks:
-            try:
-                sink.close(whole)
-            except Exception as e:
-                error = error or e
-        return error
+    return scale

@@ -1,6 +1,7 @@
 """Stages in threads with bounded queues between them: the protocol, and nothing about video.
 
-- Queues hold `depth` items; whoever is faster waits. Nothing is dropped or reordered.
+- Queues hold `depth` items; whoever is faster waits. Nothing is reordered, and nothing is dropped
+  unless `may_drop` allows it: for a source that waits for nobody, such as a camera.
 - Threads that share a stage take turns, item by item, so that the next one finds them in order.
 - Every wait looks at one stop flag, at least every `TICK` seconds.
 - The first error wins and is the one raised; what it makes others raise is not shown.
@@ -27,6 +28,35 @@ class Stop:
 
     requested: bool = False
     signum: int = 0
+    halted: bool = False  # set by the pipeline when it has to end
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is wanted, for whatever reason."""
+        return self.requested or self.halted
+
+
+class Newest(queue.Queue[Any]):
+    """A queue in which, of the items that may be dropped, only the newest waits.
+
+    Args:
+        may_drop: whether an item makes room for a newer one; those that do not are all kept.
+        maxsize: of all items together; then `put` waits.
+    """
+
+    def __init__(self, may_drop: Callable[[Any], bool], maxsize: int = 1000):
+        super().__init__(maxsize)
+        self.dropped = 0
+        self._may_drop = may_drop
+
+    def _put(self, item: Any) -> None:  # called by `put`, which holds the lock
+        if self._may_drop(item):
+            for i, waiting in enumerate(self.queue):
+                if self._may_drop(waiting):
+                    del self.queue[i]
+                    self.dropped += 1
+                    break
+        super()._put(item)
 
 
 class Pipeline:
@@ -40,6 +70,8 @@ class Pipeline:
         stop: ends the run early when set from outside; `run` then returns normally.
         lanes: how many threads a stage has, by the name of its first step; 1 where it is not
             named. Its steps are then called by several at once.
+        may_drop: items of the source of which only the newest waits for the first stage, which
+            then has one thread; the source never waits. None keeps every item.
 
     After `run`, `busy` holds for each name the seconds a thread spent in it, waiting not counted.
     """
@@ -52,6 +84,7 @@ class Pipeline:
         depth: int = 3,
         stop: Stop | None = None,
         lanes: Mapping[str, int] | None = None,
+        may_drop: Callable[[Any], bool] | None = None,
     ):
         self._source, self._stages, self._sink = source, stages, sink
         threads = [(lanes or {}).get(steps[0][0], 1) for steps in stages]
@@ -61,12 +94,21 @@ class Pipeline:
             [queue.Queue(-(-depth // n)) for _ in range(n)]
             for n in map(math.lcm, self._lanes, self._lanes[1:])
         ]
+        if may_drop is not None:
+            if self._lanes[1] != 1:
+                raise ValueError("items that may be dropped cannot take turns")
+            self._queues[0] = [Newest(lambda item: item is not _END and may_drop(item))]
         self._stop = stop or Stop()
+        self._stop.halted = False
         self._lock = threading.Lock()
         self._error: BaseException | None = None
-        self._halted = False
         steps = [step for stage in stages for step in stage]
         self.busy = {name: 0.0 for name, _ in [source, *steps, sink]}
+
+    @property
+    def dropped(self) -> int:
+        """Items of the source that made room for newer ones."""
+        return sum(q.dropped for q in self._queues[0] if isinstance(q, Newest))
 
     def run(self) -> None:
         """Run to the end of the source, a stop, or the first error, which is raised."""
@@ -91,13 +133,13 @@ class Pipeline:
             raise self._error
 
     def _stopped(self) -> bool:
-        return self._halted or self._stop.requested
+        return self._stop.ended
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
             if self._error is None:
                 self._error = error
-        self._halted = True
+        self._stop.halted = True
 
     def _put(self, i: int, k: int, item: Any) -> bool:
         """Give item number k to stage i; the sink is the last."""

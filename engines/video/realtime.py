@@ -18,12 +18,14 @@ from engines.errors import BadData, UsageError
 from engines.models import files, shipped
 from engines.preprocess import fit
 from engines.timing import work
+from engines.video.encoders import ENCODERS
 from engines.video.frame import Layout
-from engines.video.job import RunConfig, open_network, output_paths, run
+from engines.video.job import RunConfig, open_network, run
+from engines.video.outputs import output_paths
 from engines.video.pipeline import Stop
-from engines.video.sinks import Encoding, check_free
+from engines.video.sinks import Encoding, check_free, ending
 from engines.video.sources import open_source
-from engines.video.video_sink import CONTAINERS, ENCODERS
+from engines.video.video_sink import CONTAINERS
 
 LEAST = 160  # lines: fewer, and people are missed
 SECONDS = 1.0  # of the clip that are tried
@@ -85,25 +87,27 @@ def settle(config: RunConfig, realtime: bool, stop: Stop) -> tuple[RunConfig, st
         WsshmError: what is wrong with the request or the input.
     """
     option = "realtime" if realtime else "size auto"
-    with open_source(config.input, config.clip) as source:
+    if not isinstance(config.input, Path):
+        raise UsageError(f"--{option}: {config.input} cannot be tried first; use --size N")
+    with open_source(config.input, config.clip, fps=config.fps) as source:
         if not source.rate:
             raise UsageError(f"--{option}: {config.input} has no frame rate; use --size N")
         layout, rate = source.layout, source.rate
         outputs = output_paths(config, source)
-    for path in outputs:
+    for path in outputs if config.writes_files else []:
         check_free(path, config.overwrite)
     names = [config.model]
     if realtime and config.model is None and FAST in (m.name for m in shipped()):
         names.append(FAST)
     candidates = [_Candidate(replace(config, model=name), layout) for name in names]
     presets = [config.encoding.preset]
-    is_x264 = any(_is_x264(path, config.encoding.codec) for path in outputs)
+    is_x264 = any(_is_x264(ending(p, config.encoding), config.encoding.codec) for p in outputs)
     if realtime and is_x264 and config.encoding.preset is None:
         presets += [None, *PRESETS]  # once more first: something else may have had its turn
     tried: list[tuple[RunConfig, str]] = []
     for preset in presets:
         encoding = replace(config.encoding, preset=preset)
-        load = candidates[0].measure(outputs[0].name, encoding, stop)
+        load = candidates[0].measure(f"trial{ending(outputs[0], encoding)}", encoding, stop)
         if load is None:
             return config, ""
         best = max((c.choose(load, float(rate)) for c in candidates), key=lambda c: c.merit)
@@ -174,8 +178,10 @@ class _Candidate:
 
         with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
             trial = replace(
-                self._config, output=Path(folder) / name, size=least, encoding=encoding,
+                self._config, output=Path(folder) / name, size=least,
+                encoding=replace(encoding, format=None),
                 clip=replace(self._config.clip, duration=length),
+                virtual_camera=False, preview=False,
             )  # fmt: skip
             summary = run(trial, stop, mark, mark)
         spent = time.process_time() - marks[0][1]
@@ -190,8 +196,8 @@ class _Candidate:
         return Load(max(0.0, others), cores)
 
 
-def _is_x264(path: Path, codec: str | None) -> bool:
-    """Whether `path` is written by libx264."""
-    default = CONTAINERS[path.suffix.lower()][0] if path.suffix.lower() in CONTAINERS else ""
-    name = codec or default
+def _is_x264(suffix: str, codec: str | None) -> bool:
+    """Whether files of this ending are written by libx264."""
+    kind = CONTAINERS.get(suffix)
+    name = codec or (kind.encoder if kind else "")
     return (ENCODERS[name][0] if name in ENCODERS else name) == "libx264"

@@ -7,6 +7,7 @@ half a file and an earlier good file is never lost. Whatever ends a run, `close`
 from __future__ import annotations
 
 import os
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
@@ -40,9 +41,12 @@ class Encoding:
     crf: float | None = None
     audio: bool = True
     preset: str | None = None  # of the encoder, in its own words
+    format: str | None = None  # of what goes to standard output, one of `PIPES`
 
 
-VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm"}
+STDOUT = Path("-")
+VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".y4m"}
+PIPES = ("mkv", "webm", "y4m")  # can be written without going back; the first is the default
 STILLS = IMAGES - {".avif", ".tif", ".tiff"}
 WITH_ALPHA = {".png", ".webp"}
 
@@ -79,6 +83,8 @@ def check_free(path: Path, overwrite: bool) -> list[str]:
     Raises:
         CannotCreate: it exists and may not be replaced, or its folder is missing or not writable.
     """
+    if path == STDOUT:
+        return []
     folder = path.parent
     with writing(path, begun=False):
         path.exists()  # a name can be too long to ask
@@ -120,34 +126,57 @@ def needs_alpha(save: Save, transparent: bool) -> bool:
     return save is Save.foreground or (save is Save.composite and transparent)
 
 
+def ending(path: Path, encoding: Encoding) -> str:
+    """What says of which kind an output is, as in ``.mp4``."""
+    return f".{encoding.format or PIPES[0]}" if path == STDOUT else path.suffix.lower()
+
+
+def carries(path: Path, save: Save, encoding: Encoding) -> bool:
+    """Whether an output can take the source's other streams, beside its pictures."""
+    return save is not Save.alpha and ending(path, encoding) in VIDEOS - {".y4m"}
+
+
 def open_sink(
-    path: Path, save: Save, transparent: bool, source: FrameSource, encoding: Encoding
-) -> FrameSink:
+    path: Path, save: Save, transparent: bool, source: FrameSource, encoding: Encoding,
+    copies: bool = False,
+) -> FrameSink:  # fmt: skip
     """The sink that fits the ending of `path` and the source.
 
     Args:
+        path: a file, a folder, or `STDOUT`.
         transparent: whether ``--bg transparent`` asks for alpha in the composite.
+        copies: whether the source's other streams go into this one, if it `carries` them.
 
     Raises:
         UsageError: an ending that is unknown, or cannot hold what is asked for.
-        Unavailable: an encoder that FFmpeg lacks here.
+        Unavailable: an encoder that FFmpeg lacks here, or that does not work.
     """
-    suffix = path.suffix.lower()
+    suffix = ending(path, encoding)
     rgba = needs_alpha(save, transparent)
     is_video = source.rate is not None or source.audio
+    if path == STDOUT:
+        if not is_video:
+            raise UsageError("-o -: is for video; name a picture or a folder for pictures")
+        if sys.stdout.isatty():
+            raise UsageError("-o -: stdout is a terminal; pipe it, as in wsshm run … -o - | mpv -")
+    elif encoding.format:
+        raise UsageError(f"--format {encoding.format}: is for -o -; {path} says by its ending")
     if suffix in VIDEOS:
         if path.is_dir():
             raise CannotCreate(f"{path}: is a folder; name a file with -o")
-        if rgba:
-            what = "--bg transparent" if save is Save.composite else "--save foreground"
-            raise UsageError(
-                f"{path}: {what} writes PNG files; name a folder for them, as in -o {path.stem}/"
-            )
         if not is_video:
             raise UsageError(f"{path}: pictures do not become a video; use -o NAME.png or a folder")
-        from engines.video.video_sink import VideoSink  # which builds on this module
+        from engines.video.encoders import HOLDS_ALPHA  # which build on this module
+        from engines.video.video_sink import VideoSink
 
-        return VideoSink(path, save, source, encoding)
+        if rgba and suffix not in HOLDS_ALPHA:
+            what = "--bg transparent" if save is Save.composite else "--save foreground"
+            better = " ".join(HOLDS_ALPHA)
+            raise UsageError(
+                f"{path}: {suffix} cannot hold the transparency of {what}; use {better}, or a "
+                "folder for PNG files"
+            )
+        return VideoSink(path, suffix, save, source, encoding, alpha=rgba, copies=copies)
     if suffix in STILLS and not path.is_dir():
         if is_video or (source.total or 2) > 1:
             raise UsageError(

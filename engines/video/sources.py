@@ -7,23 +7,30 @@ ended before it should.
 
 from __future__ import annotations
 
+import glob
 import re
 import stat
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
 
 import av
 import cv2
 import numpy as np
 
-from engines.errors import BadData, CannotOpen, UsageError, reading
+from engines.errors import BadData, CannotOpen, UsageError, WsshmError, reading
 from engines.video import frame as fr
 from engines.video.frame import Frame, Layout
+
+if TYPE_CHECKING:
+    from engines.video.stream import Stream
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 MAX_PIXELS = 8192 * 8192
@@ -44,17 +51,23 @@ class Clip:
 class FrameSource(ABC):
     """What `pipeline` reads from. Use as a context manager, or `close` it."""
 
-    path: Path
+    path: Path | Stream
+    live: bool = False  # whether frames come at a pace of their own, and are late if they wait
     layout: Layout  # of the first frame; of all frames in a video
     total: int | None  # frames to come, None where the file does not say
     rate: Fraction | None = None  # average frames a second, None for pictures
     time_base: Fraction = Fraction(1, 1)
     sample_aspect: Fraction | None = None
     audio: tuple[Any, ...] = ()  # av.AudioStreams whose packets `items` yields
+    subtitles: tuple[Any, ...] = ()  # av.SubtitleStreams, likewise
+    metadata: Mapping[str, str] = MappingProxyType({})  # title, date, … of the whole
+    chapters: tuple[Any, ...] = ()  # as PyAV's `Container.chapters` gives them
     fault: str | None = None  # set when the input ended early: what, in one line
+    fault_kind: type[WsshmError] = BadData
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.note: Callable[[str], None] = self.warnings.append  # what is to be said at once
 
     @abstractmethod
     def items(self) -> Iterator[Frame | av.Packet]:
@@ -70,28 +83,36 @@ class FrameSource(ABC):
         self.close()
 
 
-def open_source(path: Path, clip: Clip | None = None, threads: int = 0) -> FrameSource:
-    """Open a video file, a picture, or a folder of pictures.
+def open_source(
+    path: Path, clip: Clip | None = None, threads: int = 0, fps: Fraction | None = None
+) -> FrameSource:
+    """Open a video file, a picture, a folder of pictures, or those of one that ``*.png`` fits.
 
     Args:
         clip: a part of a video.
         threads: of the decoder; 0 leaves it to FFmpeg. The frames do not depend on it.
+        fps: makes a video of a folder's pictures, so many a second.
 
     Raises:
         CannotOpen: missing, not readable, or neither file nor folder.
         BadData: junk, no picture in it, HDR, or over `MAX_PIXELS`.
         UsageError: a part of something that is not a video.
     """
+    pattern = None
     with reading(path):
+        if glob.has_magic(path.name) and not path.exists():
+            path, pattern = path.parent, path.name
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            opener: Any = FolderSource
+            opener: Any = partial(FolderSource, fps=fps, pattern=pattern)
         elif not stat.S_ISREG(mode):
-            raise CannotOpen(f"{path}: neither a file nor a folder; save it to a file first")
+            raise CannotOpen(f"{path}: neither a file nor a folder; use: wsshm run - < {path}")
         else:
             with path.open("rb"):  # says plainly what is wrong where FFmpeg would not
                 pass
             opener = StillSource if path.suffix.lower() in IMAGES else None
+    if fps is not None and not path.is_dir():
+        raise UsageError(f"{path}: --fps is for a folder of pictures; this has its own times")
     if opener is None:
         from engines.video.video_source import VideoSource  # which builds on this module
 
@@ -142,21 +163,36 @@ class StillSource(FrameSource):
 
 
 class FolderSource(FrameSource):
-    """The pictures of a folder in natural order, each at its own size."""
+    """The pictures of a folder in natural order.
 
-    def __init__(self, path: Path):
+    Each is at its own size; in a video, all are at that of the first.
+
+    Args:
+        fps: pictures a second of the video they make; None for pictures by themselves.
+        pattern: what their names fit, as in a shell; all pictures when None.
+    """
+
+    def __init__(self, path: Path, fps: Fraction | None = None, pattern: str | None = None):
         super().__init__()
         self.path = path
         with reading(path):
-            found = [p for p in path.iterdir() if p.suffix.lower() in IMAGES and p.is_file()]
+            named = (p for p in path.iterdir() if fnmatch(p.name, pattern or "*"))
+            found = [p for p in named if p.suffix.lower() in IMAGES and p.is_file()]
         kept = (p for p in found if p.name[0] != "." and ".part" not in p.suffixes[-2:-1])
         self._files = sorted(kept, key=natural_order)
         if not self._files:
-            raise BadData(f"{path}: no pictures in this folder ({' '.join(sorted(IMAGES))})")
+            which = f"of the name {pattern} " * bool(pattern)
+            kinds = " ".join(sorted(IMAGES))
+            raise BadData(f"{path}: no pictures {which}in this folder ({kinds})")
         self.total = len(self._files)
         stems = Counter(p.stem for p in self._files)
         self._names = [p.stem if stems[p.stem] == 1 else p.name for p in self._files]
         _, self.layout = self._first_readable()
+        self._is_video = fps is not None
+        if fps is not None:
+            self.rate, self.time_base = fps, 1 / fps
+            matrix = fr.BT709 if self.layout.height >= 720 else fr.BT601
+            self.layout = Layout(self.layout.width, self.layout.height, matrix=matrix)
 
     def _first_readable(self) -> tuple[av.VideoFrame, Layout]:
         for path in self._files:
@@ -165,6 +201,14 @@ class FolderSource(FrameSource):
             except (BadData, CannotOpen):
                 continue  # named when its turn comes
         raise BadData(f"{self.path}: none of its {self.total} pictures can be read")
+
+    def _converted(self, picture: av.VideoFrame, layout: Layout) -> av.VideoFrame:
+        size = self.layout.width, self.layout.height
+        if (layout.width, layout.height) != size:
+            text = f"{self.path}: pictures of another size are scaled to {size[0]}x{size[1]}"
+            if text not in self.warnings:
+                self.warnings.append(text)
+        return fr.from_rgb(fr.RgbScaler(layout)(picture, *size), self.layout)
 
     def items(self) -> Iterator[Frame]:
         bad = []
@@ -175,7 +219,9 @@ class FolderSource(FrameSource):
                 self.warnings.append(str(e))
                 bad.append(path.name)
                 continue
-            yield Frame(picture, layout, index, self.time_base, name=name)
+            if self._is_video:
+                picture, layout, name = self._converted(picture, layout), self.layout, ""
+            yield Frame(picture, layout, index, self.time_base, int(self._is_video), name)
         if bad:
             self.fault = (
                 f"{self.path}: {len(bad)} of {self.total} pictures could not be read: "

@@ -1,23 +1,25 @@
-"""A video file as a sink: containers, encoders, copied audio, and a file that survives a kill."""
+"""A video file, or a stream of video, as a sink: it survives a kill, and keeps what it holds."""
 
 from __future__ import annotations
 
-import io
 import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import cv2
-from av.bitstream import BitStreamFilterContext
+import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from engines.errors import Unavailable, UsageError, writing
-from engines.machine import cores
+from engines.video import encoders
 from engines.video import frame as fr
 from engines.video.composite import Composited
+from engines.video.copied_streams import CopiedStreams
 from engines.video.frame import Layout, Plane
-from engines.video.sinks import Encoding, FrameSink, Save, free_part
+from engines.video.sinks import STDOUT, Encoding, FrameSink, Save, free_part
 from engines.video.sources import FrameSource
 
 # Written at once, not when a buffer is full, and without waiting long for a stream that has nothing
@@ -28,169 +30,154 @@ PROMPT = {"flush_packets": "1", "max_interleave_delta": "1"}  # microseconds
 # before the sound of a clip sets in leaves nothing. Without "delay_moov" edit lists are lost, and
 # all times move by the encoder's reordering delay.
 MP4 = {"movflags": "hybrid_fragmented+delay_moov", **PROMPT}
-# For each ending: default video encoder, and options of the muxer.
-CONTAINERS: dict[str, tuple[str, dict[str, str]]] = {
-    ".mp4": ("libx264", MP4),
-    ".m4v": ("libx264", MP4),
-    ".mov": ("libx264", MP4),
-    ".mkv": ("libx264", {"cluster_time_limit": "1000", **PROMPT}),
-    ".webm": ("libvpx-vp9", {"cluster_time_limit": "1000", **PROMPT}),
+MATROSKA = {"cluster_time_limit": "1000", **PROMPT}
+TEN_BIT = np.rint(np.arange(256) * (1023 / 255)).astype("<u2")  # of 8-bit codes
+
+
+@dataclass(frozen=True)
+class Container:
+    """FFmpeg's name of a format, its usual encoder, its options, and whether it holds sound."""
+
+    format: str
+    encoder: str
+    options: dict[str, str]
+    holds_sound: bool = True
+
+
+# For each ending.
+CONTAINERS = {
+    ".mp4": Container("mp4", "libx264", MP4),
+    ".m4v": Container("mp4", "libx264", MP4),
+    ".mov": Container("mov", "libx264", MP4),
+    ".mkv": Container("matroska", "libx264", MATROSKA),
+    ".webm": Container("webm", "libvpx-vp9", MATROSKA),
+    ".y4m": Container("yuv4mpegpipe", "rawvideo", {}, holds_sound=False),
 }
-# Encoder, constant rate factor and options that suit a laptop.
-ENCODERS: dict[str, tuple[str, float, dict[str, str]]] = {
-    "h264": ("libx264", 20, {"preset": "veryfast"}),
-    "hevc": ("libx265", 23, {"preset": "veryfast", "x265-params": "log-level=error"}),
-    "vp9": ("libvpx-vp9", 30, {"b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}),
-    "av1": ("libsvtav1", 32, {"preset": "10", "svtav1-params": "lookahead=0"}),
-}
-MOST_THREADS = 8  # of an encoder: each cuts a slice, and slices cost bits
-ANY_SIZE = {"libvpx-vp9", "ffv1"}  # encoders that take odd widths and heights as they are
 
 
 class VideoSink(FrameSink):
-    """An mp4, mov, mkv or webm file, with the source's audio packets copied into it.
+    """A video file, or standard output, with the source's other streams copied into it.
 
     Nothing is on disk before the first frame.
+
+    Args:
+        path: of the file, or `STDOUT`.
+        ending: one of `CONTAINERS`.
+        alpha: whether the pictures have an alpha channel, straight.
+        copies: whether this is the output that the source's other streams go into.
     """
 
-    def __init__(self, path: Path, save: Save, source: FrameSource, encoding: Encoding):
+    def __init__(
+        self, path: Path, ending: str, save: Save, source: FrameSource, encoding: Encoding,
+        *, alpha: bool, copies: bool,
+    ):  # fmt: skip
         self.path, self._save, self._source, self._encoding = path, save, source, encoding
         self.warnings = []
-        default, self._mux_options = CONTAINERS[path.suffix.lower()]
-        self._codec, self._options = _encoder(encoding, default)
-        self._existed = path.exists()
+        self._ending, self._kind = ending, CONTAINERS[ending]
+        self._encoder = encoders.choose(encoding, ending, self._kind.encoder, alpha)
+        self._pixels = self._encoder.pixels(source.layout)
+        self._layout = self._encoded_layout(source.layout)
+        encoders.check_starts(self._encoder, self._layout)
+        self._copying = copies
+        if not self._kind.holds_sound and source.audio and save is not Save.alpha:
+            self.warnings.append(f"{ending} cannot hold sound: left out")
+        self._existed = path != STDOUT and path.exists()
         self._part: Path | None = None
         self._container: Any = None
         self._stream: Any = None
+        self._copied: CopiedStreams | None = None
+        self._reformatter = VideoReformatter()
         self._waiting: list[av.Packet] = []  # packets from before the first frame
         self._durations: dict[int, int] = {}
-        self._last_dts: dict[int, int] = {}
-        self._filters: dict[int, BitStreamFilterContext] = {}
         self._first: tuple[int, int] | None = None  # pts and dts of the first packet
         self._end = 0  # pts at which the last frame stops being shown
 
-    def _open(self, layout: Layout) -> None:
-        self._layout = self._encoded_layout(layout)
-        self._part = free_part(self.path)
+    def _open(self) -> None:
+        options, file = self._kind.options, "pipe:1"
+        if self.path != STDOUT:
+            self._part = free_part(self.path)
+            file = f"file:{self._part}"
         with writing(self.path, begun=False):
-            options = self._mux_options
             if options is MP4:
                 # Edit lists, which keep a late start, count in this unit; by default milliseconds.
                 bases = [self._source.time_base, *(a.time_base for a in self._source.audio)]
                 finest = math.lcm(*(b.denominator for b in bases))
                 options = MP4 | {"movie_timescale": str(min(finest, 10_000_000))}
-            self._container = av.open(f"file:{self._part}", "w", container_options=options)
+            self._container = av.open(
+                file, "w", format=self._kind.format, container_options=options
+            )
             rate = self._source.rate or Fraction(25)
             try:
-                self._stream = self._container.add_stream(self._codec, rate=rate)
+                self._stream = self._container.add_stream(self._encoder.name, rate=rate)
             except ValueError as e:
                 raise UsageError(
-                    f"{self.path}: {self.path.suffix} cannot hold {self._codec} video; use another "
-                    "--codec, or -o NAME.mkv"
+                    f"{self.path}: {self._ending} cannot hold {self._encoder.name} video; use "
+                    "another --codec, or -o NAME.mkv"
                 ) from e
             context = self._stream.codec_context
-            context.width, context.height = self._layout.width, self._layout.height
-            context.pix_fmt = self._layout.format
-            context.time_base = self._stream.time_base = self._source.time_base
-            context.gop_size = max(1, min(300, round(rate)))  # a kill loses at most this many
-            context.options = self._options
-            context.thread_count = min(cores(), MOST_THREADS)
+            time_base = self._source.time_base if self._kind.holds_sound else 1 / rate
+            encoders.set_up(context, self._encoder, self._layout, rate, time_base)
+            self._stream.time_base = time_base
             if self._source.sample_aspect:
                 context.sample_aspect_ratio = self._source.sample_aspect
-            if self._mux_options is MP4 and context.codec.canonical_name == "hevc":
+            if self._kind.options is MP4 and context.codec.canonical_name == "hevc":
                 context.codec_tag = "hvc1"  # Apple's players take no other
-            self._layout.tag(context)
-            self._audio = self._add_audio()
+            if self._copying:
+                keep = "- --format mkv" if self.path == STDOUT else f"{self.path.stem}.mkv"
+                self._copied = CopiedStreams(
+                    self._container, self._source, self._ending, keep, self._encoding.audio,
+                    self.warnings,
+                )  # fmt: skip
             try:
                 self._container.start_encoding()
             except (av.error.FFmpegError, ValueError) as e:
                 if isinstance(e, OSError):
                     raise
                 raise Unavailable(
-                    f"{self.path}: {self._codec} does not start "
+                    f"{self.path}: {self._encoder.name} does not start "
                     f"({getattr(e, 'strerror', None) or e}); use another --codec or size"
                 ) from e
 
     def _encoded_layout(self, layout: Layout) -> Layout:
-        """The layout the encoder gets: even where it must be, in a format that it knows."""
-        width, height, pixels = layout.width, layout.height, layout.format
-        formats = {f.name for f in av.Codec(self._codec, "w").video_formats or ()}
-        if formats and pixels not in formats:
-            pixels = "yuv420p"
-            if pixels not in formats:
-                raise Unavailable(f"--codec {self._codec}: takes none of wsshm's pixel formats")
-            self.warnings.append(f"{self._codec} takes no {layout.format}; encoded as {pixels}")
-        h_shift, v_shift = fr.PLANAR[pixels]
-        if self._codec not in ANY_SIZE:
-            width, height = -(-width >> h_shift) << h_shift, -(-height >> v_shift) << v_shift
+        """The layout of what is encoded: even where it must be, in the range that players expect.
+
+        Its format is still the frame's; the encoder's pixels may be others.
+        """
+        name, pixels = self._encoder.name, self._pixels
+        if not self._encoder.alpha and pixels not in (layout.format, "nv12"):
+            self.warnings.append(f"{name} takes no {layout.format}; encoded as {pixels}")
+        width, height = self._encoder.size(layout)
         if (width, height) != (layout.width, layout.height):
             self.warnings.append(
-                f"{layout.width}x{layout.height} is odd, which {self._codec} cannot hold in "
+                f"{layout.width}x{layout.height} is odd, which {name} cannot hold in "
                 f"{pixels}: padded to {width}x{height} by repeating the last column or row"
             )
-        full = self._save is Save.alpha
-        return Layout(
-            width, height, pixels, layout.matrix, fr.FULL if full else layout.range,
-            layout.primaries, layout.transfer,
-        )  # fmt: skip
-
-    def _add_audio(self) -> dict[int, Any]:
-        """{stream index in the source: stream here}."""
-        if not self._encoding.audio or self._save is not Save.composite:
-            return {}
-        streams = {}
-        for source in self._source.audio:
-            name = source.codec_context.codec.canonical_name
-            if not self._holds(source):
-                self.warnings.append(
-                    f"{self.path.suffix} cannot hold {name} audio: left out; "
-                    f"-o {self.path.stem}.mkv keeps it"
-                )
-                continue
-            streams[source.index] = self._container.add_stream_from_template(source)
-            if name == "aac" and self._mux_options is MP4 and not source.codec_context.extradata:
-                # As in MPEG-TS; the muxer does this by itself, but not with these movflags.
-                self._filters[source.index] = BitStreamFilterContext("aac_adtstoasc", source)
-        return streams
-
-    def _holds(self, source: Any) -> bool:
-        """Whether this kind of file can hold the stream; some muxers know only when they start."""
-        try:
-            with av.open(io.BytesIO(), "w", format=self._container.format.name) as trial:
-                trial.add_stream_from_template(source)
-                trial.start_encoding()
-        except (av.error.FFmpegError, ValueError):
-            return False
-        return True
+        color_range = fr.FULL if self._save is Save.alpha else layout.range
+        if name == "prores_ks":  # which has no flag for it
+            color_range = fr.LIMITED
+        return replace(layout, width=width, height=height, range=color_range)
 
     def packet(self, packet: av.Packet) -> None:
-        if self._container is None:
+        if not self._copying:
+            return
+        if self._copied is None:
             self._waiting.append(packet)
-        elif packet.stream_index in self._audio:
-            dts, last = packet.dts or 0, self._last_dts.get(packet.stream_index)
-            if last is not None and dts <= last:
-                text = "sound packets whose times jump back are left out"
-                if text not in self.warnings:
-                    self.warnings.append(text)
-                return
-            index = packet.stream_index
-            self._last_dts[index] = dts
-            with writing(self.path, begun=True):
-                kept = self._filters[index].filter(packet) if index in self._filters else [packet]
-                for one in kept:
-                    one.stream = self._audio[index]
-                    self._container.mux(one)
+            return
+        with writing(self.path, begun=True):
+            self._copied.mux(packet)
 
     def write(self, item: Composited) -> None:
         if self._container is None:
-            self._open(item.frame.layout)
+            self._open()
             waiting, self._waiting = self._waiting, []
             for packet in waiting:
                 self.packet(packet)
         picture = self._picture(item)
         picture.pts, picture.time_base = item.frame.pts, item.frame.time_base
+        if not self._kind.holds_sound:  # nor times
+            picture.pts, picture.time_base = self.frames, self._stream.codec_context.time_base
         picture.pict_type = 0  # the encoder decides, not the source's encoder
-        self._durations[item.frame.pts] = item.frame.duration
+        self._durations[picture.pts] = item.frame.duration
         with writing(self.path, begun=True):
             self._mux(self._stream.encode(picture))
         self.frames += 1
@@ -202,7 +189,7 @@ class VideoSink(FrameSink):
                 self._first = packet.pts, packet.dts
                 self._end = packet.pts
             self._end = max(self._end, packet.pts + packet.duration)
-        if ending and packets and self._first and self._mux_options is MP4:
+        if ending and packets and self._first and self._kind.options is MP4:
             # There a file lasts until the last packet decoded ends, which is not the last shown.
             (pts, dts), last = self._first, packets[-1]
             last.duration = max(1, (self._end - pts) - (last.dts - dts))
@@ -210,31 +197,37 @@ class VideoSink(FrameSink):
             self._container.mux(packet)
 
     def _picture(self, item: Composited) -> av.VideoFrame:
-        source, layout = item.frame.layout, self._layout
+        """What is encoded, in the encoder's pixels and size."""
+        layout, pixels = self._layout, self._pixels
+        source = item.frame.layout
         if self._save is Save.alpha:
-            picture = layout.new_picture()
+            source = replace(source, range=fr.FULL)
+            picture = source.new_picture()
             luma, *chroma = fr.planes(picture)
-            luma[:] = _padded(item.alpha, layout.width, layout.height)
+            luma[:] = item.alpha
             for plane in chroma:
                 plane[:] = 128
-            return picture
-        assert item.picture is not None
-        picture = item.picture
-        if source.format != layout.format:
-            picture = picture.reformat(
-                format=layout.format, src_colorspace=source.matrix, dst_colorspace=layout.matrix,
-                src_color_range=source.range, dst_color_range=layout.range,
-            )  # fmt: skip
+        else:
+            chosen = item.person if self._encoder.alpha else item.picture
+            assert chosen is not None
+            picture = chosen
         if (layout.width, layout.height) != (source.width, source.height):
-            padded = layout.new_picture()
+            padded = replace(source, width=layout.width, height=layout.height).new_picture()
             for target, plane in zip(fr.planes(padded), fr.planes(picture), strict=True):
                 target[:] = _padded(plane, target.shape[1], target.shape[0])
             picture = padded
+        if source.format != pixels or source.range != layout.range:
+            picture = self._reformatter.reformat(
+                picture, format=pixels, src_colorspace=source.matrix, dst_colorspace=layout.matrix,
+                src_color_range=source.range, dst_color_range=layout.range,
+            )  # fmt: skip
+        if self._encoder.alpha:
+            _set_alpha(picture, _padded(item.alpha, layout.width, layout.height))
         layout.tag(picture)
         return picture
 
     def close(self, whole: bool) -> None:
-        if self._container is None or self._part is None:
+        if self._container is None:
             return
         finished = False
         try:
@@ -242,16 +235,19 @@ class VideoSink(FrameSink):
                 try:
                     if self.frames:
                         self._mux(self._stream.encode(None), ending=True)
+                        if self._copied:
+                            self._copied.end()
                 finally:
                     self._container.close()
             finished = True
         finally:
             self._container = None
-            if not finished:
-                if self._mux_options is MP4:
-                    cut_torn_end(self._part)
-                self.frames = min(self.frames, count_frames(self._part))
-            self._settle(whole and finished)
+            if self._part is not None:
+                if not finished:
+                    if self._kind.options is MP4:
+                        cut_torn_end(self._part)
+                    self.frames = min(self.frames, count_frames(self._part))
+                self._settle(whole and finished)
 
     def _settle(self, whole: bool) -> None:
         """Give the part its name, unless half a new file would replace a whole earlier one."""
@@ -308,24 +304,10 @@ def _padded(plane: Plane, width: int, height: int) -> Plane:
     return padded
 
 
-def _encoder(encoding: Encoding, default: str) -> tuple[str, dict[str, str]]:
-    """FFmpeg's name of the encoder, and its options."""
-    by_name = {name: (crf, options) for name, crf, options in ENCODERS.values()}
-    name = encoding.codec or default
-    name = ENCODERS[name][0] if name in ENCODERS else name
-    try:
-        if av.Codec(name, "w").type != "video":
-            raise ValueError(name)
-    except ValueError as e:
-        known = ", ".join(ENCODERS)
-        raise Unavailable(
-            f"--codec {name}: FFmpeg has no such video encoder here; use {known}, or "
-            "one that wsshm doctor lists"
-        ) from e
-    crf, options = by_name.get(name, (None, {}))
-    if encoding.preset is not None:
-        options = options | {"preset": encoding.preset}
-    if encoding.crf is not None or crf is not None:
-        value = encoding.crf if encoding.crf is not None else crf
-        options = options | {"crf": f"{value:g}"}
-    return name, options
+def _set_alpha(picture: av.VideoFrame, alpha: Plane) -> None:
+    """Write (H, W) uint8 into the last plane, of 8 or 10 bits."""
+    plane = picture.planes[-1]
+    is_8_bit = picture.format.components[-1].bits == 8
+    rows = np.frombuffer(memoryview(plane), np.uint8 if is_8_bit else "<u2")
+    rows = rows.reshape(plane.height, -1)[:, : plane.width]
+    rows[:] = alpha if is_8_bit else TEN_BIT[alpha]

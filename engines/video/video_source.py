@@ -1,8 +1,9 @@
-"""A video file as a source: demux, decode, and where its frames begin and end."""
+"""A video as a source: demux, decode, and where its frames begin and end."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,24 +12,45 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from engines.errors import BadData, reading
+from engines.errors import BadData, Unavailable, reading
 from engines.video import frame as fr
+from engines.video.deinterlace import Deinterlacer
 from engines.video.frame import Frame, Layout
+from engines.video.pipeline import Stop
 from engines.video.sources import MAX_PIXELS, Clip, FrameSource
+from engines.video.stream import OPENING, Stream
 
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ISO/IEC 23091-2
 
 
 class VideoSource(FrameSource):
-    """A video file. Frames keep their pts and, where they are 8-bit planar YUV, their planes."""
+    """A video. Frames keep their pts and, where they are 8-bit planar YUV, their planes.
 
-    def __init__(self, path: Path, clip: Clip, threads: int = 0):
+    Args:
+        threads: of the decoder; 0 leaves it to FFmpeg.
+        stop: ends every wait for a stream.
+        wait: seconds a stream may take to begin.
+    """
+
+    def __init__(
+        self,
+        path: Path | Stream,
+        clip: Clip,
+        threads: int = 0,
+        stop: Stop | None = None,
+        wait: float = OPENING,
+    ):
         super().__init__()
-        self.path, self._clip = path, clip
+        self.path, self._clip, self._stream = path, clip, None
         limit = {"max_pixels": str(MAX_PIXELS)}
         with reading(path):
-            # Old tags are in any encoding; they are not worth refusing a video for.
-            self._container = av.open(f"file:{path}", options=limit, metadata_errors="replace")
+            if isinstance(path, Stream):
+                self._stream = path
+                self._container = path.open(limit, stop or Stop(), wait)
+            else:
+                # Old tags are in any encoding; they are not worth refusing a video for.
+                self._container = av.open(f"file:{path}", options=limit, metadata_errors="replace")
+        self._heard = time.monotonic()  # when the last picture came
         try:
             self._open(limit, threads)
         except BaseException:
@@ -48,9 +70,16 @@ class VideoSource(FrameSource):
             raise BadData(f"{path}: FFmpeg has no decoder for its video stream")
         context.options = limit
         context.thread_type, context.thread_count = "AUTO", threads
+        if self._stream is not None and self._stream.paced:
+            context.thread_type = "SLICE"  # frames decoded side by side come later
+            context.flags |= int(av.codec.context.Flags.low_delay)
+        self._deinterlace = Deinterlacer(self._video, self.warnings)
         self.audio = tuple(s for s in streams.audio if s.codec_context is not None)
-        left_out = [s.type for s in (*videos[1:], *streams.subtitles)]
-        left_out += [s.type for s in streams.audio if s not in self.audio]
+        self.subtitles = tuple(s for s in streams.subtitles if s.codec_context is not None)
+        self.metadata, self.chapters = dict(self._container.metadata), tuple(self._chapters())
+        copied = {*self.audio, *self.subtitles}
+        left_out = [s.type for s in videos[1:]]
+        left_out += [s.type for s in (*streams.audio, *streams.subtitles) if s not in copied]
         if left_out:
             self.warnings.append(f"{path}: left out {', '.join(left_out)} (one more stream each)")
         self.time_base = self._video.time_base or Fraction(1, av.time_base)
@@ -79,6 +108,18 @@ class VideoSource(FrameSource):
         self._layout_of(first)
         self.total = self._expected_frames()
         self._convert = _Converter(first, self.layout, self.warnings)
+
+    def _chapters(self) -> Iterator[dict[str, Any]]:
+        """Those of the clip, by its times."""
+        start, end = Fraction(self._clip.start), self._clip.end
+        if start:
+            start += Fraction(self._container.start_time or 0, av.time_base)
+        for chapter in self._container.chapters():
+            base = chapter["time_base"]
+            begins, ends = (chapter[k] * base - start for k in ("start", "end"))
+            if ends > 0 and begins < end - self._clip.start:
+                begins, ends = max(begins, Fraction(0)), min(float(ends), end - self._clip.start)
+                yield chapter | {"start": round(begins / base), "end": round(ends / base)}
 
     def _seek(self) -> None:
         """Go to where the first picture to come is not later than the clip's start.
@@ -201,9 +242,15 @@ class VideoSource(FrameSource):
 
     def _read(self) -> Generator[Any, None, None]:
         """Decoded pictures and packets to copy, inside the clip."""
-        wanted = [self._video, *self.audio]
+        lasting = {s.index for s in (self._video, *self.audio)}  # others may say nothing for long
         try:
-            for packet in self._container.demux(wanted):
+            for packet in self._container.demux(self._video, *self.audio, *self.subtitles):
+                if self._stream is not None and self._stream.paced is not False:
+                    # Who joins on the way waits for the next key frame.
+                    patience = self._stream.silence if self._decoded else OPENING
+                    if time.monotonic() - self._heard > patience:
+                        self._fell_silent(patience)
+                        return
                 if packet.stream is self._video:
                     yield from self._decode(packet)
                 elif packet.is_corrupt:
@@ -214,10 +261,22 @@ class VideoSource(FrameSource):
                         self._done.add(packet.stream.index)
                     elif position >= self._begin:
                         yield packet
-                if len(self._done) == len(wanted):
+                if lasting <= self._done:
                     return
+            if self._video.index not in self._done:
+                yield from self._of_the_clip(self._deinterlace(None))
         except (av.error.FFmpegError, OSError) as e:
+            yield from self._of_the_clip(self._deinterlace(None))
+            if isinstance(e, av.error.ExitError):
+                self._fell_silent(self._stream.silence if self._stream else 0.0)
+                return
             self.fault = f"{self.path}: cannot be read on ({getattr(e, 'strerror', None) or e})"
+            if self._stream is not None and isinstance(e, OSError):
+                self.fault_kind = Unavailable
+
+    def _fell_silent(self, seconds: float) -> None:
+        self.fault = f"{self.path}: no picture came for {seconds:g} s: it stopped"
+        self.fault_kind = Unavailable
 
     def _decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
         if self._video.index in self._done:
@@ -227,8 +286,14 @@ class VideoSource(FrameSource):
         except av.error.FFmpegError:
             self._skipped += 1
             return
+        self._decoded += len(pictures)
         for picture in pictures:
-            self._decoded += 1
+            yield from self._of_the_clip(self._deinterlace(picture))
+        if pictures:
+            self._heard = time.monotonic()  # now: whoever takes them may have taken long
+
+    def _of_the_clip(self, pictures: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        for picture in pictures:
             if picture.pts is None:
                 yield picture
                 continue
@@ -261,6 +326,16 @@ class VideoSource(FrameSource):
             self.fault = f"{text}{of}; what could be read was kept"
         else:
             self.warnings.append(f"{text}; it may be cut off")
+
+    @property
+    def has_length(self) -> bool:
+        """Whether it says how long it is, as what is live cannot."""
+        return self._declared_length() is not None
+
+    def continue_as(self, earlier: VideoSource) -> None:
+        """Give pictures of an earlier source's layout, and what is said to its `warnings`."""
+        self.layout, self._convert = earlier.layout, earlier._convert
+        self.warnings = earlier.warnings
 
     def close(self) -> None:
         self._queue.close()

@@ -165,7 +165,7 @@ def dangling_link(folder: Path, stack: ExitStack) -> Case:
 @case
 def fifo(folder: Path, stack: ExitStack) -> Case:
     os.mkfifo(folder / "in.mp4")
-    return Case(66, "in.mp4", "neither a file nor a folder", "save it to a file", ["in.mp4"])
+    return Case(66, "in.mp4", "neither a file nor a folder", "wsshm run -", ["in.mp4"])
 
 
 @case
@@ -368,7 +368,7 @@ def video_to_one_picture(folder: Path, stack: ExitStack) -> Case:
 @case
 def transparent_to_mp4(folder: Path, stack: ExitStack) -> Case:
     args = [clip(folder), "-o", "out.mp4", "--bg", "transparent"]
-    return Case(2, "out.mp4", "writes PNG files", "folder", args)
+    return Case(2, "out.mp4", "cannot hold", ".webm .mov .mkv", args)
 
 
 @pytest.fixture

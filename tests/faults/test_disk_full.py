@@ -87,6 +87,19 @@ def test_full_disk(
     assert moving.read_bytes() == before
 
 
+@pytest.mark.parametrize(("suffix", "kilobytes"), [(".mov", 4000), (".webm", 400), (".mkv", 400)])
+def test_full_disk_with_alpha(
+    suffix: str, kilobytes: int, moving: Path, ones: Path, tmp_path: Path
+):
+    """The same for transparent video, whose encoders keep nothing inside."""
+    with disk(tmp_path / "disk", kilobytes) as folder:
+        output = folder / f"out{suffix}"
+        args: list[object] = ["run", moving, "--model", ones, "--save", "foreground", "--json"]
+        result = run_filling([*args, "-o", output], tmp_path, folder)
+        check(result, output, output, FULL["disk"], held_back=0)
+        assert not parts(folder)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_file_size_limit(suffix: str, moving: Path, ones: Path, held_back: int, tmp_path: Path):
     """The same for a file that may not grow on, which needs no privilege to try."""

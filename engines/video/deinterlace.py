@@ -1,0 +1,77 @@
+"""Interlaced pictures made whole: one for the two fields of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+from av.filter import Graph
+
+# Where only one of the two fields was recorded at a time, the other is made up from its neighbours
+# (Weston 3-field, as the BBC describes it in WHP 182).
+HOW = "mode=send_frame:deint=interlaced"
+LEAST = 3  # pixels each way that the filter needs
+
+
+class Deinterlacer:
+    """Pictures of a stream; from the first interlaced one on through FFmpeg's bwdif.
+
+    A picture then comes with the next one, and the last with None. Those that are not interlaced
+    come out as they are.
+    """
+
+    def __init__(self, stream: Any, warnings: list[str]):
+        self._stream, self._warnings = stream, warnings
+        self._graph: Graph | None = None
+        self._size = 0, 0
+
+    def __call__(self, picture: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+        if picture is not None and not self._wanted(picture):
+            yield picture
+            return
+        if picture is None or self._size != (picture.width, picture.height):
+            yield from self._rest()
+        if picture is None:
+            return
+        if self._graph is None:
+            self._begin(picture)
+        assert self._graph is not None
+        self._graph.push(picture)
+        yield from self._finished()
+
+    def _wanted(self, picture: av.VideoFrame) -> bool:
+        if self._graph is not None:
+            return True
+        return picture.interlaced_frame and min(picture.width, picture.height) >= LEAST
+
+    def _begin(self, picture: av.VideoFrame) -> None:
+        self._size = picture.width, picture.height
+        self._graph = graph = Graph()
+        buffer = graph.add_buffer(
+            width=picture.width, height=picture.height, format=picture.format,
+            time_base=self._stream.time_base,
+        )  # fmt: skip
+        graph.link_nodes(buffer, graph.add("bwdif", HOW), graph.add("buffersink")).configure()
+        text = "the video is interlaced: each two fields become one picture"
+        if text not in self._warnings:
+            self._warnings.append(text)
+
+    def _rest(self) -> Iterator[av.VideoFrame]:
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._finished()
+            self._graph = None
+
+    def _finished(self) -> Iterator[av.VideoFrame]:
+        assert self._graph is not None
+        while True:
+            try:
+                picture: Any = self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            if picture.pts is not None:  # bwdif counts in half ticks
+                picture.pts //= 2
+                picture.duration //= 2
+                picture.time_base = self._stream.time_base
+            yield picture

@@ -1,0 +1,192 @@
+"""Which encoder an output takes, what it is told, and the pixels it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.codec import Capabilities
+
+from engines.errors import Unavailable, UsageError
+from engines.machine import cores
+from engines.video.frame import Layout
+from engines.video.sinks import Encoding
+
+# Encoder, constant rate factor and options that suit a laptop.
+ENCODERS: dict[str, tuple[str, float, dict[str, str]]] = {
+    "h264": ("libx264", 20, {"preset": "veryfast"}),
+    "hevc": ("libx265", 23, {"preset": "veryfast", "x265-params": "log-level=error"}),
+    "vp9": ("libvpx-vp9", 30, {"b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}),
+    "av1": ("libsvtav1", 32, {"preset": "10", "svtav1-params": "lookahead=0"}),
+}
+PRORES = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}  # editors look for the vendor
+# Encoders of straight alpha: the pixels they are given, and what they are told beside the above.
+# VP9 has no alternate reference frames with alpha; at its usual 30, soft edges are off by 7 codes.
+ALPHA: dict[str, tuple[str, dict[str, str]]] = {
+    "libvpx-vp9": ("yuva420p", {"auto-alt-ref": "0", "crf": "24"}),
+    "prores_ks": ("yuva444p10le", PRORES),
+    "ffv1": ("yuva444p", {}),
+}
+# For each ending that can hold alpha, the encoders of it; the first is the default.
+HOLDS_ALPHA = {
+    ".webm": ("libvpx-vp9",),
+    ".mov": ("prores_ks",),
+    ".mkv": ("libvpx-vp9", "ffv1", "prores_ks"),
+}
+# What constant quality is called by encoders in hardware; others of them get a bit rate.
+HARDWARE: dict[str, tuple[str, dict[str, str]]] = {
+    "nvenc": ("cq", {"rc": "vbr", "b": "0", "preset": "p4"}),
+    "qsv": ("global_quality", {}),
+}
+HARDWARE_QUALITY = 23.0
+BY_BIT_RATE = {"videotoolbox", "amf", "mf", "v4l2m2m", "mediacodec"}
+BITS_PER_PIXEL = 0.1  # a good quality of talking people in H.264
+MOST_THREADS = 8  # of an encoder: each cuts a slice, and slices cost bits
+ANY_SIZE = {"libvpx-vp9", "ffv1", "prores_ks", "rawvideo"}  # take odd widths and heights too
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder of FFmpeg by its `name`, what it is told, and whether it is given alpha."""
+
+    name: str
+    options: dict[str, str]
+    alpha: bool = False
+
+    def pixels(self, layout: Layout) -> str:
+        """FFmpeg's name of the pixel format it is given for pictures of `layout`.
+
+        Raises:
+            Unavailable: it takes none that can be made here.
+        """
+        if self.alpha:
+            return ALPHA[self.name][0]
+        taken = {f.name for f in av.Codec(self.name, "w").video_formats or ()}
+        wanted = layout.format
+        near = ["nv12"] if wanted == "yuv420p" else []
+        for pixels in (wanted, *near, f"{wanted}10le", "yuv420p", "nv12", "yuv422p10le"):
+            if not taken or pixels in taken:
+                return pixels
+        raise Unavailable(f"--codec {self.name}: takes none of wsshm's pixel formats")
+
+    def size(self, layout: Layout) -> tuple[int, int]:
+        """(width, height) as they are encoded: even where they must be."""
+        width, height = layout.width, layout.height
+        if self.name in ANY_SIZE:
+            return width, height
+        pixels = av.VideoFormat(self.pixels(layout))
+        h_step, v_step = 2 // pixels.chroma_width(2), 2 // pixels.chroma_height(2)
+        return width + -width % h_step, height + -height % v_step
+
+
+def choose(encoding: Encoding, ending: str, default: str, alpha: bool) -> Encoder:
+    """The encoder of a file of this `ending`.
+
+    Args:
+        default: FFmpeg's name of the container's own encoder, for opaque video.
+        alpha: whether the output has an alpha channel; `ending` then is one of `HOLDS_ALPHA`.
+
+    Raises:
+        UsageError: it cannot hold alpha in such a file.
+        Unavailable: FFmpeg does not have it here, or not in working order.
+    """
+    name = encoding.codec or (HOLDS_ALPHA[ending][0] if alpha else default)
+    name = _in_ffmpeg(name)
+    try:
+        codec = av.Codec(name, "w")
+        if codec.type != "video":
+            raise ValueError(name)
+    except ValueError as e:
+        raise Unavailable(
+            f"--codec {name}: FFmpeg has no such video encoder here; use "
+            f"{', '.join(ENCODERS)}, or one that wsshm doctor lists"
+        ) from e
+    if alpha and name not in HOLDS_ALPHA[ending]:
+        able = ", ".join(_by_hand(n) for n in HOLDS_ALPHA[ending])
+        raise UsageError(
+            f"--codec {encoding.codec}: no transparency in a {ending} file; use {able}"
+        )
+    if codec.capabilities & (Capabilities.hardware | Capabilities.hybrid):
+        return Encoder(name, _hardware_options(name, encoding.crf))
+    crf, options = {n: (crf, o) for n, crf, o in ENCODERS.values()}.get(name, (None, {}))
+    if crf is not None:
+        options = options | {"crf": f"{crf:g}"}
+    if alpha:
+        options = options | ALPHA[name][1]
+    if encoding.preset is not None and "preset" in options:
+        options = options | {"preset": encoding.preset}
+    if encoding.crf is not None:
+        options = options | {"crf": f"{encoding.crf:g}"}
+    return Encoder(name, options, alpha)
+
+
+def can_hold_alpha(codec: str) -> bool:
+    """Whether what ``--codec`` names can write an alpha channel."""
+    return _in_ffmpeg(codec) in ALPHA
+
+
+def _in_ffmpeg(codec: str) -> str:
+    if codec == "prores":
+        return "prores_ks"  # FFmpeg's encoder of that name has no alpha
+    return ENCODERS[codec][0] if codec in ENCODERS else codec
+
+
+def _by_hand(name: str) -> str:
+    """What a person writes after ``--codec``."""
+    short = {n: codec for codec, (n, _, _) in ENCODERS.items()} | {"prores_ks": "prores"}
+    return short.get(name, name)
+
+
+def _hardware_options(name: str, crf: float | None) -> dict[str, str]:
+    quality, options = HARDWARE.get(name.rpartition("_")[2], (None, {}))
+    if quality is None:
+        if crf is not None:
+            raise UsageError(f"--crf: {name} has no constant quality; leave --crf out")
+        return {}
+    return options | {quality: f"{HARDWARE_QUALITY if crf is None else crf:g}"}
+
+
+def check_starts(encoder: Encoder, layout: Layout) -> None:
+    """See that an encoder in hardware works here, for pictures of `layout`.
+
+    Raises:
+        Unavailable: it does not.
+    """
+    codec = av.Codec(encoder.name, "w")
+    if not codec.capabilities & (Capabilities.hardware | Capabilities.hybrid):
+        return
+    trial: Any = av.CodecContext.create(encoder.name, "w")
+    set_up(trial, encoder, layout, Fraction(25), Fraction(1, 25))
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as said:
+            trial.open()
+    except (av.error.FFmpegError, ValueError) as e:
+        why = next((text.strip().rstrip(".") for _, _, text in said), "no reason is given")
+        plain = encoder.name.partition("_")[0]
+        plain = plain if plain in ENCODERS else "h264"
+        raise Unavailable(
+            f"--codec {encoder.name}: does not work on this machine ({why}); use --codec {plain}"
+        ) from e
+    finally:
+        av.logging.set_level(level)
+
+
+def set_up(
+    context: Any, encoder: Encoder, layout: Layout, rate: Fraction, time_base: Fraction
+) -> None:
+    """Tell an unopened codec context all about the pictures to come; `layout` is as encoded."""
+    context.width, context.height = layout.width, layout.height
+    context.pix_fmt = encoder.pixels(layout)
+    context.framerate, context.time_base = rate, time_base
+    context.gop_size = max(1, min(300, round(rate)))  # a kill loses at most this many
+    context.options = encoder.options
+    context.thread_count = min(cores(), MOST_THREADS)
+    if encoder.name.rpartition("_")[2] in BY_BIT_RATE:
+        context.bit_rate = int(BITS_PER_PIXEL * layout.width * layout.height * rate)
+    if encoder.name == "prores_ks":
+        context.codec_tag = "ap4h"
+    layout.tag(context)

@@ -1,0 +1,134 @@
+"""Inputs that are no files: standard input, network addresses, cameras; what FFmpeg opens, and how.
+
+A stream cannot be wound back, and may fall silent: every wait for it ends, by itself or by a stop.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import select
+import stat
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import av
+
+from engines.errors import CannotOpen, Unavailable, UsageError
+from engines.video.pipeline import TICK, Stop
+
+OPENING, SILENCE = 5.0, 1.0  # seconds to wait for a stream to begin, and to go on
+# These send at their own pace, whoever listens. What comes by http may be a file as well.
+PACED = {"rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"}
+SOON = {"analyzeduration": "2000000"}  # μs to look at before the first picture
+RTSP = {"rtsp_transport": "tcp"}  # over UDP many cameras lose packets
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An input that FFmpeg opens by `url` with the demuxer `format` and `options`.
+
+    `paced` says that it sends at its own pace: True, False, or None where only the opened stream
+    tells. `stem` is what outputs are named after.
+    """
+
+    url: str
+    stem: str
+    paced: bool | None
+    format: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    is_camera: bool = False
+
+    def __str__(self) -> str:
+        """What it is called in messages: its address without user and password."""
+        return re.sub(r"//[^/@]*@", "//", self.url)
+
+    @property
+    def silence(self) -> float:
+        """Seconds without a picture after which it has stopped."""
+        return OPENING if self.paced is None else SILENCE
+
+    def open(self, limit: Mapping[str, str], stop: Stop, wait: float = OPENING) -> Any:
+        """An `av.container.InputContainer`.
+
+        Args:
+            limit: options for the demuxer and its decoders.
+            stop: ends a wait for standard input.
+            wait: seconds, for anything else.
+
+        Raises:
+            CannotOpen: nothing comes.
+            Unavailable: a camera that does not start; else what PyAV raises.
+        """
+        if self.url == "-":
+            return av.open(_standard_input(stop), options=dict(limit), metadata_errors="replace")
+        how: dict[str, Any] = {"timeout": (wait, self.silence), "metadata_errors": "replace"}
+        must = {**SOON, **limit}
+        wishes = must | dict(self.options)
+        try:
+            # A camera may refuse what is only wished for.
+            with suppress(*(ValueError, OSError) if self.is_camera else ()):
+                return av.open(self.url, format=self.format, options=wishes, **how)
+            return av.open(self.url, format=self.format, options=must, **how)
+        except av.error.ExitError as e:
+            raise CannotOpen(
+                f"{self}: nothing came for {wait:g} s; is it running, and reachable from here?"
+            ) from e
+        except OSError as e:
+            if not self.is_camera:
+                raise
+            remedy = "plug it in again, then see: wsshm doctor"
+            if e.errno == errno.EBUSY:
+                remedy = f"close the program that has it: fuser -v {self.url}"
+            why = os.strerror(e.errno or errno.EIO)
+            raise Unavailable(f"{self}: the camera does not start ({why}); {remedy}") from e
+
+
+def named(text: str) -> Path | Stream:
+    """What INPUT means: ``-`` is standard input, ``scheme://…`` an address, else a path."""
+    if text == "-":
+        return Stream("-", "stdin", paced=False)
+    scheme, colon, _ = text.partition("://")
+    if not colon or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+        return Path(text)
+    try:
+        parts = urlsplit(text)
+        stem = Path(parts.path).stem or (parts.hostname or scheme).replace(":", "_")
+    except ValueError as e:
+        raise UsageError(f"{text}: not an address ({e})") from e
+    paced = True if scheme in PACED else None
+    return Stream(text, stem, paced, options=RTSP if scheme.startswith("rtsp") else {})
+
+
+def _standard_input(stop: Stop) -> Any:
+    """Standard input as PyAV reads it; in a file, it can be wound back."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(
+            "-: standard input is a terminal; pipe a video into it: cat clip.ts | wsshm run -"
+        )
+    number = sys.stdin.fileno()
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        return io.FileIO(number, closefd=False)
+    return Pipe(number, stop)
+
+
+class Pipe:
+    """A pipe whose reader can be stopped."""
+
+    def __init__(self, number: int, stop: Stop):
+        self._number, self._stop = number, stop
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; none at the end, and after a stop."""
+        while not self._stop.ended:
+            # Windows cannot wait for a pipe: there a stop waits for the next bytes.
+            if sys.platform == "win32" or select.select([self._number], [], [], TICK)[0]:
+                return os.read(self._number, size)
+        return b""

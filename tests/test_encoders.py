@@ -1,0 +1,139 @@
+"""Which encoder is taken, what it is told, and what is said when it cannot be used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from engines.errors import Unavailable, UsageError
+from engines.video import encoders
+from engines.video import frame as fr
+from engines.video.sinks import Encoding, Save
+from tests.conftest import Wsshm, one_error_line
+from tests.media import heard, noise_clip, probe, sound_clip
+from tests.test_sinks import LOSSLESS, decoded, ramp_clip, run
+
+FAMILIES = {"nvenc", "qsv", "amf", "videotoolbox"}
+
+
+def encodes(name: str) -> bool:
+    """Whether FFmpeg has an encoder of this name, and not only a decoder."""
+    try:
+        return av.Codec(name, "w").is_encoder
+    except ValueError:
+        return False
+
+
+HARDWARE = [
+    n for n in sorted(av.codecs_available) if n.rpartition("_")[2] in FAMILIES and encodes(n)
+]
+
+
+def works(name: str) -> bool:
+    """Whether an encoder can be opened here, by its own word, in a process of its own."""
+    code = (
+        "import av, sys; c = av.CodecContext.create(sys.argv[1], 'w'); "
+        "c.width, c.height, c.pix_fmt = 640, 360, c.codec.video_formats[0].name; "
+        "c.time_base = '1/25'; c.open()"
+    )
+    return subprocess.run([sys.executable, "-c", code, name], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not HARDWARE, reason="this FFmpeg has no encoder in hardware")
+def test_hardware_that_is_not_there(wsshm: Wsshm, tmp_path: Path, ones: Path) -> None:
+    """69 and one line with FFmpeg's own reason and what works instead; nothing is written."""
+    missing = next((n for n in HARDWARE if n.startswith("h264_") and not works(n)), None)
+    if missing is None:
+        pytest.skip("every encoder in hardware works here")
+    clip = noise_clip(tmp_path / "in.mp4", 3, 640, 360)
+    result = wsshm("run", clip, "--model", ones, "--codec", missing)
+    assert result.returncode == 69
+    line = one_error_line(result, f"--codec {missing}", "does not work on this machine (")
+    assert "use --codec h264" in line
+    assert "no reason is given" not in line
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("name", HARDWARE)
+def test_every_encoder_in_hardware_is_tried_first(name: str) -> None:
+    """It either starts or is refused in words; `av1` and so on are named for what they replace."""
+    encoder = encoders.choose(Encoding(name), ".mp4", "libx264", False)
+    if works(name):
+        encoders.check_starts(encoder, fr.Layout(640, 360))
+        return
+    with pytest.raises(Unavailable, match=rf"--codec {name}: .*; use --codec (h264|hevc|vp9|av1)"):
+        encoders.check_starts(encoder, fr.Layout(640, 360))
+
+
+def test_quality_is_spelt_as_each_encoder_has_it() -> None:
+    """``--crf`` reaches nvenc and Quick Sync under their names; others say that they have none."""
+
+    def options(name: str, crf: float | None) -> dict[str, str]:
+        if name not in av.codecs_available:
+            pytest.skip(f"this FFmpeg has no {name}")
+        return encoders.choose(Encoding(name, crf), ".mp4", "libx264", False).options
+
+    assert options("libx264", 18)["crf"] == "18"
+    assert options("h264_nvenc", 18)["cq"] == "18"
+    assert options("h264_qsv", None)["global_quality"] == "23"
+    assert options("h264_amf", None) == {}
+    with pytest.raises(UsageError, match="--crf: h264_amf"):
+        options("h264_amf", 18)
+
+
+def test_opaque_prores(tmp_path: Path, ones: Path) -> None:
+    """``--codec prores`` without alpha: 4:2:2 or 4:4:4 in 10 bits, the colours kept, and said."""
+    grey = ramp_clip(tmp_path / "in.mkv", 64, 48)
+    (warning,) = run(
+        tmp_path / "in.mkv", tmp_path / "o.mov", ones, encoding=Encoding("prores")
+    ).warnings
+    assert "encoded as yuv444p10le" in warning
+    for frame in decoded(tmp_path / "o.mov"):
+        assert frame.format.name.startswith("yuv444p1")
+        assert np.abs(deep_luma(frame) - (16 + grey * (219 / 255))).mean() < 1
+
+
+def deep_luma(frame: av.VideoFrame) -> np.ndarray:
+    """(H, W) float, in codes of 8 bits."""
+    plane, bits = frame.planes[0], frame.format.components[0].bits
+    rows = np.frombuffer(memoryview(plane), "<u2").reshape(plane.height, -1)
+    return rows[:, : plane.width] / (1 << bits - 8)
+
+
+def test_matte_in_prores_reaches_both_ends(tmp_path: Path, ones: Path, zeros: Path) -> None:
+    """ProRes has no full range: 0 and 255 are written as the codes that mean black and white."""
+    clip = noise_clip(tmp_path / "in.mp4", 2)
+    for model, code in ((ones, 235), (zeros, 16)):
+        out = tmp_path / f"{code}.mov"
+        run(clip, out, model, save=(Save.alpha,), encoding=Encoding("prores"))
+        assert np.abs(deep_luma(decoded(out)[0]) - code).max() <= 1
+
+
+def test_y4m(tmp_path: Path, ones: Path) -> None:
+    """Uncompressed, to the last code; without sound and times, which the format does not have."""
+    clip = noise_clip(tmp_path / "in.mkv", 5, 67, 49, codec="ffv1", options={"slices": "1"})
+    assert run(clip, tmp_path / "o.y4m", ones).warnings == []
+    for before, after in zip(decoded(clip), decoded(tmp_path / "o.y4m"), strict=True):
+        for a, b in zip(fr.planes(before), fr.planes(after), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert (tmp_path / "o.y4m").read_bytes().startswith(b"YUV4MPEG2 W67 H49 F30:1 ")
+
+
+def test_lossless_stays_lossless(tmp_path: Path, ones: Path) -> None:
+    """The one encoder by which other tests look at pixels gives them back."""
+    clip = noise_clip(tmp_path / "in.mkv", 5, codec="ffv1")
+    run(clip, tmp_path / "o.mp4", ones, encoding=LOSSLESS)
+    assert probe(tmp_path / "o.mp4").hashes == probe(clip).hashes
+
+
+def test_y4m_says_that_it_is_silent(tmp_path: Path, ones: Path) -> None:
+    """Sound is left out with a warning; the second output has it."""
+    clip = sound_clip(tmp_path / "in.mkv", "libopus", 0.2)
+    summary = run(clip, tmp_path / "o.y4m", ones, save=(Save.composite, Save.foreground))
+    assert summary.warnings == [".y4m cannot hold sound: left out"]
+    assert [bool(heard(path)) for path in summary.outputs] == [False, True]

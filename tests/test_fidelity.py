@@ -1,0 +1,160 @@
+"""What must not change on the way from file to file: times, sound, colours; a row for each."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from engines.video import frame as fr
+from engines.video.sinks import Encoding, Save
+from tests.media import heard, probe
+from tests.test_alpha_video import with_alpha
+from tests.test_sinks import LOSSLESS, decoded, run
+
+CONTAINERS = ["mp4", "mov", "mkv", "webm"]
+RATE = 48_000
+# Time base, and the frames' times in its ticks.
+TIMES: dict[str, tuple[Fraction, list[int]]] = {
+    "vfr": (Fraction(1, 30000), [0, 1001, 1501, 4004, 5005, 9009, 9010, 15015, 30030, 31031]),
+    "23.976": (Fraction(1001, 24000), list(range(24))),
+    "29.97": (Fraction(1001, 30000), list(range(30))),
+    "1": (Fraction(1), [0, 1, 2]),
+    "240": (Fraction(1, 240), list(range(60))),
+}
+
+
+def timed_clip(path: Path, case: str, sound: str) -> Path:
+    """Grey frames at the times of `case`, as many seconds of a tone, in Matroska or MP4."""
+    base, ticks = TIMES[case]
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=30, options={"crf": "0", "bf": "2"})
+        video.width, video.height, video.pix_fmt = 32, 24, "yuv420p"
+        video.codec_context.time_base = video.time_base = base
+        stream = container.add_stream(sound, rate=RATE, layout="mono")
+        samples = max(RATE // 4, int(ticks[-1] * base * RATE))
+        wave = 8000 * np.sin(2 * np.pi * 220 * np.arange(samples) / RATE)
+        tone = av.AudioFrame.from_ndarray(wave[None].astype(np.int16), "s16", "mono")
+        tone.sample_rate, tone.pts, tone.time_base = RATE, 0, Fraction(1, RATE)
+        context = stream.codec_context
+        resampler = av.AudioResampler(context.format, "mono", RATE, frame_size=context.frame_size)
+        for part in (*resampler.resample(tone), *resampler.resample(None)):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+        for k, tick in enumerate(ticks):
+            frame = av.VideoFrame.from_ndarray(np.full((24, 32, 3), 4 * k, np.uint8), "rgb24")
+            frame.pts, frame.time_base = tick, base
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("after", CONTAINERS)
+@pytest.mark.parametrize("before", ["mp4", "mkv"])
+@pytest.mark.parametrize("case", TIMES)
+def test_times_and_sound(tmp_path: Path, ones: Path, case: str, before: str, after: str) -> None:
+    """Frames within half a tick of the coarser base; sound to the byte, and to 1 ms beside them."""
+    sound = "libopus" if "webm" in (before, after) else "aac"
+    clip = timed_clip(tmp_path / f"in.{before}", case, sound)
+    out = tmp_path / f"out.{after}"
+    assert run(clip, out, ones).warnings == []
+    source, result = probe(clip), probe(out)
+    assert result.frames == source.frames == len(TIMES[case][1])
+    tick = max(source.time_base, result.time_base)
+    moved = [b - a for a, b in zip(source.times, result.times, strict=True)]
+    # Matroska has no times below 0: with the sound's priming, all moves together.
+    assert max(abs(m - moved[0]) for m in moved) <= tick
+    if after in ("mp4", "mov") and before == "mp4":
+        assert max(map(abs, moved)) <= tick / 2
+    a, b = heard(clip), heard(out)
+    assert [data for _, data in a] == [data for _, data in b]
+    for (t, _), (u, _) in zip(a, b, strict=True):
+        assert abs((u - t) - moved[0]) <= Fraction(1, 1000)
+
+
+BARS = [
+    (255, 255, 255), (191, 191, 0), (0, 191, 191), (0, 191, 0),
+    (191, 0, 191), (191, 0, 0), (0, 0, 191), (0, 0, 0), (104, 104, 104), (200, 120, 90),
+]  # fmt: skip
+BAR = 16  # pixels
+KR_KB = {fr.BT601: (0.299, 0.114), fr.BT709: (0.2126, 0.0722)}
+
+
+def bars_clip(path: Path, matrix: int, color_range: int) -> Path:
+    """Colour bars by the formula of the standard, in 4:2:0 without loss."""
+    kr, kb = KR_KB[matrix]
+    red, green, blue = (np.array(c) / 255 for c in zip(*BARS, strict=True))
+    luma = kr * red + (1 - kr - kb) * green + kb * blue
+    cb, cr = (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)
+    scale, offset, chroma = (255, 0, 255) if color_range == fr.FULL else (219, 16, 224)
+    codes = luma * scale + offset, cb * chroma + 128, cr * chroma + 128
+    layout = fr.Layout(BAR * len(BARS), 2 * BAR, "yuv420p", matrix, color_range)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"qp": "0"})
+        video.width, video.height, video.pix_fmt = layout.width, layout.height, "yuv420p"
+        layout.tag(video.codec_context)
+        for _ in range(3):
+            picture = layout.new_picture()
+            for plane, code in zip(fr.planes(picture), codes, strict=True):
+                plane[:] = np.repeat(np.rint(np.clip(code, 0, 255)), plane.shape[1] // len(BARS))
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+    return path
+
+
+def colours(frame: av.VideoFrame) -> np.ndarray:
+    """The RGB at the middle of each bar, by the standard's formula and the frame's own tags."""
+    bits, values = frame.format.components[0].bits, []
+    for plane in list(frame.planes)[:3]:
+        rows = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else "<u2")
+        middle = rows.reshape(plane.height, -1)[plane.height // 2, : plane.width]
+        step = plane.width // len(BARS)
+        values.append(middle[step // 2 :: step] / (1 << bits - 8))
+    y, cb, cr = values
+    is_full = int(frame.color_range) == fr.FULL
+    scale, offset, chroma = (255, 0, 255) if is_full else (219, 16, 224)
+    y, cb, cr = (y - offset) / scale, (cb - 128) / chroma, (cr - 128) / chroma
+    kr, kb = KR_KB[fr.BT601 if int(frame.colorspace) == 5 else int(frame.colorspace)]
+    red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    return 255 * np.stack([red, green, blue], axis=1)
+
+
+@pytest.mark.parametrize("matrix", [fr.BT601, fr.BT709])
+@pytest.mark.parametrize("color_range", [fr.LIMITED, fr.FULL])
+@pytest.mark.parametrize(
+    ("name", "encoding", "save", "levels"),
+    [
+        ("o.mp4", LOSSLESS, Save.composite, 2), ("o.mov", LOSSLESS, Save.composite, 2),
+        ("o.mkv", Encoding("ffv1"), Save.composite, 2), ("o.y4m", Encoding(), Save.composite, 2),
+        ("f.mkv", Encoding("ffv1"), Save.foreground, 2), ("f.mov", Encoding(), Save.foreground, 2),
+        ("f.webm", Encoding(crf=0), Save.foreground, 3), ("o", Encoding(), Save.composite, 2),
+        ("f", Encoding(), Save.foreground, 2),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)  # fmt: skip
+def test_colour_bars(
+    tmp_path: Path, ones: Path, name: str, encoding: Encoding, save: Save, levels: int,
+    matrix: int, color_range: int,
+) -> None:  # fmt: skip
+    """Every colour within 2 of 255 levels, through each lossless output, by its own tags.
+
+    VP9 with alpha has no lossless mode here: 3.
+    """
+    clip = bars_clip(tmp_path / "in.mp4", matrix, color_range)
+    out = tmp_path / name
+    run(clip, out, ones, save=(save,), encoding=encoding)
+    if out.is_dir():
+        bgr = cv2.imread(str(out / "000002.png"), cv2.IMREAD_UNCHANGED)
+        seen = bgr[BAR, BAR // 2 :: BAR, 2::-1].astype(float)
+    else:
+        frame = (with_alpha if save is Save.foreground else decoded)(out)[1]
+        if name == "o.y4m":  # which says nothing of its matrix
+            frame.colorspace = matrix
+        seen = colours(frame)
+    error = np.abs(seen - BARS)
+    assert error.max() <= levels, (error.max(1), seen.round(1))

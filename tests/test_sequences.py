@@ -1,0 +1,75 @@
+"""A folder of pictures as a video: `--fps`, and patterns of names."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.errors import BadData, UsageError
+from engines.video import frame as fr
+from engines.video.sources import open_source
+from tests.conftest import Wsshm, one_error_line
+from tests.media import probe
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve pictures whose grey says their number."""
+    path = tmp_path / "shots"
+    path.mkdir()
+    for i in range(12):
+        assert cv2.imwrite(str(path / f"{i}.png"), np.full((48, 64, 3), 20 * i, np.uint8))
+    return path
+
+
+@pytest.mark.parametrize("rate", ["25", "30000/1001", "12.5"])
+def test_a_folder_becomes_a_video(rate: str, folder: Path, wsshm: Wsshm, ones: Path) -> None:
+    """Natural order, exact times, and the colours of the pictures."""
+    result = wsshm("run", folder, "--fps", rate, "--model", ones, "-o", "out.mp4", "--crf", 0)
+    assert result.returncode == 0, result.stderr
+    out = folder.parent / "out.mp4"
+    assert probe(out).times == [n / Fraction(rate) for n in range(12)]
+    with open_source(out) as source:
+        scaler = fr.RgbScaler(source.layout)
+        for n, frame in enumerate(source.items()):
+            assert abs(int(scaler(frame.picture, 64, 48).mean()) - 20 * n) <= 2
+
+
+def test_a_pattern_chooses_pictures(folder: Path, wsshm: Wsshm, ones: Path) -> None:
+    result = wsshm("run", "shots/1*.png", "--model", ones)
+    assert result.returncode == 0, result.stderr
+    written = {p.name for p in (folder.parent / "shots_wsshm").iterdir()}
+    assert written == {"1.png", "10.png", "11.png"}
+    with pytest.raises(BadData, match=r"no pictures of the name x\*.png"):
+        open_source(folder / "x*.png")
+
+
+def test_a_name_that_looks_like_a_pattern(folder: Path) -> None:
+    """A file that is there is meant, whatever its name."""
+    (folder / "1.png").rename(folder / "[1].png")
+    with open_source(folder / "[1].png") as source:
+        assert source.total == 1
+
+
+def test_a_picture_of_another_size_is_scaled_and_said(folder: Path) -> None:
+    assert cv2.imwrite(str(folder / "12.png"), np.zeros((30, 90, 3), np.uint8))
+    with open_source(folder, fps=Fraction(25)) as source:
+        sizes = {(f.picture.width, f.picture.height) for f in source.items()}
+        assert sizes == {(64, 48)}
+        assert [w for w in source.warnings if "64x48" in w] == source.warnings
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "1/0", "fast", "99999"])
+def test_a_rate_that_makes_no_sense(rate: str, folder: Path, wsshm: Wsshm) -> None:
+    result = wsshm("run", folder, f"--fps={rate}")
+    assert result.returncode == 2
+    one_error_line(result, f"--fps {rate}", "30000/1001")
+
+
+def test_a_video_has_its_own_rate(portrait: Path) -> None:
+    with pytest.raises(UsageError, match="--fps is for a folder"):
+        open_source(portrait, fps=Fraction(25))
