@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torchvision  # noqa: F401 - what it sets in the environment is there before a test looks
 
+from engines.contract import PAPER_SIZE
 from engines.engine import open_engine
 from engines.measure import bench
 from engines.measure.bench import describe
@@ -21,7 +22,7 @@ def test_networks_have_random_weights(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(bench.PAPER) == ["r101", "r18", "r18x0.5"]
     monkeypatch.setattr(bench, "PAPER", {"r18x0.25": (1.0, 1.0)})
     assert _random(tmp_path) == [("r18x0.25", tmp_path / "r18x0.25.onnx")]
-    assert open_engine(tmp_path / "r18x0.25.onnx").spec.size == bench.PAPER_SIZE
+    assert open_engine(tmp_path / "r18x0.25.onnx").spec.size == PAPER_SIZE
     network = describe("r18x0.25", tmp_path / "r18x0.25.onnx", (64, 64), size=64)
     assert network.shapes == {"frames": (1, 64, 64, 3)}
     assert network.cost is not None
