@@ -99,7 +99,7 @@ def test_sound_that_does_not_fit_is_encoded_anew_and_said(
     assert click_after_flash(out) == pytest.approx(click_after_flash(clip), abs=0.001)
 
 
-@pytest.mark.parametrize("ending", ["webm", "mkv", "mp4"])
+@pytest.mark.parametrize("ending", ["webm", "mkv", "mp4", "mov"])
 def test_sound_of_a_telephone(tmp_path: Path, ones: Path, ending: str) -> None:
     """AMR in 3GP fits hardly anywhere: it is there afterwards, copied or encoded anew."""
     clip = sound_clip(tmp_path / "in.3gp", "libopencore_amrnb")
@@ -109,7 +109,11 @@ def test_sound_of_a_telephone(tmp_path: Path, ones: Path, ending: str) -> None:
         sound = np.concatenate([
             f.to_ndarray().reshape(-1).astype(float) for f in container.decode(audio=0)
         ])  # fmt: skip
+        rate = container.streams.audio[0].rate
     assert np.abs(sound).mean() > 0.01
+    with av.open(str(clip)) as container:
+        length = sum(f.samples / f.sample_rate for f in container.decode(audio=0))
+    assert len(sound) / rate == pytest.approx(length, abs=0.15)
     is_copied = b"".join(d for _, d in heard(out)) == b"".join(d for _, d in heard(clip))
     assert is_copied == (summary.warnings == [])
 

@@ -58,7 +58,9 @@ def test_combs_go_and_times_stay(suffix: str, tmp_path: Path, ones: Path) -> Non
     assert max(comb(fr.planes(found[n].picture)[0]) for n in moving) < 2
     summary = run(clip, tmp_path / "out.mkv", ones)
     assert summary.frames == FRAMES
-    assert probe(tmp_path / "out.mkv").times == probe(clip).times
+    times = probe(clip).times
+    first = times[0] if suffix == ".ts" else 0  # what a broadcast's clock says is taken off
+    assert probe(tmp_path / "out.mkv").times == [t - first for t in times]
 
 
 def test_a_part_is_exact(tmp_path: Path) -> None:

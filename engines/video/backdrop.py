@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from engines.errors import WsshmError
@@ -17,11 +18,13 @@ class Backdrop:
     ):
         self.now = first
         self._fit, self._source = fit, source
-        self._specs, self._at = choices(spec), 0
-        self._opened: list[Background] = []
+        self._specs, self._at = [spec], 0
+        self._opened = [first] if first else []
 
     def next(self) -> None:
         """Go to the next one that can be opened; the first comes after the last."""
+        if len(self._specs) == 1:
+            self._specs = choices(self._specs[0])
         for _ in self._specs:
             self._at = (self._at + 1) % len(self._specs)
             spec = self._specs[self._at]
@@ -46,8 +49,9 @@ def choices(given: str) -> list[str]:
     path = Path(given)
     beside: list[str] = []
     if path.suffix.lower() in IMAGES:
-        others = (p for p in path.parent.iterdir() if p.suffix.lower() in IMAGES)
-        beside = [str(p) for p in sorted(others, key=natural_order)]
+        with suppress(OSError):  # a folder that may be entered but not listed
+            others = (p for p in path.parent.iterdir() if p.suffix.lower() in IMAGES)
+            beside = [str(p) for p in sorted(others, key=natural_order)]
         at = next((i for i, p in enumerate(beside) if Path(p).name == path.name), 0)
         beside = beside[at + 1 :] + beside[:at]
     return [given, *beside, *(spec for spec in ("blur", "#00b140") if spec != given)]

@@ -103,7 +103,7 @@ def _linux_cameras(root: Path) -> list[Camera]:
 
     found = []
     for node in sorted((root / "sys/class/video4linux").glob("video*"), key=last):
-        if _read(node / "index") not in ("", "0"):
+        if read_line(node / "index") not in ("", "0"):
             continue  # beside each camera there is a node of its metadata
         device = root / "dev" / node.name
         fault = remedy = ""
@@ -111,11 +111,13 @@ def _linux_cameras(root: Path) -> list[Camera]:
             fault, remedy = "the driver has it, but it is not in /dev", "sudo udevadm trigger"
         elif not os.access(device, os.R_OK | os.W_OK):
             fault, remedy = "no permission to read it", GROUP
-        found.append(Camera(f"/dev/{node.name}", _read(node / "name") or node.name, fault, remedy))
+        found.append(
+            Camera(f"/dev/{node.name}", read_line(node / "name") or node.name, fault, remedy)
+        )
     return found
 
 
-def _read(path: Path) -> str:
+def read_line(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -71,6 +71,8 @@ class CopiedStreams:
 
     def _holds(self, stream: Any) -> bool:
         """Whether this kind of file can hold the stream; some muxers know only when they start."""
+        if self._family == ".mp4" and stream.codec_context.name.startswith("amr"):
+            return False  # many frames in a packet, which the muxer refuses when it comes
         try:
             with av.open(io.BytesIO(), "w", format=self._container.format.name) as trial:
                 trial.add_stream_from_template(stream)
@@ -145,7 +147,7 @@ class _Sound:
         self._resampler = av.AudioResampler(
             context.format, layout, rate, frame_size=context.frame_size
         )
-        self._source, self._decoded = source, 0
+        self._source, self._next = source, Fraction(0)
 
     def __call__(self, packet: av.Packet) -> list[av.Packet]:
         try:
@@ -156,6 +158,10 @@ class _Sound:
 
     def _encode(self, frame: Any) -> list[av.Packet]:
         packets = []
+        if frame is not None:
+            if frame.pts is None:  # of several in a packet only the first has a time
+                frame.pts = round(self._next / frame.time_base)
+            self._next = frame.pts * frame.time_base + Fraction(frame.samples, frame.sample_rate)
         for part in self._resampler.resample(frame):
             packets += self.out.encode(part)
         return packets

@@ -163,8 +163,6 @@ def run(
             background = open_background(
                 config.background, source.sample_aspect, config.background_fit, warnings.append
             )
-        if background:
-            held.callback(background.close)
         sinks = open_outputs(config, source) if config.writes_files else []
         backdrop = Backdrop(config.background, config.background_fit, source, background)
         held.callback(backdrop.close)
@@ -209,7 +207,9 @@ def run(
         except Exception as e:
             error = e
         steps.busy["encode"] -= writer.waited
-        error = writer.close(error, whole=error is None and not stop.requested)
+        cut = stop.requested or source.fault
+        # A live source has no end of its own: what there is when it stops is all of it.
+        error = writer.close(error, whole=error is None and (source.live or not cut))
         if error is not None and isinstance(error.__cause__, BrokenPipeError):
             error = None  # whoever reads standard output has seen enough
             if len(sinks) > 1:
@@ -233,6 +233,8 @@ def run(
 
 def _opened(config: RunConfig, stop: Stop) -> FrameSource:
     if isinstance(config.input, Stream):
+        if config.fps:
+            raise UsageError(f"--fps: is for a folder of pictures; {config.input} is none")
         from engines.video.live import open_stream
 
         return open_stream(config.input, config.clip, config.threads, stop, config.reconnect)

@@ -17,6 +17,7 @@ from engines.video.frame import Frame, Layout, Plane
 from engines.video.sources import Clip
 from engines.video.video_source import VideoSource
 
+BREAK = 30  # seconds without a frame after which the background is where it was before
 ITU601 = 5  # what the scaler converts to; BT.601's other number it takes for no matrix at all
 
 
@@ -68,6 +69,8 @@ class Moving:
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         time = frame.pts * frame.time_base
         self._begin = time if self._begin is None else self._begin
+        if self._next is not None and (late := time - self._begin - self._next[0]) > BREAK:
+            self._begin += late  # no frame was shown meanwhile: it stood still too
         while self._next is not None and self._next[0] <= time - self._begin:
             self._now, self._next = self._next, next(self._frames, None)
         shown = self._now[1]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 
-from engines.errors import Unavailable
+from engines.errors import Unavailable, WsshmError
 from engines.video import frame as fr
 from engines.video.composite import Composited
 from engines.video.frame import Layout, Plane
@@ -86,7 +86,10 @@ class Preview(FrameSink):
         elif key == ord("b"):
             self._next()
         elif key == ord("s"):
-            self._note(f"snapshot: {self._snapshot(item)}")
+            try:
+                self._note(f"snapshot: {self._snapshot(item)}")
+            except WsshmError as e:  # the run goes on without it
+                self._note(str(e))
 
     def _rgb(self, item: Composited, width: int, height: int) -> Plane:
         layout = item.frame.layout

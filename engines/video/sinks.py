@@ -157,7 +157,7 @@ def open_sink(
     if path == STDOUT:
         if not is_video:
             raise UsageError("-o -: is for video; name a picture or a folder for pictures")
-        if sys.stdout.isatty():
+        if sys.stdout is None or sys.stdout.isatty():
             raise UsageError("-o -: stdout is a terminal; pipe it, as in wsshm run … -o - | mpv -")
     elif encoding.format:
         raise UsageError(f"--format {encoding.format}: is for -o -; {path} says by its ending")

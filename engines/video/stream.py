@@ -48,7 +48,7 @@ class Stream:
 
     def __str__(self) -> str:
         """What it is called in messages: its address without user and password."""
-        return re.sub(r"//[^/@]*@", "//", self.url)
+        return re.sub(r"//[^/]*@", "//", self.url)
 
     @property
     def silence(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
@@ -10,6 +11,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.format import Flags
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from engines.errors import BadData, Unavailable, reading
@@ -76,6 +78,7 @@ class VideoSource(FrameSource):
         self._deinterlace = Deinterlacer(self._video, self.warnings)
         self.audio = tuple(s for s in streams.audio if s.codec_context is not None)
         self.subtitles = tuple(s for s in streams.subtitles if s.codec_context is not None)
+        self._container_start = Fraction(self._container.start_time or 0, av.time_base)
         self.metadata, self.chapters = dict(self._container.metadata), tuple(self._chapters())
         copied = {*self.audio, *self.subtitles}
         left_out = [s.type for s in videos[1:]]
@@ -84,7 +87,6 @@ class VideoSource(FrameSource):
             self.warnings.append(f"{path}: left out {', '.join(left_out)} (one more stream each)")
         self.time_base = self._video.time_base or Fraction(1, av.time_base)
         self.rate = self._video.average_rate or self._video.guessed_rate or None
-        self._container_start = Fraction(self._container.start_time or 0, av.time_base)
         self._decoded = self._skipped = 0
         self._end = Fraction(0)  # when the last frame seen stops being shown
         self._done: set[int] = set()  # indices of streams that are past the clip's end
@@ -111,9 +113,7 @@ class VideoSource(FrameSource):
 
     def _chapters(self) -> Iterator[dict[str, Any]]:
         """Those of the clip, by its times."""
-        start, end = Fraction(self._clip.start), self._clip.end
-        if start:
-            start += Fraction(self._container.start_time or 0, av.time_base)
+        start, end = self._origin, self._clip.end
         for chapter in self._container.chapters():
             base = chapter["time_base"]
             begins, ends = (chapter[k] * base - start for k in ("start", "end"))
@@ -197,7 +197,15 @@ class VideoSource(FrameSource):
         if length is None or not self.rate:
             return None
         shown = min(float(length), self._clip.end) - self._clip.start
-        return max(1, round(shown * float(self.rate)))
+        return max(1, math.ceil(shown * float(self.rate) - 1e-3))
+
+    @property
+    def _origin(self) -> Fraction:
+        """The moment that becomes 0: where the clip begins; what a broadcast's clock said then."""
+        clocked = self._container.format.flags & Flags.ts_discont.value
+        if self._clip.start > 0 or clocked:
+            return self._container_start + Fraction(self._clip.start)
+        return Fraction(0)
 
     def _declared_length(self) -> Fraction | None:
         if self._video.duration:
@@ -207,9 +215,7 @@ class VideoSource(FrameSource):
         return None
 
     def items(self) -> Iterator[Frame | av.Packet]:
-        offset = Fraction(0)  # what is taken off all times, in seconds
-        if self._clip.start > 0:
-            offset = self._container_start + Fraction(self._clip.start)
+        offset = self._origin  # what is taken off all times, in seconds
         last = None
         for item in self._chain():
             if isinstance(item, av.Packet):
@@ -271,6 +277,8 @@ class VideoSource(FrameSource):
                 self._fell_silent(self._stream.silence if self._stream else 0.0)
                 return
             self.fault = f"{self.path}: cannot be read on ({getattr(e, 'strerror', None) or e})"
+            if self._stream is not None and self._stream.url == "-" and not self._decoded:
+                self.fault += "; an mp4 whose index is at its end needs a file: wsshm run - < FILE"
             if self._stream is not None and isinstance(e, OSError):
                 self.fault_kind = Unavailable
 

@@ -19,7 +19,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from engines.errors import Unavailable, WriteFailed
 from engines.video import frame as fr
-from engines.video.camera import GROUP
+from engines.video.camera import GROUP, read_line
 from engines.video.composite import Composited
 from engines.video.frame import Layout
 from engines.video.sinks import FrameSink
@@ -35,7 +35,7 @@ SIGN = (
     "(or switch Secure Boot off)"
 )
 OBS = "install OBS Studio 28 or newer (obsproject.com), and click Start Virtual Camera in it once"
-BT601 = 5, 6  # the two names of that matrix in ISO/IEC 23091-2
+EITHER_BT601 = 5, fr.BT601  # the two names of that matrix in ISO/IEC 23091-2
 RATE = Fraction(30)  # of a source that does not say
 
 
@@ -59,7 +59,7 @@ def loopbacks(root: Path = Path("/")) -> list[Loopback]:
     Args:
         root: where ``dev`` and ``sys`` are.
     """
-    caps = _read(root / "sys/module/v4l2loopback/parameters/exclusive_caps").split(",")
+    caps = read_line(root / "sys/module/v4l2loopback/parameters/exclusive_caps").split(",")
     found: list[Loopback] = []
     nodes = (root / "sys/devices/virtual/video4linux").glob("video*")
     for node in sorted(nodes, key=lambda p: int(p.name.removeprefix("video"))):
@@ -72,7 +72,7 @@ def loopbacks(root: Path = Path("/")) -> list[Loopback]:
         n = len(found)
         listed = caps[n] if n < len(caps) else "N"
         warning = "" if listed in ("Y", "1") else f"Chrome does not see it; mend it with: {RELOAD}"
-        name = _read(node / "name") or node.name
+        name = read_line(node / "name") or node.name
         found.append(Loopback(f"/dev/{node.name}", name, fault, remedy, warning))
     return found
 
@@ -190,7 +190,9 @@ class VirtualCameraSink(FrameSink):
 
     def _converted(self, picture: av.VideoFrame, source: Layout) -> av.VideoFrame:
         width, height = self._layout.width, self._layout.height
-        if source.matrix not in BT601:  # libswscale changes the matrix on the way to RGB only
+        if (
+            source.matrix not in EITHER_BT601
+        ):  # libswscale changes the matrix on the way to RGB only
             if self._to_rgb is None or self._to_rgb.layout != source:
                 self._to_rgb = fr.RgbScaler(source)
             return fr.from_rgb(self._to_rgb(picture, width, height), self._layout)
@@ -219,10 +221,3 @@ def mended(text: str) -> str:
     else:
         remedy = OBS
     return f"{text}; mend it with: {remedy}"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

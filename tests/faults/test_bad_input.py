@@ -434,6 +434,27 @@ def test_every_frame_of_a_truncated_file(wsshm: Wsshm, ones: Path, tmp_path: Pat
         assert decode(out).frames == decodable
 
 
+def test_half_a_clip_replaces_no_whole_one(wsshm: Wsshm, ones: Path, tmp_path: Path):
+    """With --overwrite too, what was made of a truncated input stands beside the earlier file."""
+    data = moving_clip(tmp_path / "w.mp4", 60, muxing={"movflags": "faststart"}).read_bytes()
+    path = bad(tmp_path, "cut.mp4", data[: len(data) // 2])
+    earlier = b"an earlier result"
+    (tmp_path / "out.mp4").write_bytes(earlier)
+    result = wsshm("run", path, "--model", ones, "-o", "out.mp4", "--overwrite")
+    assert result.returncode == 65
+    assert (tmp_path / "out.mp4").read_bytes() == earlier
+    assert 0 < decode(tmp_path / "out.part.mp4").frames < 60
+
+
+def test_a_background_is_not_looked_for_unasked(wsshm: Wsshm, portrait: Path, ones: Path):
+    """A matte needs none, wherever --bg points."""
+    result = wsshm(
+        "run", portrait, "--model", ones, "--save", "alpha", "--bg", "nowhere/x.jpg",
+        "--duration", 0.2, "-o", "a.mp4",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+
+
 def odd_clip(path: Path, width: int, height: int, pixels: str) -> Path:
     """Ten lossless frames of any size."""
     codec = "rawvideo" if pixels == "yuv420p" else "ffv1"  # which takes no 3x5 in 4:2:0
