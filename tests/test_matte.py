@@ -44,6 +44,17 @@ def test_nothing_asked_nothing_done(pix_fmt: str) -> None:
 
 
 @pytest.mark.parametrize("pix_fmt", FORMATS)
+def test_coarse_is_nearly_as_good(pix_fmt: str) -> None:
+    """At half the size most of what refining brings is still there."""
+    frame, rgb, small, true = seen(pix_fmt)
+    bilinear, coarse, fine = (
+        mse(Finisher(finish)(frame, rgb, small).alphas[0] / 255, true / 255)
+        for finish in (NOTHING, Finish(coarse=True), Finish())
+    )
+    assert fine < coarse < 0.75 * bilinear
+
+
+@pytest.mark.parametrize("pix_fmt", FORMATS)
 def test_the_defaults_refine_and_decontaminate(pix_fmt: str) -> None:
     """They are what the two steps give by themselves; the frame stays as it was."""
     frame, rgb, small, true = seen(pix_fmt)

@@ -9,7 +9,7 @@ One `Finisher` takes the frames of a run one after the other.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import av
@@ -33,7 +33,8 @@ class Finish:
     """What is done to a matte after the network.
 
     `smooth` is as in `Smoother`, `islands` the share of the largest part under which a part is
-    removed, `erode` and `feather` are in pixels of the frame.
+    removed, `erode` and `feather` are in pixels of the frame. `coarse` refines at half the frame's
+    size: a third of the work, for real time.
     """
 
     smooth: float = 0.8
@@ -42,6 +43,7 @@ class Finish:
     islands: float = 0.0
     erode: int = 0
     feather: float = 0.0
+    coarse: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,20 @@ class Finisher:
         """
         do, layout = self._finish, frame.layout
         small = self._smooth(rgb, remove_islands(alpha, do.islands))
-        full, person = full_size(small, layout), frame.picture
+        person, planes = frame.picture, fr.planes(frame.picture)
         if do.refine or do.decontaminate:
-            planes = fr.planes(frame.picture)
             found = outline.find(planes, small, self._margin(small.shape[0] / layout.height))
-        if do.refine:
-            refine(planes, full, found, layout)
+        if do.refine and do.coarse:
+            width, height = -(-layout.width // 2), -(-layout.height // 2)
+            half = replace(layout, width=width, height=height)
+            full = full_size(small, half)
+            luma = cv2.resize(planes[0], (width, height), interpolation=cv2.INTER_AREA)
+            refine([luma, *planes[1:]], full, found, half)
+            full = cv2.resize(full, planes[0].shape[::-1], interpolation=cv2.INTER_LINEAR)
+        else:
+            full = full_size(small, layout)
+            if do.refine:
+                refine(planes, full, found, layout)
         alphas = at_planes(full, layout)
         if do.decontaminate:  # by the matte as it was seen, before it is reshaped
             person = decontaminate(frame, alphas, found)

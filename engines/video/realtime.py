@@ -29,7 +29,8 @@ from engines.video.video_sink import CONTAINERS
 
 LEAST = 160  # lines: fewer, and people are missed
 SECONDS = 1.0  # of the clip that are tried
-SPARE = 1.1  # times the source's rate that are to be expected: not every second is as the first
+SPARE = 1.2  # times the source's rate that are to be expected: stages wait for one another too
+LARGE = 720  # lines from which on edges are refined at half the size in real time
 FAST = "fast"  # the shipped model for where the default is too slow
 PRESETS = "superfast", "ultrafast"  # of x264, for where the smallest size is not enough
 
@@ -96,6 +97,8 @@ def settle(config: RunConfig, realtime: bool, stop: Stop) -> tuple[RunConfig, st
         outputs = output_paths(config, source)
     for path in outputs if config.writes_files else []:
         check_free(path, config.overwrite)
+    if realtime and min(layout.width, layout.height) >= LARGE:
+        config = replace(config, finish=replace(config.finish, coarse=True))
     names = [config.model]
     if realtime and config.model is None and FAST in (m.name for m in shipped()):
         names.append(FAST)
