@@ -16,28 +16,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from outline import framed, refined
 
 from engines import models
 from engines.engine import MattingEngine, open_engine
 from engines.measure import cases, metrics
 from engines.measure.clips import Part, read
 from engines.measure.composites import choose_backgrounds, cover, extend_foreground
+from engines.measure.evaluate import small_matte
 from engines.measure.green_screen import read_keyed
 from engines.measure.layout import list_backgrounds, list_cutouts, read_cutout, read_image
 from engines.measure.matters import open_matter
-from engines.preprocess import fit
 from engines.video import frame as fr
-from engines.video import outline
-from engines.video.frame import Frame, Layout
 from engines.video.matte import full_size
-from engines.video.refine import refine
 from engines.video.shape import remove_islands
 from engines.video.smooth import Smoother
 
@@ -48,7 +45,7 @@ HANDS = "intel_asl_again.mkv", "intel_asl_book.mkv", "intel_asl_help.mkv"
 EMPTY = "intel_one_by_one_empty_and_walkers.mp4"
 RVM = "peers/rvm/rvm_mobilenetv3_tfjs-u8_720x1280_ds0.375.onnx"
 SPEEDS = 1, 4, 12  # pixels a frame, of pictures of about 400 lines
-WALKERS, FRAMES = 5, 16
+FRAMES = 16
 SHARES = 0.0, 0.01, 0.05, 0.2
 
 
@@ -97,14 +94,13 @@ def matted(engine: MattingEngine, pictures: Iterable[tuple[fr.Plane, Any]]) -> C
     """Pictures (H, W, 3) with their truth, (H, W) in [0, 1] or None, as the engine sees them."""
     clip = Clip([], [], [], [])
     for rgb, truth in pictures:
-        f = fit(rgb.shape[1], rgb.shape[0], engine.spec.size, engine.spec.stride)
-        small = f.shrink(rgb)
-        clip.seen.append(f.unpad(small))
-        clip.alphas.append(f.unpad(engine(small[np.newaxis])[0]))
+        small, alpha = small_matte(engine, rgb, engine.spec.size)
+        clip.seen.append(small)
+        clip.alphas.append(alpha)
         if truth is None:
             clip.pictures.append(rgb)
         else:
-            size = (f.width, f.height)
+            size = alpha.shape[::-1]
             clip.truths.append(cv2.resize(truth, size, interpolation=cv2.INTER_AREA))
     return clip
 
@@ -197,17 +193,6 @@ def islands(engine: MattingEngine, data: Path) -> None:
 
 def small(engine: MattingEngine, rgb: fr.Plane) -> Any:
     return matted(engine, [(rgb, None)]).alphas[0]
-
-
-def framed(rgb: fr.Plane) -> Frame:
-    layout = Layout(rgb.shape[1], rgb.shape[0], "yuv420p", fr.BT709, fr.LIMITED)
-    return Frame(fr.from_rgb(rgb, layout), layout, 0, Fraction(1, 30))
-
-
-def refined(frame: Frame, alpha: Any) -> fr.Plane:
-    planes, full = fr.planes(frame.picture), full_size(alpha, frame.layout)
-    refine(planes, full, outline.find(planes, alpha), frame.layout)
-    return full
 
 
 def show(name: str, values: Iterable[float]) -> None:

@@ -31,6 +31,7 @@ from engines import models
 from engines.engine import MattingEngine, open_engine
 from engines.measure.clips import Part, read
 from engines.measure.composites import choose_backgrounds, composite, cover, extend_foreground
+from engines.measure.evaluate import small_matte
 from engines.measure.layout import list_backgrounds, list_cutouts, read_cutout, read_image
 from engines.measure.metrics import boundary_region, gradient_error, mad, mse
 from engines.preprocess import fit
@@ -126,8 +127,7 @@ def small_alpha(known: Known, engine: MattingEngine | None, ratio: float | None)
 
 def seen(engine: MattingEngine, rgb: fr.Plane, size: int) -> Any:
     """A model's (h, w) alpha of a picture that it sees with a shorter edge of `size`."""
-    f = fit(rgb.shape[1], rgb.shape[0], size, engine.spec.stride)
-    return np.ascontiguousarray(f.unpad(engine(f.shrink(rgb)[np.newaxis])[0]))
+    return np.ascontiguousarray(small_matte(engine, rgb, size)[1])
 
 
 def framed(rgb: fr.Plane) -> Frame:

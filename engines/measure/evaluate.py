@@ -64,9 +64,22 @@ def matte(engine: MattingEngine, rgb: NDArray[np.uint8], size: int) -> NDArray[n
         (H, W) float32 in [0, 1].
     """
     height, width = rgb.shape[:2]
-    f = fit(width, height, size, engine.spec.stride)
-    alpha = f.unpad(engine(f.shrink(rgb)[np.newaxis])[0])
+    _, alpha = small_matte(engine, rgb, size)
     return cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def small_matte(
+    engine: MattingEngine, rgb: NDArray[np.uint8], size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """One picture as the network saw it, (h, w, 3) uint8, and its alpha, (h, w) float32 in [0, 1].
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        size: shorter edge the network sees.
+    """
+    f = fit(rgb.shape[1], rgb.shape[0], size, engine.spec.stride)
+    small = f.shrink(rgb)
+    return f.unpad(small), f.unpad(engine(small[np.newaxis])[0])
 
 
 def mask_iou(

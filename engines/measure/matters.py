@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from engines.contract import KEY
 from engines.engine import MattingEngine, open_engine
-from engines.measure.evaluate import matte
+from engines.measure.evaluate import matte, small_matte
 from engines.measure.peers import Matter, peer
 from engines.onnx_engine import open_session
-from engines.preprocess import fit
 from engines.video.frame import FULL, Frame, Layout, from_rgb
 from engines.video.matte import Finish, Finisher
 
@@ -45,12 +44,10 @@ class Finished:
 
     def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         height, width = rgb.shape[:2]
-        f = fit(width, height, self.size, self._engine.spec.stride)
-        small = f.shrink(rgb)
-        alpha = f.unpad(self._engine(small[np.newaxis])[0])
+        small, alpha = small_matte(self._engine, rgb, self.size)
         layout = Layout(width, height, "gbrp", range=FULL)
         frame = Frame(from_rgb(rgb, layout), layout, 0, Fraction(1))
-        codes = self._finisher(frame, f.unpad(small), alpha).alphas[0]
+        codes = self._finisher(frame, small, alpha).alphas[0]
         return np.divide(codes, np.float32(255))
 
 
