@@ -6,15 +6,17 @@ they stay what they are while times grow.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import platform
 import signal
+import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -162,7 +164,7 @@ def measure(
     Raises:
         WsshmError: what a process met with.
     """
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(Worker(_measuring, n, threads)) for n in networks]
         found: list[list[Round]] = [[] for _ in networks]
         for _ in range(rounds):
@@ -231,7 +233,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make, args), daemon=True)
-        self._process.start()
+        with _signals_held():
+            self._process.start()
         theirs.close()
         try:
             self._answer()
@@ -267,6 +270,35 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Handle SIGINT and SIGTERM after the block instead of inside it.
+
+    A process that is left half started would say so in a traceback. What starts inside keeps
+    SIGINT blocked: a terminal sends Ctrl-C to everyone, also to those who cannot ignore it yet.
+    """
+    arrived: list[int] = []
+    handlers: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            if callable(handler := signal.getsignal(signum)):
+                handlers[signum] = handler
+                signal.signal(signum, lambda signum, _: arrived.append(signum))
+    masks = hasattr(signal, "pthread_sigmask")
+    if masks:
+        resource_tracker.ensure_running()  # started inside, it would unblock them
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+        for number in arrived:
+            signal.raise_signal(number)
 
 
 def _serve(

@@ -607,7 +607,7 @@ def test_signals_leave_neither_processes_nor_files(
     with subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"TMPDIR": str(tmp_path)}, cwd=tmp_path,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), start_new_session=True,
     ) as process:  # fmt: skip
         listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         until(lambda: len(listed.read_text().split()) >= 2)  # Python's own tracker is the other
@@ -615,7 +615,10 @@ def test_signals_leave_neither_processes_nor_files(
         if what == "--end-to-end":
             until(lambda: any(tmp_path.glob("wsshm*/out*")))
         assert any(tmp_path.glob("wsshm*"))
-        process.send_signal(signum)
+        if signum == signal.SIGINT:
+            os.killpg(process.pid, signum)  # as a terminal does
+        else:
+            process.send_signal(signum)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 128 + signum
     assert not out
