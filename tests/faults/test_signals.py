@@ -112,7 +112,7 @@ def run_trials(trials: int, to: str, whole: Whole, moving: Path, model: Path, fo
 
 def test_signals_at_random_moments(whole: Whole, moving: Path, ones: Path, tmp_path: Path):
     """From Python's start to the end of the run, every exit is quick, clean and loses nothing."""
-    run_trials(8, ".mp4", whole, moving, ones, tmp_path)
+    run_trials(4, ".mp4", whole, moving, ones, tmp_path)
 
 
 @pytest.mark.long

@@ -80,6 +80,7 @@ def test_gradients_are_those_of_one_process(dataset: Path, tmp_path: Path) -> No
             torch.testing.assert_close(theirs[name], gradient, rtol=1e-5, atol=1e-5, msg=name)
 
 
+@pytest.mark.long
 def test_two_processes_train_stop_and_go_on_as_one_run(dataset: Path, tmp_path: Path) -> None:
     """Ctrl-C ends both after one checkpoint; what both leave is one set of files."""
     path = recipe(tmp_path / "recipe.toml", steps=60, log_every=1, save_every=1000)

@@ -181,6 +181,7 @@ def test_int8_decoder_has_whole_blocks_of_channels() -> None:
     assert [weights[n.input[1]].dims[0] for n in decoder] == [96, 64, 32, 16, 16]
 
 
+@pytest.mark.long
 def test_int8_leaves_more_in_float_when_the_loss_asks(
     normed: MattingNet, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def unseen(tmp_path: Path) -> list[Toy]:
     return [toy(rng) for _ in range(12)]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)  # about a minute on two idle cores
 def test_the_student_passes_one_that_learnt_the_masks(
     wsshm: Wsshm, tmp_path: Path, unseen: list[Toy]
