@@ -31,7 +31,7 @@ KR_KB = {fr.BT601: (0.299, 0.114), fr.BT709: (0.2126, 0.0722)}  # ITU-R BT.601, 
 
 def composites(path: Path, model: Path, background: str, size: int = 64) -> Iterator[Composited]:
     """Every frame of `path` through source, network and composite."""
-    matting = job._Matting(open_engine(model), size, NOTHING)
+    matting = job._Matting(open_engine(model), size, NOTHING, note=print)
     behind = open_background(background)
     with open_source(path) as source:
         for item in source.items():
@@ -132,7 +132,7 @@ def test_nobody_on_a_colour_is_flat(tmp_path: Path, zeros: Path, pix_fmt: str, f
 def test_decoded_frames_are_not_written_to(tmp_path: Path, brightness: Path) -> None:
     """The composite is a new picture; the decoder's own stays as it was."""
     clip = noise(tmp_path, "yuv420p", 64, 48, full=False)
-    matting = job._Matting(open_engine(brightness), 64, NOTHING)
+    matting = job._Matting(open_engine(brightness), 64, NOTHING, note=print)
     behind = open_background("blur")
     with open_source(clip) as source:
         for item in source.items():

@@ -33,6 +33,7 @@ from engines.video.pipeline import Pipeline, Stop
 from engines.video.sinks import Encoding, FrameSink, Save
 from engines.video.sources import Clip, FrameSource, open_source
 from engines.video.stream import Stream
+from engines.video.watch import Watch
 from engines.video.writer import Writer
 
 AUTO = "int8", "fp32"  # what `--precision auto` chooses between on the CPU
@@ -176,7 +177,7 @@ def run(
             finish = replace(finish, smooth=0.0)
         if set(config.save) == {Save.alpha} and not config.is_shown:
             finish = replace(finish, decontaminate=False)
-        matting = _Matting(engine, size, finish)
+        matting = _Matting(engine, size, finish, source.note)
         first = matting.fit(source.layout)
         on_start(Started(
             engine.spec.name, engine.name, engine.device, engine.spec.precision, why,
@@ -207,6 +208,8 @@ def run(
         except Exception as e:
             error = e
         steps.busy["encode"] -= writer.waited
+        if matting.watch.nobody is not None:
+            warnings.append(matting.watch.nobody)
         cut = stop.requested or source.fault
         # A live source has no end of its own: what there is when it stops is all of it.
         error = writer.close(error, whole=error is None and (source.live or not cut))
@@ -323,8 +326,11 @@ def _frames(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 class _Matting:
     """From a frame to its matte, in three steps."""
 
-    def __init__(self, engine: MattingEngine, size: int, finish: Finish):
+    def __init__(
+        self, engine: MattingEngine, size: int, finish: Finish, note: Callable[[str], None]
+    ):
         self._engine, self.size, self._finisher = engine, size, Finisher(finish)
+        self.watch = Watch(note)
         self._scaler: RgbScaler | None = None
 
     def fit(self, layout: Layout) -> Fit:
@@ -345,6 +351,7 @@ class _Matting:
 
     def finish(self, item: tuple[Frame, Plane, NDArray[np.float32]]) -> Matted:
         """The matte at the frame's size; one frame after the other."""
+        self.watch(*item[1:])
         return self._finisher(*item)
 
 

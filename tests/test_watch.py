@@ -1,0 +1,57 @@
+"""Mattes that cannot be right are said, and those that can are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.video.watch import LONGEST, Watch
+from tests.conftest import Wsshm
+from tests.media import noise_clip
+
+RGB = [np.full((32, 48, 3), value, np.uint8) for value in (40, 90)]
+SOMEBODY = np.eye(32, 48, dtype=np.float32)
+
+
+def told(frames: int, *, every: int = 1, difference: float = 0.0, person: float = 1.0) -> list[str]:
+    """What is said of pictures that change `every` so many frames, mattes by so much in each."""
+    notes: list[str] = []
+    watch = Watch(notes.append)
+    for i in range(frames):
+        watch(RGB[i // every % 2], SOMEBODY * np.float32(person - difference * (i % 2)))
+    return [*notes, *([watch.nobody] if watch.nobody else [])]
+
+
+def test_a_matte_that_stays_in_a_moving_picture() -> None:
+    (note,) = told(3 * LONGEST)
+    assert "has not changed for 100 frames" in note
+    assert "--device cpu" in note
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"frames": LONGEST},  # the first has nothing to be compared with
+        {"frames": 300, "difference": 1e-6},
+        {"frames": 300, "every": 300},
+    ],
+    ids=["not for long", "it follows", "a still picture"],
+)
+def test_mattes_that_can_be_right(right: dict[str, float]) -> None:
+    assert told(**right) == []  # type: ignore[arg-type]
+
+
+def test_nobody_is_said_once_and_at_the_end() -> None:
+    assert told(9, person=0.4) == ["no person was found in any of 9 frames"]
+    assert told(1, person=0.4) == ["no person was found in the picture"]
+    assert told(0) == []
+
+
+def test_a_run_says_both(ones: Path, zeros: Path, wsshm: Wsshm, tmp_path: Path) -> None:
+    noise_clip(tmp_path / "in.mp4", LONGEST + 1)
+    for model, needle in (ones, "has not changed"), (zeros, f"any of {LONGEST + 1} frames"):
+        result = wsshm("run", "in.mp4", "--model", model, "-o", "o.mp4", "--overwrite")
+        assert result.returncode == 0, result.stderr
+        assert needle in result.stderr
