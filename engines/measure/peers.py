@@ -87,7 +87,8 @@ class Rvm:
         w, h = max(1, round(width * scale)), max(1, round(height * scale))
         framed = np.zeros((self._height, self._width, 3), np.uint8)
         framed[:h, :w] = _resize(rgb, w, h)
-        src = np.ascontiguousarray(framed.transpose(2, 0, 1)[None], np.float32) / 255
+        src = framed.transpose(2, 0, 1)[None].astype(np.float32, order="C")
+        src /= 255
         for _ in range(self.SETTLE if self._is_first else 1):
             pha, *states = self._session.run(["pha", *STATES_OUT], {"src": src, **self._states})
             self._states = dict(zip(STATES_IN, states, strict=True))
