@@ -130,16 +130,15 @@ def bench(
         found |= {"threads": threads or found["cores"], "model_only": None, "end_to_end": None}
         with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
             networks = _networks(model, paper, Path(folder), frame, size, batch or 1)
-            ours = [n for n in networks if n.is_ours]
             found["models"] = bench_table.models(networks)
             for m in found["models"]:
                 if Path(folder) in Path(m["file"]).parents:
                     m["file"] = None  # it goes again, and its weights are random
             if end_to_end is not True:
                 found["model_only"] = _alone(networks, threads, seconds, repeats, batch or 1, paper)
-            if end_to_end is not False and _can_run(ours, networks, bool(end_to_end)):
+            if end_to_end is not False:
                 clip = input or _made(Path(folder), seconds, frame)
-                found["end_to_end"] = _clip(ours, clip, frame, bg, threads, seconds, repeats)
+                found["end_to_end"] = _clip(networks, clip, frame, bg, threads, seconds, repeats)
                 found["end_to_end"]["clip"] = str(input or "a clip that was made")
         if plot is not None:
             drawing.save(plot, bench_table.chart(found))
@@ -260,18 +259,6 @@ def _alone(
     )  # fmt: skip
 
 
-def _can_run(ours: list[Network], networks: list[Network], is_asked: bool) -> bool:
-    """Whether there is a model that `wsshm run` takes; says which ones it does not."""
-    from engines.errors import UsageError
-
-    others = ", ".join(n.name for n in networks if not n.is_ours)
-    if is_asked and not ours:
-        raise UsageError(f"--end-to-end needs a model of wsshm, not {others}")
-    if others:
-        report.line(f"end to end: left out, not models of wsshm: {others}")
-    return bool(ours)
-
-
 def _made(folder: Path, seconds: float, frame: tuple[int, int]) -> Path:
     from engines.measure import sample
 
@@ -281,7 +268,7 @@ def _made(folder: Path, seconds: float, frame: tuple[int, int]) -> Path:
 
 
 def _clip(
-    ours: list[Network],
+    networks: list[Network],
     clip: Path,
     frame: tuple[int, int],
     background: str,
@@ -296,8 +283,8 @@ def _clip(
     config = RunConfig(
         input=clip, background=background, clip=Clip(0.0, seconds), network_threads=threads
     )
-    with _steps("end to end", len(ours) * runs) as step:
-        speeds = bench_clip.measure(ours, config, runs, step)
+    with _steps("end to end", len(networks) * runs) as step:
+        speeds = bench_clip.measure(networks, config, runs, step)
     return bench_table.speeds(
         speeds, width=frame[0], height=frame[1], background=background,
         encoder=bench_clip.ENCODER, runs=runs,

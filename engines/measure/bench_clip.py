@@ -1,7 +1,8 @@
 """How fast `wsshm run` is from file to file, step by step, in a process of its own.
 
 A clip goes through `engines.video.job` twice: as always, for times, and with one step at a time,
-for the work that each step is, whichever threads of whichever library do it.
+for the work that each step is, whichever threads of whichever library do it. A peer's network
+takes the place of ours in the very same pipeline, but sees one frame at a time: it may remember.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import av
 
 from engines.machine import cores
 from engines.measure.bench import Network, Worker, peak_rss_mb, percentiles
+from engines.measure.peer_engine import open_peer
 from engines.video import job
 from engines.video.encoders import ENCODERS
 from engines.video.pipeline import Pipeline, Step
@@ -89,7 +91,6 @@ def measure(
     """A clip through every network's `wsshm run`, in turn, `runs` times.
 
     Args:
-        networks: ours; a peer's has no pipeline.
         config: its input is a video; output and model are seen to here.
         on_step: called with the name of a network after each of its runs.
 
@@ -104,18 +105,18 @@ def measure(
                 wanted = replace(
                     config, output=out, overwrite=True, model=str(network.file), size=network.size
                 )
-                with Worker(_measuring, wanted) as worker:
+                with Worker(_measuring, wanted, network.is_ours) as worker:
                     own.append(worker())
                 on_step(network.name)
     first = [r.wall / r.frames for r in found[0]]
     return [speed_of(n.name, own, first) for n, own in zip(networks, found, strict=True)]
 
 
-def _measuring(config: job.RunConfig) -> Callable[[], Run]:
-    return lambda: _run(config)
+def _measuring(config: job.RunConfig, is_ours: bool) -> Callable[[], Run]:
+    return lambda: _run(config, is_ours)
 
 
-def _run(config: job.RunConfig) -> Run:
+def _run(config: job.RunConfig, is_ours: bool = True) -> Run:
     times: dict[str, list[float]] = {}
     began = time.perf_counter()
     started, core = began, 0.0
@@ -124,10 +125,13 @@ def _run(config: job.RunConfig) -> Run:
         nonlocal started, core
         core, started = settled(), time.perf_counter()
 
-    summary = _whole(job.run(config, on_start=start, pipeline=partial(timed, times)))
+    if not is_ours:
+        config = replace(config, most_lanes=1)
+    run = partial(job.run, config, on_start=start, network=None if is_ours else open_peer)
+    summary = _whole(run(pipeline=partial(timed, times)))
     wall, loading = time.perf_counter() - started, started - began
     spent, memory = settled() - core, peak_rss_mb()
-    work = _whole(job.run(config, on_start=start, pipeline=OneAtATime)).busy
+    work = _whole(run(pipeline=OneAtATime)).busy
     # What no step did is the end of the file: frames that the encoder still held, and the index.
     work["encode"] += settled() - core - sum(work.values())
     return Run(summary.frames, loading, wall, spent, times, summary.busy, work, memory)

@@ -1,7 +1,7 @@
 """Other people's ONNX files, to be measured beside ours: known by their inputs and outputs.
 
 Each takes one RGB picture of any size and gives alpha at that size; what lies between is the
-peer's own convention. Nothing here is used when a clip is processed.
+peer's own convention. `wsshm run` takes none of them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,12 @@ class Matter(Protocol):
         """What comes next has nothing to do with what came before."""
 
 
-def peer(session: ort.InferenceSession, path: Path) -> Matter:
-    """The adapter that fits a loaded file; `path` is for messages.
+def peer(session: ort.InferenceSession, path: Path, settles: bool = True) -> Matter:
+    """The adapter that fits a loaded file.
+
+    Args:
+        path: for messages.
+        settles: whether RVM sees the first picture several times; not where frames are timed.
 
     Raises:
         BadData: its inputs and outputs are those of no known peer.
@@ -41,7 +45,7 @@ def peer(session: ort.InferenceSession, path: Path) -> Matter:
     inputs = {n.name: n.shape for n in session.get_inputs()}
     outputs = {n.name: n.shape for n in session.get_outputs()}
     if [*inputs] == ["src", *STATES_IN] and {"pha", *STATES_OUT} <= {*outputs}:
-        return Rvm(session)
+        return Rvm(session, settles)
     match [*inputs.values()], [*outputs.values()]:
         case [[1, 256, 256, 3]], [[1, 256, 256, 1]]:
             return Selfie(session)
@@ -64,14 +68,14 @@ class Rvm:
 
     The picture keeps its aspect and lies in the upper left of the file's fixed input, the rest is
     black: it does better with this than with repeated edges or bars on both sides. The first
-    picture of a sequence, and so every photograph, is seen `SETTLE` times: from the empty state
-    the network has not settled.
+    picture of a sequence, and so every photograph, is seen `SETTLE` times unless told otherwise:
+    from the empty state the network has not settled.
     """
 
     SETTLE = 3
 
-    def __init__(self, session: ort.InferenceSession):
-        self._session = session
+    def __init__(self, session: ort.InferenceSession, settles: bool = True):
+        self._session, self._settle = session, self.SETTLE if settles else 1
         shapes = {n.name: n.shape for n in session.get_inputs()}
         self._height, self._width = shapes.pop("src")[2:]
         self._zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
@@ -89,7 +93,7 @@ class Rvm:
         framed[:h, :w] = _resize(rgb, w, h)
         src = framed.transpose(2, 0, 1)[None].astype(np.float32, order="C")
         src /= 255
-        for _ in range(self.SETTLE if self._is_first else 1):
+        for _ in range(self._settle if self._is_first else 1):
             pha, *states = self._session.run(["pha", *STATES_OUT], {"src": src, **self._states})
             self._states = dict(zip(STATES_IN, states, strict=True))
         self._is_first = False

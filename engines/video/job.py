@@ -139,6 +139,7 @@ def run(
     on_frame: Callable[[int], None] = lambda _: None,
     pipeline: Callable[..., Pipeline] = Pipeline,
     on_note: Callable[[str], None] | None = None,
+    network: Callable[..., tuple[MattingEngine, str]] | None = None,
 ) -> Summary:
     """Matte and composite a clip, a picture, a folder of pictures, or what a live source gives.
 
@@ -147,6 +148,7 @@ def run(
         on_start, on_frame: called once before, and with the number of frames after each.
         pipeline: what runs the steps; another one can measure them.
         on_note: called with what a live source has to say at once; else it is among the warnings.
+        network: called in the place of `open_network`; another one can bring an engine of its own.
 
     Raises:
         WsshmError: what is wrong with the request or the input, before anything is written.
@@ -170,7 +172,7 @@ def run(
         for shown in _shown_sinks(config, source, stop, backdrop):
             held.callback(shown.close, whole=True)  # also where the run does not begin
             sinks.append(shown)
-        engine, why = open_network(config, source.layout, warnings.append)
+        engine, why = (network or open_network)(config, source.layout, warnings.append)
         size = config.size or engine.spec.size
         finish = config.finish
         if not source.rate:  # pictures that have nothing to do with one another
