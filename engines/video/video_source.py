@@ -136,8 +136,14 @@ class VideoSource(FrameSource):
             back = back * 2 or 1.0
         self._container.seek(0)
 
+    def _packets(self, *streams: Any) -> Iterator[av.Packet]:
+        try:
+            yield from self._container.demux(*streams)
+        except IndexError:  # PyAV's, after the last packet, as in a broadcast
+            self.warnings.append(f"{self.path}: left out a stream that begins on the way")
+
     def _comes_before_start(self) -> bool:
-        for packet in self._container.demux(self._video):
+        for packet in self._packets(self._video):
             try:
                 pictures = self._video.decode(packet)
             except av.error.FFmpegError:
@@ -250,7 +256,7 @@ class VideoSource(FrameSource):
         """Decoded pictures and packets to copy, inside the clip."""
         lasting = {s.index for s in (self._video, *self.audio)}  # others may say nothing for long
         try:
-            for packet in self._container.demux(self._video, *self.audio, *self.subtitles):
+            for packet in self._packets(self._video, *self.audio, *self.subtitles):
                 if self._stream is not None and self._stream.paced is not False:
                     # Who joins on the way waits for the next key frame.
                     patience = self._stream.silence if self._decoded else OPENING

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -106,6 +106,34 @@ def decode(path: Path, *, cut: bool = False) -> Held:
                 assert last is None or frame.pts > last, f"{path}: time goes back at {frame.pts}"
                 last, frames = frame.pts, frames + 1
     return Held(frames, samples)
+
+
+@dataclass(frozen=True)
+class Decodable:
+    """What a damaged file has: frames, and packets that a decoder refuses."""
+
+    frames: int
+    skipped: int
+
+
+def decodable(clip: Path) -> Decodable:
+    """What PyAV alone gets out of a file, leaving out what it cannot decode."""
+    frames = skipped = 0
+    with (
+        suppress(av.error.FFmpegError, IndexError),  # no more of it, or no video in it
+        av.open(str(clip), metadata_errors="replace") as container,
+    ):
+        video = container.streams.video[0]
+        video.codec_context.thread_type = "AUTO"  # on which it depends when an error shows
+        for packet in container.demux(video, *container.streams.audio):
+            if packet.stream is not video:
+                skipped += packet.is_corrupt
+                continue
+            try:
+                frames += len(packet.decode())
+            except av.error.FFmpegError:
+                skipped += 1
+    return Decodable(frames, skipped)
 
 
 def parts(folder: Path) -> list[Path]:

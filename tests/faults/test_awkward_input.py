@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import Wsshm, one_error_line
-from tests.faults.helpers import moving_clip
-from tests.media import probe
+from tests.faults.helpers import decodable, decode, moving_clip
+from tests.media import noise_clip, probe
 
 
 def test_files_joined_end_to_end_go_on(wsshm: Wsshm, tmp_path: Path, ones: Path) -> None:
@@ -28,6 +28,21 @@ def test_files_joined_end_to_end_go_on(wsshm: Wsshm, tmp_path: Path, ones: Path)
     steps = np.diff([float(t) for t in times])
     assert steps.min() > 0.9 / 30
     assert steps.max() < 1.5 / 30
+
+
+def test_a_stream_that_begins_on_the_way(wsshm: Wsshm, tmp_path: Path, ones: Path) -> None:
+    """As in a broadcast: beyond what FFmpeg looks at to open a file, 5 MB of it and its end."""
+    options = {"qp": "0", "preset": "ultrafast"}
+    silent = noise_clip(tmp_path / "silent.ts", 45, 640, 360, options=options).read_bytes()
+    sounding = moving_clip(tmp_path / "sounding.ts", 30, 640, 360).read_bytes()
+    assert len(silent) > 5_000_000
+    (tmp_path / "in.ts").write_bytes(silent + sounding + silent[: 188 * 5000])
+    there = decodable(tmp_path / "in.ts").frames
+    assert there > 75
+    result = wsshm("run", "in.ts", "--model", ones, "-o", "out.mkv")
+    assert result.returncode == 0, result.stderr
+    assert "left out a stream that begins on the way" in result.stderr
+    assert decode(tmp_path / "out.mkv").frames == there
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
