@@ -88,6 +88,7 @@ class VideoSource(FrameSource):
         self.time_base = self._video.time_base or Fraction(1, av.time_base)
         self.rate = self._video.average_rate or self._video.guessed_rate or None
         self._decoded = self._skipped = 0
+        self._torn = False  # whether a packet is not all there
         self._end = Fraction(0)  # when the last frame seen stops being shown
         self._done: set[int] = set()  # indices of streams that are past the clip's end
         self._begin = float("-inf")  # a codec's priming samples lie before the first moment
@@ -160,7 +161,7 @@ class VideoSource(FrameSource):
         context = self._video.codec_context
         if not context.width:
             return f"{self.path}: no size, or over {MAX_PIXELS >> 20} megapixels; make it smaller"
-        return f"{self.path}: no frame in it can be decoded"
+        return f"{self.path}: no frame in it can be decoded; it may be incomplete"
 
     def _layout_of(self, first: av.VideoFrame) -> None:
         if first.color_trc in HDR:
@@ -263,6 +264,7 @@ class VideoSource(FrameSource):
                     if time.monotonic() - self._heard > patience:
                         self._fell_silent(patience)
                         return
+                self._torn |= packet.is_corrupt
                 if packet.stream is self._video:
                     yield from self._decode(packet)
                 elif packet.is_corrupt:
@@ -332,10 +334,11 @@ class VideoSource(FrameSource):
         declared = self._video.frames
         length = min(length, Fraction(self._container.duration or 10**15, av.time_base))
         frame = 1 / self.rate if self.rate else Fraction(1, 25)
-        if length - self._end <= max(length / 100, 2 * frame):
+        fewer = declared and self._decoded < declared
+        if length - self._end <= max(length / 100, 2 * frame) and not (fewer and self._torn):
             return
         text = f"{self.path}: ends early: {float(self._end):.2f} of {float(length):.2f} s"
-        if self.fault or (declared and self._decoded < declared):
+        if self.fault or fewer:
             of = f" ({self._decoded} of {declared} frames)" if declared else ""
             self.fault = f"{text}{of}; what could be read was kept"
         else:

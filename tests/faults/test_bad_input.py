@@ -412,28 +412,6 @@ def test_bad_input(name: str, stack: ExitStack, ones: Path, tmp_path: Path):
     assert 0 < held.frames == json.loads(result.stdout)["frames"]
 
 
-def test_every_frame_of_a_truncated_file(wsshm: Wsshm, ones: Path, tmp_path: Path):
-    """Cut anywhere, an mp4 with its index first gives every frame that plain PyAV can decode."""
-    whole = moving_clip(tmp_path / "whole.mp4", 120, muxing={"movflags": "faststart"})
-    data = whole.read_bytes()
-    for percent in (25, 50, 90):
-        path = bad(tmp_path, f"cut{percent}.mp4", data[: len(data) * percent // 100])
-        decodable = 0
-        with av.open(str(path)) as container:
-            video = container.streams.video[0]
-            for packet in container.demux(video):
-                try:
-                    decodable += len(packet.decode())
-                except av.error.FFmpegError:
-                    continue
-        out = tmp_path / f"out{percent}.mp4"
-        result = wsshm("run", path, "--model", ones, "-o", out)
-        assert result.returncode == 65, result.stderr
-        line = one_error_line(result, path, "ends early", "of 120 frames")
-        assert f"({decodable} of 120 frames written)" in line
-        assert decode(out).frames == decodable
-
-
 def test_half_a_clip_replaces_no_whole_one(wsshm: Wsshm, ones: Path, tmp_path: Path):
     """With --overwrite too, what was made of a truncated input stands beside the earlier file."""
     data = moving_clip(tmp_path / "w.mp4", 60, muxing={"movflags": "faststart"}).read_bytes()
