@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,56 +117,88 @@ def test_signals_at_random_moments(whole: Whole, moving: Path, ones: Path, tmp_p
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("to", [".mp4", ".mkv"])
 def test_signals_at_many_moments(to: str, whole: Whole, moving: Path, ones: Path, tmp_path: Path):
-    """The same, 40 times for each container."""
-    run_trials(40, to, whole, moving, ones, tmp_path)
+    """The same, 50 times for each container: 50 of each signal."""
+    run_trials(50, to, whole, moving, ones, tmp_path)
 
 
-@pytest.mark.parametrize("signum", SIGNALS)
-def test_signal_before_the_first_frame(signum: int, moving: Path, ones: Path, tmp_path: Path):
-    """As soon as wsshm has taken the signal over, which is before its imports and the engine."""
-    with Running(["run", moving, "--model", ones, "-o", "out.mp4", "--json"], tmp_path) as run:
-        while not run.handles_signals():
-            assert run.process.poll() is None
-        os.kill(run.process.pid, signum)
-        ended = run.finish()
-    case = check(ended, True, signum, tmp_path, tmp_path / "out.mp4", 1500)
-    assert case in ("wsshm starts", "no frame yet"), case
+def starts(run: Running, part: Path, size: int) -> None:
+    """Wait until wsshm has taken signals over, which is before its imports and the engine."""
+    while not run.handles_signals():
+        assert run.process.poll() is None
 
 
-@pytest.mark.parametrize("signum", SIGNALS)
-def test_signal_while_the_engine_loads(signum: int, moving: Path, ones: Path, tmp_path: Path):
-    """When ONNX Runtime's library is in memory and no output has been begun."""
-    with Running(["run", moving, "--model", ones, "-o", "out.mp4", "--json"], tmp_path) as run:
-        maps = Path(f"/proc/{run.process.pid}/maps")
-        while "onnxruntime" not in maps.read_text():
-            assert run.process.poll() is None
-        begun = (tmp_path / "out.part.mp4").exists()
-        os.kill(run.process.pid, signum)
-        ended = run.finish()
-    assert not begun
-    assert ended.returncode == 128 + signum, ended.stderr
-    check(ended, True, signum, tmp_path, tmp_path / "out.mp4", 1500)
+def loads(run: Running, part: Path, size: int) -> None:
+    """Wait until ONNX Runtime's library is in memory; no output has been begun."""
+    maps = Path(f"/proc/{run.process.pid}/maps")
+    while "onnxruntime" not in maps.read_text():
+        assert run.process.poll() is None
+    assert not part.exists()
 
 
-@pytest.mark.parametrize("signum", SIGNALS)
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_signal_when_a_share_is_written(
-    share: float, signum: int, whole: Whole, moving: Path, ones: Path, tmp_path: Path
-):
-    """When the file is begun, on the way and near the end, by how far the file has grown."""
-    with Running(["run", moving, "--model", ones, "-o", "out.mp4", "--json"], tmp_path) as run:
-        part = tmp_path / "out.part.mp4"
-        while not part.exists() or part.stat().st_size < share * whole.size:
+def grows(share: float) -> Callable[[Running, Path, int], None]:
+    """Wait until the output has this share of its size."""
+
+    def wait(run: Running, part: Path, size: int) -> None:
+        while not part.exists() or part.stat().st_size < share * size:
             assert run.process.poll() is None
             time.sleep(0.001)
+
+    return wait
+
+
+def flushes(run: Running, part: Path, size: int) -> None:
+    """Wait until the stages' threads have ended: the encoder is emptied, the file finished."""
+    grows(0.5)(run, part, size)
+    threads = Path(f"/proc/{run.process.pid}/task")
+    most = 0
+    while (now := len(list(threads.iterdir()))) > most - 4:  # decode, scale twice, finish
+        assert run.process.poll() is None
+        most = max(most, now)
+
+
+# How to wait for each part of a run, and how it may then end.
+PHASES: dict[str, tuple[Callable[[Running, Path, int], None], set[str]]] = {
+    "start": (starts, {"wsshm starts", "no frame yet"}),
+    "load": (loads, {"wsshm starts", "no frame yet"}),
+    "first frame": (grows(0.0), {"no frame yet", "stopped"}),
+    "middle": (grows(0.3), {"stopped"}),
+    "flush": (flushes, {"stopped", "finished"}),
+}
+
+
+def signal_in(
+    phase: str, signum: int, whole: Whole, moving: Path, model: Path, folder: Path
+) -> None:
+    wait, cases = PHASES[phase]
+    with Running(["run", moving, "--model", model, "-o", "out.mp4", "--json"], folder) as run:
+        wait(run, folder / "out.part.mp4", whole.size)
         os.kill(run.process.pid, signum)
         ended = run.finish()
-    assert ended.returncode == 128 + signum, ended.stderr
-    case = check(ended, True, signum, tmp_path, tmp_path / "out.mp4", 1500)
-    assert case in ("no frame yet", "stopped"), case
+    assert check(ended, True, signum, folder, folder / "out.mp4", 1500) in cases, ended
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("phase", PHASES)
+def test_signal_in_every_phase(
+    phase: str, signum: int, whole: Whole, moving: Path, ones: Path, tmp_path: Path
+):
+    signal_in(phase, signum, whole, moving, ones, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("phase", ["load", "first frame", "middle", "flush"])
+def test_many_signals_in_every_phase(
+    phase: str, whole: Whole, moving: Path, ones: Path, tmp_path: Path
+):
+    """25 fresh processes for each, which makes a hundred."""
+    for i in range(25):
+        (tmp_path / f"{i}").mkdir()
+        signal_in(phase, SIGNALS[i % 2], whole, moving, ones, tmp_path / f"{i}")
+        shutil.rmtree(tmp_path / f"{i}")
 
 
 def test_third_signal_exits_at_once(moving: Path, ones: Path, tmp_path: Path):
