@@ -161,6 +161,18 @@ def test_disk_without_any_room(moving: Path, ones: Path, tmp_path: Path):
         assert [p.name for p in folder.iterdir()] == ["filler"]
 
 
+@pytest.mark.parametrize("kind", ["mkv", "y4m"])
+def test_standard_output_is_full(kind: str, moving: Path, ones: Path, tmp_path: Path):
+    """``-o - > /dev/full``: not a reader that has seen enough, but a fault."""
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            command("run", moving, "--model", ones, "-o", "-", "--format", kind),
+            cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=50,
+        )  # fmt: skip
+    assert result.returncode == 74, result.stderr
+    one_error_line(result, "-:", FULL["disk"])
+
+
 def test_pictures_on_a_full_disk(moving: Path, ones: Path, tmp_path: Path):
     """Of a folder of pictures, each one reported is there and whole, and no other."""
     with disk(tmp_path / "disk", 1000) as folder:
