@@ -12,14 +12,15 @@ from typing import Any
 
 import av
 
-FAULTS = "close", "reset", "stall", "garbage"
+FAULTS = "close", "reset", "stall", "garbage", "sparse"
 
 
 class Sender(threading.Thread):
     """Sends a clip to whoever connects, one after the other, each from its beginning.
 
     Args:
-        fault: what happens after `seconds` of the clip.
+        fault: what happens after `seconds` of the clip; "sparse" is sound without a picture, of
+            which the next would come after ten seconds.
         times: how many connections are served; the listening socket is closed after them.
         pause: seconds in which nobody can connect, between two connections.
     """
@@ -96,15 +97,19 @@ class Sender(threading.Thread):
                 if packet.dts is None:
                     continue
                 moment = float(packet.dts * packet.time_base)
-                if moment > self._seconds or self._over.is_set():
+                late = moment > self._seconds
+                if self._over.is_set() or (late and self._fault != "sparse"):
                     break
+                if late and packet.stream.type == "video":
+                    self.failed_at = self.failed_at or time.perf_counter()
+                    continue
                 self._over.wait(max(0.0, began + moment - time.perf_counter()))
                 self.sent += packet.stream.type == "video"
                 packet.stream = streams[packet.stream_index]
                 out.mux(packet)
 
     def _fail(self, connection: socket.socket) -> None:
-        self.failed_at = time.perf_counter()
+        self.failed_at = self.failed_at or time.perf_counter()
         if self._fault == "reset":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif self._fault == "stall":

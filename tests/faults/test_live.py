@@ -28,7 +28,8 @@ from tests.faults.helpers import Running, command, decode, disk, moving_clip, pa
 from tests.faults.senders import FAULTS, Sender
 from tests.media import probe
 
-SAYS = {"reset": "Connection reset", "stall": f"{SILENCE:g} s", "garbage": f"{SILENCE:g} s"}
+SILENT = f"no picture came for {SILENCE:g} s"
+SAYS = {"reset": "Connection reset", "stall": SILENT, "garbage": SILENT, "sparse": SILENT}
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +52,7 @@ def test_a_source_that_fails(fault: str, clip: Path, wsshm: Wsshm, ones: Path, t
         result = wsshm("run", sender.url, "--model", ones, "-o", "out.mp4", "--json")
         seconds = time.perf_counter() - sender.failed_at
     print(f"{seconds:.2f} s from the fault to the end")
+    assert seconds <= 2 + 2  # to notice it, and to finish the file
     assert result.returncode == (0 if fault == "close" else 69), result.stderr
     if fault != "close":
         one_error_line(result, sender.url, SAYS[fault], "--reconnect")
@@ -67,7 +69,7 @@ def test_a_source_that_fails(fault: str, clip: Path, wsshm: Wsshm, ones: Path, t
 def test_a_source_that_comes_back(clip: Path, ones: Path, tmp_path: Path):
     """One file of both connections; the break between them takes as long as it took."""
     args = ["run", None, "--model", ones, "-o", "out.mp4", "--json", "--reconnect"]
-    with Sender(clip, "reset", seconds=2, times=2, pause=1.5) as sender:
+    with Sender(clip, "reset", seconds=2, times=2, pause=2) as sender:
         args[1] = sender.url
         with Running(args, tmp_path) as run:
             while sender.is_alive():
@@ -82,7 +84,8 @@ def test_a_source_that_comes_back(clip: Path, ones: Path, tmp_path: Path):
     assert len(times) == ended.summary["frames"]
     steps = [float(b - a) for a, b in pairwise(times)]
     assert min(steps) > 0
-    assert max(steps) > 1.2
+    print(f"back {max(steps) - 2:.1f} s after it could be connected to")
+    assert 1.7 < max(steps) <= 2 + 3
     assert decode(tmp_path / "out.mp4").samples > 0
 
 
