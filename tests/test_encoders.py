@@ -98,6 +98,21 @@ def test_opaque_prores(tmp_path: Path, ones: Path) -> None:
         assert np.abs(deep_luma(frame) - (16 + grey * (219 / 255))).mean() < 1
 
 
+def test_prores_of_any_width_is_whole(tmp_path: Path, ones: Path) -> None:
+    """A still picture is the same in every frame, where rows do not end on 16 pixels too."""
+    still = np.random.default_rng(0).integers(0, 256, (50, 854, 3), np.uint8)
+    with av.open(str(tmp_path / "in.mkv"), "w") as container:
+        video = container.add_stream("ffv1", rate=30)
+        video.width, video.height, video.pix_fmt = 854, 50, "yuv420p"
+        for _ in range(30):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(still, "rgb24")))
+        container.mux(video.encode(None))
+    run(tmp_path / "in.mkv", tmp_path / "o.mov", ones, encoding=Encoding("prores"))
+    first, *others = (deep_luma(frame) for frame in decoded(tmp_path / "o.mov"))
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+
+
 def deep_luma(frame: av.VideoFrame) -> np.ndarray:
     """(H, W) float, in codes of 8 bits."""
     plane, bits = frame.planes[0], frame.format.components[0].bits

@@ -23,6 +23,7 @@ PLANAR: dict[str, tuple[int, int]] = {
     "yuv444p": (0, 0),
     "gbrp": (0, 0),
 }
+DEEP = "10le"  # what FFmpeg's names of formats with 10 bits end in
 BT709, UNSPECIFIED, BT601 = 1, 2, 6  # ISO/IEC 23091-2 matrix coefficients
 LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
 
@@ -91,6 +92,15 @@ def planes(picture: av.VideoFrame) -> list[Plane]:
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
         views.append(rows[:, : plane.width])
     return views
+
+
+def scaler_threads(pixels: str) -> int | None:
+    """How many threads libswscale may take to make pictures of a format; None leaves it to FFmpeg.
+
+    In 10 bits it writes past a row's end, over the next one's first pixels: they are lost where
+    that row is another thread's, which was there first.
+    """
+    return 1 if pixels.endswith(DEEP) else None
 
 
 class RgbScaler:

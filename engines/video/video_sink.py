@@ -220,6 +220,7 @@ class VideoSink(FrameSink):
             picture = self._reformatter.reformat(
                 picture, format=pixels, src_colorspace=source.matrix, dst_colorspace=layout.matrix,
                 src_color_range=source.range, dst_color_range=layout.range,
+                threads=fr.scaler_threads(pixels),
             )  # fmt: skip
         if self._encoder.alpha:
             _set_alpha(picture, _padded(item.alpha, layout.width, layout.height))
