@@ -10,7 +10,7 @@ import numpy as np
 from engines.video import frame as fr
 from engines.video.frame import Frame, Layout, Plane
 
-FORMATS = ["yuv420p", "yuv422p", "yuv444p", "gbrp"]
+FORMATS = ["yuv420p", "yuv422p", "yuv444p", "gbrp", "yuv420p10le"]
 PERSON, WALL = (70, 48, 40), (150, 165, 180)  # RGB: dark hair before a pale wall
 
 

@@ -29,11 +29,13 @@ NOTHING = Finish(smooth=0, refine=False, decontaminate=False)
 KR_KB = {fr.BT601: (0.299, 0.114), fr.BT709: (0.2126, 0.0722)}  # ITU-R BT.601, BT.709
 
 
-def composites(path: Path, model: Path, background: str, size: int = 64) -> Iterator[Composited]:
+def composites(
+    path: Path, model: Path, background: str, size: int = 64, bits: int = 8
+) -> Iterator[Composited]:
     """Every frame of `path` through source, network and composite."""
     matting = job._Matting(open_engine(model), size, NOTHING, note=print)
     behind = open_background(background)
-    with open_source(path) as source:
+    with open_source(path, bits=bits) as source:
         for item in source.items():
             yield composite(matting.finish(matting.network(matting.scale(item))), behind)
 
@@ -46,7 +48,7 @@ def noise_picture(path: Path, width: int, height: int) -> Path:
 
 
 def noise(folder: Path, pix_fmt: str, width: int, height: int, full: bool) -> Path:
-    """Three frames of noise without loss, in any 8-bit planar format and size."""
+    """Three frames of noise without loss, in any planar format and size."""
     if pix_fmt == "gbrp":
         return noise_picture(folder / "in.png", width, height)
     return noise_clip(
@@ -55,10 +57,8 @@ def noise(folder: Path, pix_fmt: str, width: int, height: int, full: bool) -> Pa
     )  # fmt: skip
 
 
-FORMATS = [
-    *((f, full) for f in ("yuv420p", "yuv422p", "yuv444p") for full in (False, True)),
-    ("gbrp", True),
-]
+YUV = [f"yuv{s}p{deep}" for s in (420, 422, 444) for deep in ("", "10le")]
+FORMATS = [*((f, full) for f in YUV for full in (False, True)), ("gbrp", True)]
 SIZES = [(64, 48), (67, 49), (33, 80), (2, 2), (3, 5)]
 
 
@@ -69,7 +69,7 @@ def test_all_person_is_the_input(
 ) -> None:
     """Alpha 1 everywhere: every code of every plane is the input's."""
     clip, shown = noise(tmp_path, pix_fmt, width, height, full), 0
-    for result in composites(clip, ones, "#ff0000"):
+    for result in composites(clip, ones, "#ff0000", bits=fr.Layout(1, 1, pix_fmt).bits):
         layout = result.frame.layout
         assert (layout.width, layout.height, layout.format) == (width, height, pix_fmt)
         assert layout.range == (fr.FULL if full else fr.LIMITED)
@@ -94,18 +94,19 @@ def test_nobody_is_the_background(
     how = {} if pix_fmt == "gbrp" else {"dst_colorspace": fr.BT709}
     expected = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
         format=pix_fmt, src_color_range=ColorRange.JPEG, interpolation=Interpolation.BICUBIC,
-        dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG, **how,
+        dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG, threads=1, **how,
     )  # fmt: skip
-    for result in composites(clip, zeros, str(behind)):
+    for result in composites(clip, zeros, str(behind), bits=fr.Layout(1, 1, pix_fmt).bits):
         assert result.alpha.max() == 0
         assert result.picture is not None
         for a, b in zip(fr.planes(expected), fr.planes(result.picture), strict=True):
             np.testing.assert_array_equal(a, b)
         if pix_fmt != "gbrp":
-            kr, kb = KR_KB[fr.BT709]
+            layout, (kr, kb) = result.frame.layout, KR_KB[fr.BT709]
             luma = rgb @ np.array([kr, 1 - kr - kb, kb])
-            luma = luma if full else 16 + luma * 219 / 255
-            assert np.abs(fr.planes(result.picture)[0] - luma).max() <= 1
+            steps = layout.peak if full else 219 * (layout.peak + 1) / 256
+            codes = luma * steps / 255 + (0 if full else (layout.peak + 1) / 16)
+            assert np.abs(fr.planes(result.picture)[0] - codes).max() <= 1
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -155,6 +156,16 @@ def test_blend_is_exact_for_every_code() -> None:
     assert abs(bias) <= 0.01
 
 
+def test_blend_is_exact_in_ten_bits() -> None:
+    """1024² of foreground and background under alphas from end to end, likewise."""
+    foreground, background = np.meshgrid(*[np.arange(1024, dtype=np.uint16)] * 2)
+    out = np.empty_like(foreground)
+    for code in (0, 1, 64, 127, 128, 254, 255):
+        blend(foreground, background, np.full(out.shape, code, np.uint8), out)
+        sums = foreground.astype(np.int32) * code + background.astype(np.int32) * (255 - code)
+        np.testing.assert_array_equal(out, (2 * sums + 255) // 510)
+
+
 def test_blend_takes_views_and_any_number_of_rows() -> None:
     """Planes with padded rows, and heights on either side of a strip's, are done whole."""
     rng = np.random.default_rng(2)
@@ -170,26 +181,30 @@ def test_blend_takes_views_and_any_number_of_rows() -> None:
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("matrix", [fr.BT601, fr.BT709])
 @pytest.mark.parametrize("size", [(64, 64), (32, 32), (48, 21), (100, 70)])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
 def test_rgb_copies_have_the_standards_colours(
-    size: tuple[int, int], matrix: int, full: bool
+    pix_fmt: str, size: tuple[int, int], matrix: int, full: bool
 ) -> None:
     """Flat colours at any size: to the nearest code, neither rounded down nor lifted."""
-    layout = fr.Layout(64, 64, matrix=matrix, range=fr.FULL if full else fr.LIMITED)
+    layout = fr.Layout(64, 64, pix_fmt, matrix, fr.FULL if full else fr.LIMITED)
+    one = (layout.peak + 1) // 256  # code of 8 bits
     scaler, rng, errors = fr.RgbScaler(layout), np.random.default_rng(0), []
     kr, kb = KR_KB[matrix]
     for _ in range(100):
-        picture, codes = layout.new_picture(), rng.integers([60, 112, 112], [180, 145, 145])
+        picture = layout.new_picture()
+        codes = rng.integers(np.array([60, 112, 112]) * one, np.array([180, 145, 145]) * one)
         for plane, code in zip(fr.planes(picture), codes, strict=True):
             plane[:] = code
-        y, cb, cr = codes - (0 if full else 16, 128, 128)
-        y, cb, cr = (y / 255, cb / 255, cr / 255) if full else (y / 219, cb / 224, cr / 224)
+        codes = codes - np.array([0 if full else 16, 128, 128]) * one
+        y, cb, cr = codes / (layout.peak if full else np.array([219, 224, 224]) * one)
         red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
         green = (y - kr * red - kb * blue) / (1 - kr - kb)
         rgb = scaler(picture, *size)
         assert rgb.shape == (*size[::-1], 3)
         errors.append(rgb - 255 * np.array([red, green, blue]))
     assert np.abs(errors).max() <= 1
-    assert np.abs(np.mean(errors, (0, 1, 2))).max() <= 0.2
+    white = 1020 if full and layout.bits == 10 else layout.peak  # as libswscale has it
+    assert np.abs(np.mean(errors, (0, 1, 2))).max() <= 0.2 + 128 * (layout.peak / white - 1)
 
 
 def test_rgb_copies_are_the_same_from_several_threads() -> None:

@@ -417,6 +417,7 @@ def test_deeper_video_is_made_8_bit_and_said(
         found = frames_of(source)
         warned = [w for w in source.warnings if pix_fmt in w and f"8-bit {becomes}" in w]
         assert len(warned) == 1
+        assert "--bits 10 keeps 10" in warned[0]
     for plane, wide in zip(fr.planes(found[0].picture), deep.planes, strict=True):
         codes = np.frombuffer(wide, np.uint16).reshape(wide.height, -1)[:, : wide.width]
         assert np.abs(plane - codes / (1 << shift)).max() <= 1

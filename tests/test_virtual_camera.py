@@ -180,7 +180,8 @@ def composited(layout: Layout, colour: tuple[int, int, int]) -> Composited:
     "layout",
     [
         Layout(64, 48), Layout(65, 49), Layout(64, 48, "yuv444p", fr.BT709, fr.FULL),
-        Layout(33, 17, "gbrp", 0, fr.FULL),
+        Layout(33, 17, "gbrp", 0, fr.FULL), Layout(64, 48, "yuv420p10le"),
+        Layout(64, 48, "yuv422p10le", fr.BT709, fr.FULL),
     ],
 )  # fmt: skip
 def test_colours_arrive(layout: Layout, camera: Any, tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ class Precision(str, Enum):
     int8 = "int8"
 
 
+class Bits(str, Enum):
+    """Of a code of video."""
+
+    eight = "8"
+    ten = "10"
+
+
 @app.command()
 def run(
     input: Annotated[
@@ -243,6 +250,14 @@ def run(
             "[default: h264 20, hevc 23, vp9 30, 24 with alpha, av1 32]",
         ),
     ] = None,
+    bits: Annotated[
+        Bits,
+        typer.Option(
+            "--bits", metavar="8|10",
+            help="Of the colours of video, all the way; the matte has 8. 10 goes into h264, hevc, "
+            "av1, prores and ffv1.",
+        ),
+    ] = Bits.eight,
     format: Annotated[
         Pipe | None,
         typer.Option("--format", metavar="mkv|webm|y4m", help="Of -o -. [default: mkv]"),
@@ -283,6 +298,7 @@ def run(
             overwrite=overwrite, background_fit=background.BackgroundFit(bg_fit.value),
             fps=None if fps is None else _rate(fps), reconnect=reconnect,
             virtual_camera=virtual_cam, virtual_device=virtual_device, preview=preview,
+            bits=int(bits.value),
         )  # fmt: skip
         progress = _Progress()
         if isinstance(source, Stream):
@@ -404,7 +420,8 @@ class _Progress:
         self.started = s
         report.line(
             f"{s.model} · {s.engine} · {s.device} · {s.precision}{f' ({s.why})' * bool(s.why)} · "
-            f"{s.layout.width}x{s.layout.height} seen at {s.fit.width}x{s.fit.height}"
+            f"{s.layout.width}x{s.layout.height}{' in 10 bits' * (s.layout.bits == 10)} seen at "
+            f"{s.fit.width}x{s.fit.height}"
         )
         # A log file gets a line now and then, a terminal a bar that moves.
         pause = 0.2 if sys.stderr.isatty() else 10.0

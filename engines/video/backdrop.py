@@ -29,7 +29,9 @@ class Backdrop:
             self._at = (self._at + 1) % len(self._specs)
             spec = self._specs[self._at]
             try:
-                opened = open_background(spec, self._source.sample_aspect, self._fit)
+                opened = open_background(
+                    spec, self._source.sample_aspect, self._fit, bits=self._source.layout.bits
+                )
             except WsshmError as e:
                 self._source.note(str(e))
                 continue

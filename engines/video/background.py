@@ -34,7 +34,7 @@ class Background(Protocol):
     """Planes to put behind a frame."""
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
-        """One (H, W) uint8 plane for each of the frame's.
+        """One (H, W) plane for each of the frame's, with as many bits.
 
         Args:
             alphas: the frame's alpha at the size of each plane, (H, W) uint8, 255 = person.
@@ -85,6 +85,7 @@ class Blur:
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         sigma = self._strength / 100 * min(frame.layout.width, frame.layout.height)
+        depth = cv2.CV_8U if frame.layout.bits == 8 else cv2.CV_16U
         blurred: list[Plane] = []
         weights: dict[tuple[int, ...], Any] = {}  # chroma planes share theirs
         for plane, alpha in zip(fr.planes(frame.picture), alphas, strict=True):
@@ -95,13 +96,14 @@ class Blur:
             if plane.shape not in weights:
                 nobody = cv2.bitwise_not(alpha)
                 norm = self._blur(_halved(nobody, halvings) / 255 + LEAST, cell_sigma)
-                weights[plane.shape] = nobody, norm
+                weights[plane.shape] = nobody.astype(plane.dtype, copy=False), norm
             nobody, norm = weights[plane.shape]
             # Weighted before it is shrunk: a cell on the outline would mix the person in.
             behind = cv2.multiply(plane, nobody, scale=1 / 255)
             small = _halved(behind, halvings)
             small += LEAST * cv2.resize(plane, small.shape[::-1], interpolation=cv2.INTER_LINEAR)
-            mean = cv2.convertScaleAbs(self._blur(small, cell_sigma) / norm)
+            mean: Any = cv2.divide(self._blur(small, cell_sigma), norm, dtype=depth)
+            mean = cv2.min(mean, frame.layout.peak)
             blurred.append(cv2.resize(mean, plane.shape[::-1], interpolation=cv2.INTER_LINEAR))
         return blurred
 
@@ -111,7 +113,7 @@ class Blur:
 
 
 def _halved(plane: Plane, times: int) -> NDArray[np.float32]:
-    """(H, W) uint8 as float, each edge halved so often: exact halves take OpenCV's fastest way."""
+    """(H, W) codes as float, each edge halved so often: exact halves take OpenCV's fastest way."""
     small: Any = plane
     for n in range(times):
         if n == 2:  # few are left to round, and each rounding by integers lifts the mean by 1/8
@@ -174,7 +176,7 @@ def place(
 
 def open_background(
     spec: str, sample_aspect: Fraction | None = None, fit: BackgroundFit = BackgroundFit.cover,
-    on_note: Callable[[str], None] = lambda text: None,
+    on_note: Callable[[str], None] = lambda text: None, bits: int = 8,
 ) -> Background | None:  # fmt: skip
     """A background from what ``--bg`` says; None for ``transparent``.
 
@@ -183,6 +185,7 @@ def open_background(
         spec: a picture or a video file, ``#rrggbb``, ``blur``, ``blur:N`` (0 < N ≤ 50) or
             ``transparent``.
         on_note: told where a video ends before it should.
+        bits: of a code of the frames it is put behind.
 
     Raises:
         UsageError: none of these.
@@ -215,6 +218,6 @@ def open_background(
     if path.suffix.lower() not in IMAGES:
         from engines.video.moving_background import Moving  # which builds on this module
 
-        return Moving(path, sample_aspect, fit, on_note)
+        return Moving(path, sample_aspect, fit, on_note, bits)
     picture, layout = read_still(path)
     return Picture(fr.RgbScaler(layout)(picture, layout.width, layout.height), sample_aspect, fit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -12,7 +13,7 @@ from engines.video.background import Background
 from engines.video.frame import Frame, Plane
 from engines.video.matte import Matted
 
-STRIP = 64  # rows blended at a time, so that the 16-bit products stay in the cache
+STRIP = 64  # rows blended at a time, so that the wider products stay in the cache
 
 
 @dataclass(frozen=True)
@@ -30,23 +31,22 @@ class Composited:
 
 
 def blend(foreground: Plane, background: Plane, alpha: Plane, out: Plane) -> None:
-    """``out = (α·F + (255 - α)·B) / 255``, rounded to nearest; all (H, W) uint8.
+    """``out = (α·F + (255 - α)·B) / 255``, rounded to nearest; all (H, W).
 
-    Exact: α = 255 gives F, α = 0 gives B.
+    α is uint8; the others are uint8, or uint16 of 10 bits. Exact: α = 255 gives F, α = 0 gives B.
     """
+    wide: Any = np.uint16 if out.dtype == np.uint8 else np.uint32
     for row in range(0, out.shape[0], STRIP):
         strip = slice(row, row + STRIP)
-        a = alpha[strip].astype(np.uint16)
-        mix = foreground[strip].astype(np.uint16)
-        rest = background[strip].astype(np.uint16)
+        a = alpha[strip].astype(wide)
+        mix = foreground[strip].astype(wide)
+        rest = background[strip].astype(wide)
         mix *= a
         a ^= 255  # 255 - α
         rest *= a
         mix += rest
-        mix += 128  # mix / 255 for 0 ≤ mix ≤ 255², without a division
-        np.right_shift(mix, 8, out=rest)
-        mix += rest
-        mix >>= 8
+        mix += 127
+        mix //= 255  # which NumPy does by multiplying
         out[strip] = mix
 
 

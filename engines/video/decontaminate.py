@@ -36,5 +36,5 @@ def decontaminate(frame: Frame, alphas: Sequence[Plane], outline: Outline) -> av
         a = points.take(alpha) / np.float32(255)
         f, b = points.look_up(person), points.look_up(behind)
         colour = f + a * (points.take(source) - a * f - (1 - a) * b)
-        points.put(np.clip(colour, 0, 255), target)
+        points.put(np.clip(colour, 0, frame.layout.peak), target)
     return picture

@@ -11,7 +11,7 @@ from av.codec import Capabilities
 
 from engines.errors import Unavailable, UsageError
 from engines.machine import cores
-from engines.video.frame import Layout
+from engines.video.frame import DEEP, Layout
 from engines.video.sinks import Encoding
 
 # Encoder, constant rate factor and options that suit a laptop.
@@ -22,12 +22,13 @@ ENCODERS: dict[str, tuple[str, float, dict[str, str]]] = {
     "av1": ("libsvtav1", 32, {"preset": "10", "svtav1-params": "lookahead=0"}),
 }
 PRORES = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}  # editors look for the vendor
-# Encoders of straight alpha: the pixels they are given, and what they are told beside the above.
-# VP9 has no alternate reference frames with alpha; at its usual 30, soft edges are off by 7 codes.
-ALPHA: dict[str, tuple[str, dict[str, str]]] = {
-    "libvpx-vp9": ("yuva420p", {"auto-alt-ref": "0", "crf": "24"}),
-    "prores_ks": ("yuva444p10le", PRORES),
-    "ffv1": ("yuva444p", {}),
+# Encoders of straight alpha: the pixels they are given for 8 and for 10 bits, and what they are
+# told beside the above. VP9 has no alternate reference frames with alpha; at its usual 30, soft
+# edges are off by 7 codes.
+ALPHA: dict[str, tuple[dict[int, str], dict[str, str]]] = {
+    "libvpx-vp9": ({8: "yuva420p"}, {"auto-alt-ref": "0", "crf": "24"}),
+    "prores_ks": ({8: "yuva444p10le", 10: "yuva444p10le"}, PRORES),
+    "ffv1": ({8: "yuva444p", 10: "yuva444p10le"}, {}),
 }
 # For each ending that can hold alpha, the encoders of it; the first is the default.
 HOLDS_ALPHA = {
@@ -35,6 +36,16 @@ HOLDS_ALPHA = {
     ".mov": ("prores_ks",),
     ".mkv": ("libvpx-vp9", "ffv1", "prores_ks"),
 }
+# ... and those of opaque video in 10 bits, where FFmpeg is built with them.
+HOLDS_TEN_BITS = {
+    ".mp4": ("libx264", "libx265", "libvpx-vp9", "libsvtav1"),
+    ".m4v": ("libx264", "libx265", "libvpx-vp9", "libsvtav1"),
+    ".mov": ("libx264", "libx265", "prores_ks"),
+    ".mkv": ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks"),
+    ".webm": ("libvpx-vp9", "libsvtav1"),
+    ".y4m": ("rawvideo",),
+}
+TEN_BITS = "yuv422p10le", "yuv420p10le", "p010le"  # whoever takes 10 bits takes one of them
 # What constant quality is called by encoders in hardware; others of them get a bit rate.
 HARDWARE: dict[str, tuple[str, dict[str, str]]] = {
     "nvenc": ("cq", {"rc": "vbr", "b": "0", "preset": "p4"}),
@@ -62,11 +73,11 @@ class Encoder:
             Unavailable: it takes none that can be made here.
         """
         if self.alpha:
-            return ALPHA[self.name][0]
-        taken = {f.name for f in av.Codec(self.name, "w").video_formats or ()}
-        wanted = layout.format
-        near = ["nv12"] if wanted == "yuv420p" else []
-        for pixels in (wanted, *near, f"{wanted}10le", "yuv420p", "nv12", "yuv422p10le"):
+            return ALPHA[self.name][0][layout.bits]
+        taken, wanted = _taken(self.name), layout.format
+        near = {"yuv420p": ["nv12"], "yuv420p10le": ["p010le"]}.get(wanted, [])
+        others = f"{wanted}{DEEP}", "yuv420p", "nv12", "yuv422p10le"
+        for pixels in (wanted, *near, *(others if layout.bits == 8 else TEN_BITS)):
             if not taken or pixels in taken:
                 return pixels
         raise Unavailable(f"--codec {self.name}: takes none of wsshm's pixel formats")
@@ -81,19 +92,24 @@ class Encoder:
         return width + -width % h_step, height + -height % v_step
 
 
-def choose(encoding: Encoding, ending: str, default: str, alpha: bool) -> Encoder:
+def choose(encoding: Encoding, ending: str, default: str, alpha: bool, bits: int = 8) -> Encoder:
     """The encoder of a file of this `ending`.
 
     Args:
         default: FFmpeg's name of the container's own encoder, for opaque video.
-        alpha: whether the output has an alpha channel; `ending` then is one of `HOLDS_ALPHA`.
+        alpha: whether the output has an alpha channel; `ending` then `holds_alpha`.
+        bits: of a code of its pictures, 8 or 10.
 
     Raises:
-        UsageError: it cannot hold alpha in such a file.
+        UsageError: it cannot hold alpha in such a file, or 10 bits.
         Unavailable: FFmpeg does not have it here, or not in working order.
     """
-    name = encoding.codec or (HOLDS_ALPHA[ending][0] if alpha else default)
-    name = _in_ffmpeg(name)
+    able = [default]
+    if alpha:
+        able = [n for n in HOLDS_ALPHA[ending] if bits in ALPHA[n][0]]
+    elif bits > 8:
+        able = [n for n in HOLDS_TEN_BITS[ending] if _takes_ten_bits(n)]
+    name = _in_ffmpeg(encoding.codec or (able or [default])[0])
     try:
         codec = av.Codec(name, "w")
         if codec.type != "video":
@@ -103,10 +119,11 @@ def choose(encoding: Encoding, ending: str, default: str, alpha: bool) -> Encode
             f"--codec {name}: FFmpeg has no such video encoder here; use "
             f"{', '.join(ENCODERS)}, or one that wsshm doctor lists"
         ) from e
-    if alpha and name not in HOLDS_ALPHA[ending]:
-        able = ", ".join(_by_hand(n) for n in HOLDS_ALPHA[ending])
+    if (alpha and name not in able) or (bits > 8 and not alpha and not _takes_ten_bits(name)):
+        what = " in ".join(["transparency"] * alpha + [f"{bits} bits"] * (bits > 8))
+        use = ", ".join(_by_hand(n) for n in able) or "another kind of file"
         raise UsageError(
-            f"--codec {encoding.codec}: no transparency in a {ending} file; use {able}"
+            f"--codec {encoding.codec or name}: no {what} in a {ending} file; use {use}"
         )
     if codec.capabilities & (Capabilities.hardware | Capabilities.hybrid):
         return Encoder(name, _hardware_options(name, encoding.crf))
@@ -122,9 +139,27 @@ def choose(encoding: Encoding, ending: str, default: str, alpha: bool) -> Encode
     return Encoder(name, options, alpha)
 
 
+def holds_alpha(bits: int) -> list[str]:
+    """Endings of files that hold alpha, with colours of so many bits; the default first."""
+    return [e for e, able in HOLDS_ALPHA.items() if any(bits in ALPHA[n][0] for n in able)]
+
+
 def can_hold_alpha(codec: str) -> bool:
     """Whether what ``--codec`` names can write an alpha channel."""
     return _in_ffmpeg(codec) in ALPHA
+
+
+def _taken(name: str) -> set[str]:
+    """The pixel formats an encoder takes; none where it takes all."""
+    return {f.name for f in av.Codec(name, "w").video_formats or ()}
+
+
+def _takes_ten_bits(name: str) -> bool:
+    try:
+        taken = _taken(name)
+    except ValueError:  # not in this FFmpeg
+        return False
+    return not taken or not taken.isdisjoint(TEN_BITS)
 
 
 def _in_ffmpeg(codec: str) -> str:

@@ -13,19 +13,28 @@ import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-Plane = NDArray[np.uint8]
+Plane = NDArray[np.unsignedinteger[Any]]  # uint8, or uint16 where codes have 10 bits
 
-# The formats that are composited in place, all 8-bit and planar: log2 of the horizontal and
-# vertical chroma subsampling.
+# The formats that are composited in place, all planar: log2 of the horizontal and vertical chroma
+# subsampling.
 PLANAR: dict[str, tuple[int, int]] = {
     "yuv420p": (1, 1),
     "yuv422p": (1, 0),
     "yuv444p": (0, 0),
     "gbrp": (0, 0),
+    "yuv420p10le": (1, 1),
+    "yuv422p10le": (1, 0),
+    "yuv444p10le": (0, 0),
 }
 DEEP = "10le"  # what FFmpeg's names of formats with 10 bits end in
 BT709, UNSPECIFIED, BT601 = 1, 2, 6  # ISO/IEC 23091-2 matrix coefficients
 LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
+
+
+def with_bits(pixels: str, bits: int) -> str:
+    """FFmpeg's name of a format, any but ``gbrp``, with 8 or 10 bits."""
+    pixels = pixels.removesuffix(DEEP)
+    return pixels + DEEP if bits == 10 else pixels
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,16 @@ class Layout:
     range: int = LIMITED
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
+
+    @property
+    def bits(self) -> int:
+        """Of a code: 8 or 10."""
+        return 10 if self.format.endswith(DEEP) else 8
+
+    @property
+    def peak(self) -> int:
+        """The greatest code."""
+        return (1 << self.bits) - 1
 
     @property
     def is_rgb(self) -> bool:
@@ -86,10 +105,11 @@ class Frame:
 
 
 def planes(picture: av.VideoFrame) -> list[Plane]:
-    """The planes of an 8-bit planar picture as (H, W) uint8 views, without a copy."""
+    """The planes of a planar picture as (H, W) uint8 or uint16 views, without a copy."""
+    dtype: Any = np.uint16 if picture.format.name.endswith(DEEP) else np.uint8
     views = []
     for plane in picture.planes:
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, -1)
         views.append(rows[:, : plane.width])
     return views
 
@@ -148,6 +168,7 @@ def from_rgb(rgb: Plane, layout: Layout) -> av.VideoFrame:
         format=layout.format,
         src_color_range=FULL,
         interpolation=Interpolation.BICUBIC,
+        threads=scaler_threads(layout.format),
         **how,
     )
     layout.tag(picture)

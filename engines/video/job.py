@@ -63,6 +63,7 @@ class RunConfig:
     threads: int = 0  # of the decoder; 0 leaves it to FFmpeg
     network_threads: int | None = None  # of all lanes together; all cores when None
     most_lanes: int = LANES
+    bits: int = 8  # of a code of video: 8 or 10
     fps: Fraction | None = None  # makes a video of a folder's pictures
     reconnect: bool = False  # wait for a live input that has stopped to come back
     virtual_camera: bool = False
@@ -164,8 +165,9 @@ def run(
         background = None
         if composes:
             background = open_background(
-                config.background, source.sample_aspect, config.background_fit, warnings.append
-            )
+                config.background, source.sample_aspect, config.background_fit, warnings.append,
+                source.layout.bits,
+            )  # fmt: skip
         sinks = open_outputs(config, source) if config.writes_files else []
         backdrop = Backdrop(config.background, config.background_fit, source, background)
         held.callback(backdrop.close)
@@ -242,10 +244,12 @@ def _opened(config: RunConfig, stop: Stop) -> FrameSource:
             raise UsageError(f"--fps: is for a folder of pictures; {config.input} is none")
         from engines.video.live import open_stream
 
-        return open_stream(config.input, config.clip, config.threads, stop, config.reconnect)
+        return open_stream(
+            config.input, config.clip, config.threads, stop, config.reconnect, config.bits
+        )
     if config.reconnect:
         raise UsageError(f"--reconnect: {config.input} is not live")
-    return open_source(config.input, config.clip, config.threads, config.fps)
+    return open_source(config.input, config.clip, config.threads, config.fps, config.bits)
 
 
 def _shown_sinks(

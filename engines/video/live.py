@@ -22,8 +22,9 @@ TOLERATED = 0.05  # share of frames that may be dropped
 
 
 def open_stream(
-    stream: Stream, clip: Clip, threads: int = 0, stop: Stop | None = None, reconnect: bool = False
-) -> FrameSource:
+    stream: Stream, clip: Clip, threads: int = 0, stop: Stop | None = None,
+    reconnect: bool = False, bits: int = 8,
+) -> FrameSource:  # fmt: skip
     """Open standard input, an address or a camera.
 
     Args:
@@ -31,6 +32,7 @@ def open_stream(
         threads: of the decoder; 0 leaves it to FFmpeg.
         stop: ends every wait for the stream.
         reconnect: wait for a stream that has stopped to come back.
+        bits: of a code of a frame, 8 or 10.
 
     Raises:
         CannotOpen, BadData: as `open_source`.
@@ -41,7 +43,7 @@ def open_stream(
     if reconnect and stream.paced is False:
         raise UsageError(f"--reconnect: {stream} is not live; it ends when it ends")
     stop = stop or Stop()
-    source = VideoSource(stream, Clip() if stream.paced else clip, threads, stop)
+    source = VideoSource(stream, Clip() if stream.paced else clip, threads, bits, stop)
     if stream.paced or (stream.paced is None and not source.has_length):
         return LiveSource(source, stream, clip, stop, reconnect)
     if reconnect:
@@ -158,7 +160,7 @@ class LiveSource(FrameSource):
         self._source.close()
         while not self._stop.ended:
             try:
-                fresh = VideoSource(self._stream, Clip(), 0, self._stop, wait=SILENCE)
+                fresh = VideoSource(self._stream, Clip(), stop=self._stop, wait=SILENCE)
             except WsshmError:
                 until = time.monotonic() + PAUSE
                 while time.monotonic() < until and not self._stop.ended:

@@ -26,6 +26,7 @@ class Moving:
 
     Args:
         sample_aspect: width to height of the clip's pixels, 1 when None.
+        bits: of a code of the clip's frames.
 
     Raises:
         CannotOpen, BadData: the video.
@@ -33,11 +34,11 @@ class Moving:
 
     def __init__(
         self, path: Path, sample_aspect: Fraction | None, fit: BackgroundFit,
-        on_note: Callable[[str], None],
+        on_note: Callable[[str], None], bits: int,
     ):  # fmt: skip
         self._path, self._fit, self._aspect = path, fit, float(sample_aspect or 1)
-        self._note = on_note
-        self._source = VideoSource(path, Clip())
+        self._note, self._bits = on_note, bits
+        self._source = VideoSource(path, Clip(), bits=bits)
         self._frames = self._endless()
         self._now = next(self._frames)
         self._next: tuple[Fraction, Frame] | None = next(self._frames, None)
@@ -64,7 +65,7 @@ class Moving:
                 return
             begin = end
             self._source.close()
-            self._source = VideoSource(self._path, Clip())
+            self._source = VideoSource(self._path, Clip(), bits=self._bits)
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         time = frame.pts * frame.time_base

@@ -76,7 +76,7 @@ class Points:
         return _flat(plane).take(self._places(plane))
 
     def put(self, values: F32, plane: Plane) -> None:
-        """Write (N,) values in [0, 255] to a plane, rounded to the nearest."""
+        """Write (N,) values, none under 0 or over the plane's peak, rounded to the nearest."""
         _flat(plane)[self._places(plane)] = np.rint(values)
 
     def look_up(self, picture: NDArray[Any]) -> NDArray[Any]:
@@ -98,7 +98,7 @@ class Points:
         return places
 
     def _places(self, plane: Plane) -> NDArray[np.integer[Any]]:
-        pitch = plane.strides[0]
+        pitch = _pitch(plane)
         return self._index if pitch == self._shape[1] else self._rows * pitch + self._columns
 
 
@@ -106,7 +106,7 @@ def find(planes: Sequence[Plane], alpha: F32, margin: int = 0) -> Outline:
     """The outline that a small matte shows in a frame.
 
     Args:
-        planes: the frame's three, uint8, each of its own size.
+        planes: the frame's three, each of its own size.
         alpha: (h, w) float32 in [0, 1], of any size.
         margin: pixels of `alpha` by which the outline is wider, where it will be eroded or blurred.
     """
@@ -136,11 +136,15 @@ def _runs(mask: NDArray[np.bool_], shape: Shape) -> tuple[NDArray[np.int32], ...
     return rows[::2], columns[::2], columns[1::2]
 
 
+def _pitch(plane: Plane) -> int:
+    """Codes from the beginning of a row to that of the next."""
+    return plane.strides[0] // plane.itemsize
+
+
 def _flat(plane: Plane) -> Plane:
-    """All bytes from a plane's first pixel to its last, what pads its rows included; a view."""
-    pitch = plane.strides[0]
-    length = (plane.shape[0] - 1) * pitch + plane.shape[1]
-    return np.lib.stride_tricks.as_strided(plane, (length,), (1,))
+    """All codes from a plane's first pixel to its last, what pads its rows included; a view."""
+    length = (plane.shape[0] - 1) * _pitch(plane) + plane.shape[1]
+    return np.lib.stride_tricks.as_strided(plane, (length,), (plane.itemsize,))
 
 
 def _shrink(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import UsageError
-from engines.video.encoders import HOLDS_ALPHA, can_hold_alpha
+from engines.video.encoders import can_hold_alpha, holds_alpha
 from engines.video.sinks import (
     STDOUT,
     VIDEOS,
@@ -48,8 +48,8 @@ def output_paths(config: RunConfig, source: FrameSource) -> list[Path]:
             suffix = ".png" if still else ""
             if source.rate and not still:
                 kind = base.suffix.lower() if base is config.output else ""
-                fits = kind in (HOLDS_ALPHA if rgba else VIDEOS)
-                suffix = base.suffix if fits else ".webm" if rgba else ".mp4"
+                fitting = holds_alpha(source.layout.bits) if rgba else [".mp4", *VIDEOS]
+                suffix = base.suffix if kind in fitting else fitting[0]
             path = base.with_name(f"{base.stem}_{tag}{suffix}")
         paths.append(path)
     if len(set(paths)) < len(paths) or len(set(config.save)) < len(config.save):

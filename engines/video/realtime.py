@@ -90,7 +90,7 @@ def settle(config: RunConfig, realtime: bool, stop: Stop) -> tuple[RunConfig, st
     option = "realtime" if realtime else "size auto"
     if not isinstance(config.input, Path):
         raise UsageError(f"--{option}: {config.input} cannot be tried first; use --size N")
-    with open_source(config.input, config.clip, fps=config.fps) as source:
+    with open_source(config.input, config.clip, fps=config.fps, bits=config.bits) as source:
         if not source.rate:
             raise UsageError(f"--{option}: {config.input} has no frame rate; use --size N")
         layout, rate = source.layout, source.rate

@@ -19,7 +19,7 @@ from engines.video.outline import Outline
 
 F32 = NDArray[np.float32]
 
-LAMBDA = 0.05 * 255**2  # squared distance of two colours that is trusted half
+LAMBDA = 0.05  # squared distance of two colours that is trusted half; the greatest code is 1
 CHROMA = 9.0  # what a squared code of chroma counts beside one of luma
 CLEAR, SOLID = 4, 251  # of 255: alpha below and above which nothing is refined
 YUV_OF_GBR = (0.587, 0.114, 0.299), (-0.331, 0.5, -0.169), (-0.419, -0.081, 0.5)  # BT.601
@@ -45,7 +45,7 @@ def refine(planes: Sequence[Plane], alpha: Plane, outline: Outline, layout: Layo
     residual = [i - b - a * d for i, b, d in zip(here, behind, between, strict=True)]
     if layout.is_rgb:
         between, residual = _yuv(between), _yuv(residual)
-    a += _dot(between, residual) / (_dot(between, between) + LAMBDA)
+    a += _dot(between, residual) / (_dot(between, between) + LAMBDA * layout.peak**2)
     refined = np.clip(255 * a, points.look_up(outline.low), points.look_up(outline.high))
     points.put(np.where((codes < CLEAR) | (codes > SOLID), codes, refined), alpha)
 

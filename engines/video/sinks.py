@@ -152,7 +152,7 @@ def open_sink(
         Unavailable: an encoder that FFmpeg lacks here, or that does not work.
     """
     suffix = ending(path, encoding)
-    rgba = needs_alpha(save, transparent)
+    rgba, bits = needs_alpha(save, transparent), source.layout.bits
     is_video = source.rate is not None or source.audio
     if path == STDOUT:
         if not is_video:
@@ -166,15 +166,16 @@ def open_sink(
             raise CannotCreate(f"{path}: is a folder; name a file with -o")
         if not is_video:
             raise UsageError(f"{path}: pictures do not become a video; use -o NAME.png or a folder")
-        from engines.video.encoders import HOLDS_ALPHA  # which build on this module
+        from engines.video.encoders import holds_alpha  # which build on this module
         from engines.video.video_sink import VideoSink
 
-        if rgba and suffix not in HOLDS_ALPHA:
+        if rgba and suffix not in (able := holds_alpha(bits)):
             what = "--bg transparent" if save is Save.composite else "--save foreground"
-            better = " ".join(HOLDS_ALPHA)
+            better = f"{' '.join(able)}, or a folder for PNG files"
+            if bits > 8:
+                what, better = f"{what} in {bits} bits", " ".join(able)
             raise UsageError(
-                f"{path}: {suffix} cannot hold the transparency of {what}; use {better}, or a "
-                "folder for PNG files"
+                f"{path}: {suffix} cannot hold the transparency of {what}; use {better}"
             )
         return VideoSink(path, suffix, save, source, encoding, alpha=rgba, copies=copies)
     if suffix in STILLS and not path.is_dir():
@@ -189,6 +190,8 @@ def open_sink(
     if suffix and not path.is_dir():
         known = " ".join([*sorted(VIDEOS), *sorted(STILLS)])
         raise UsageError(f"{path}: unknown kind of output {suffix}; use {known} or a folder")
+    if bits > 8 and save is not Save.alpha:
+        raise UsageError(f"{path}: PNG files have 8 bits; for --bits {bits} use -o NAME.mkv")
     return FolderSink(path, save)
 
 

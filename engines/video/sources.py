@@ -84,19 +84,21 @@ class FrameSource(ABC):
 
 
 def open_source(
-    path: Path, clip: Clip | None = None, threads: int = 0, fps: Fraction | None = None
-) -> FrameSource:
+    path: Path, clip: Clip | None = None, threads: int = 0, fps: Fraction | None = None,
+    bits: int = 8,
+) -> FrameSource:  # fmt: skip
     """Open a video file, a picture, a folder of pictures, or those of one that ``*.png`` fits.
 
     Args:
         clip: a part of a video.
         threads: of the decoder; 0 leaves it to FFmpeg. The frames do not depend on it.
         fps: makes a video of a folder's pictures, so many a second.
+        bits: of a code of a video's frames, 8 or 10.
 
     Raises:
         CannotOpen: missing, not readable, or neither file nor folder.
         BadData: junk, no picture in it, HDR, or over `MAX_PIXELS`.
-        UsageError: a part of something that is not a video.
+        UsageError: a part of something that is not a video, or 10 bits of it.
     """
     pattern = None
     with reading(path):
@@ -104,7 +106,7 @@ def open_source(
             path, pattern = path.parent, path.name
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            opener: Any = partial(FolderSource, fps=fps, pattern=pattern)
+            opener: Any = partial(FolderSource, fps=fps, pattern=pattern, bits=bits)
         elif not stat.S_ISREG(mode):
             raise CannotOpen(f"{path}: neither a file nor a folder; use: wsshm run - < {path}")
         else:
@@ -116,9 +118,11 @@ def open_source(
     if opener is None:
         from engines.video.video_source import VideoSource  # which builds on this module
 
-        return VideoSource(path, clip or Clip(), threads)
+        return VideoSource(path, clip or Clip(), threads, bits)
     if clip and clip != Clip():
         raise UsageError(f"{path}: --start and --duration need a video")
+    if bits > 8 and fps is None:
+        raise UsageError(f"{path}: --bits {bits} needs a video; pictures are written in 8 bits")
     source: FrameSource = opener(path)
     return source
 
@@ -170,9 +174,12 @@ class FolderSource(FrameSource):
     Args:
         fps: pictures a second of the video they make; None for pictures by themselves.
         pattern: what their names fit, as in a shell; all pictures when None.
+        bits: of a code of the video's frames.
     """
 
-    def __init__(self, path: Path, fps: Fraction | None = None, pattern: str | None = None):
+    def __init__(
+        self, path: Path, fps: Fraction | None = None, pattern: str | None = None, bits: int = 8
+    ):
         super().__init__()
         self.path = path
         with reading(path):
@@ -191,8 +198,9 @@ class FolderSource(FrameSource):
         self._is_video = fps is not None
         if fps is not None:
             self.rate, self.time_base = fps, 1 / fps
-            matrix = fr.BT709 if self.layout.height >= 720 else fr.BT601
-            self.layout = Layout(self.layout.width, self.layout.height, matrix=matrix)
+            width, height = self.layout.width, self.layout.height
+            matrix = fr.BT709 if height >= 720 else fr.BT601
+            self.layout = Layout(width, height, fr.with_bits("yuv420p", bits), matrix)
 
     def _first_readable(self) -> tuple[av.VideoFrame, Layout]:
         for path in self._files:

@@ -31,7 +31,7 @@ PROMPT = {"flush_packets": "1", "max_interleave_delta": "1"}  # microseconds
 # all times move by the encoder's reordering delay.
 MP4 = {"movflags": "hybrid_fragmented+delay_moov", **PROMPT}
 MATROSKA = {"cluster_time_limit": "1000", **PROMPT}
-TEN_BIT = np.rint(np.arange(256) * (1023 / 255)).astype("<u2")  # of 8-bit codes
+TEN_BIT = np.rint(np.arange(256) * (1023 / 255)).astype(np.uint16)  # of 8-bit codes
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ CONTAINERS = {
     ".mov": Container("mov", "libx264", MP4),
     ".mkv": Container("matroska", "libx264", MATROSKA),
     ".webm": Container("webm", "libvpx-vp9", MATROSKA),
-    ".y4m": Container("yuv4mpegpipe", "rawvideo", {}, holds_sound=False),
+    # Which has 10 bits as an extension only.
+    ".y4m": Container("yuv4mpegpipe", "rawvideo", {"strict": "-1"}, holds_sound=False),
 }
 
 
@@ -74,9 +75,10 @@ class VideoSink(FrameSink):
         self.path, self._save, self._source, self._encoding = path, save, source, encoding
         self.warnings = []
         self._ending, self._kind = ending, CONTAINERS[ending]
-        self._encoder = encoders.choose(encoding, ending, self._kind.encoder, alpha)
-        self._pixels = self._encoder.pixels(source.layout)
-        self._layout = self._encoded_layout(source.layout)
+        layout = matte_layout(source.layout) if save is Save.alpha else source.layout
+        self._encoder = encoders.choose(encoding, ending, self._kind.encoder, alpha, layout.bits)
+        self._pixels = self._encoder.pixels(layout)
+        self._layout = self._encoded_layout(layout)
         encoders.check_starts(self._encoder, self._layout)
         self._copying = copies
         if not self._kind.holds_sound and source.audio and save is not Save.alpha:
@@ -144,7 +146,7 @@ class VideoSink(FrameSink):
         Its format is still the frame's; the encoder's pixels may be others.
         """
         name, pixels = self._encoder.name, self._pixels
-        if not self._encoder.alpha and pixels not in (layout.format, "nv12"):
+        if not self._encoder.alpha and pixels not in (layout.format, "nv12", "p010le"):
             self.warnings.append(f"{name} takes no {layout.format}; encoded as {pixels}")
         width, height = self._encoder.size(layout)
         if (width, height) != (layout.width, layout.height):
@@ -152,9 +154,7 @@ class VideoSink(FrameSink):
                 f"{layout.width}x{layout.height} is odd, which {name} cannot hold in "
                 f"{pixels}: padded to {width}x{height} by repeating the last column or row"
             )
-        color_range = fr.FULL if self._save is Save.alpha else layout.range
-        if name == "prores_ks":  # which has no flag for it
-            color_range = fr.LIMITED
+        color_range = fr.LIMITED if name == "prores_ks" else layout.range  # it has no flag for it
         return replace(layout, width=width, height=height, range=color_range)
 
     def packet(self, packet: av.Packet) -> None:
@@ -201,7 +201,7 @@ class VideoSink(FrameSink):
         layout, pixels = self._layout, self._pixels
         source = item.frame.layout
         if self._save is Save.alpha:
-            source = replace(source, range=fr.FULL)
+            source = matte_layout(source)
             picture = source.new_picture()
             luma, *chroma = fr.planes(picture)
             luma[:] = item.alpha
@@ -305,10 +305,12 @@ def _padded(plane: Plane, width: int, height: int) -> Plane:
     return padded
 
 
+def matte_layout(layout: Layout) -> Layout:
+    """Of a matte for pictures of `layout`: it has 8 bits, all of them."""
+    return replace(layout, format=fr.with_bits(layout.format, 8), range=fr.FULL)
+
+
 def _set_alpha(picture: av.VideoFrame, alpha: Plane) -> None:
     """Write (H, W) uint8 into the last plane, of 8 or 10 bits."""
-    plane = picture.planes[-1]
-    is_8_bit = picture.format.components[-1].bits == 8
-    rows = np.frombuffer(memoryview(plane), np.uint8 if is_8_bit else "<u2")
-    rows = rows.reshape(plane.height, -1)[:, : plane.width]
-    rows[:] = alpha if is_8_bit else TEN_BIT[alpha]
+    rows = fr.planes(picture)[-1]
+    rows[:] = alpha if rows.dtype == np.uint8 else TEN_BIT[alpha]

@@ -26,10 +26,11 @@ HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ISO/IEC 23091-2
 
 
 class VideoSource(FrameSource):
-    """A video. Frames keep their pts and, where they are 8-bit planar YUV, their planes.
+    """A video. Frames keep their pts and, where they are planar YUV of `bits`, their planes.
 
     Args:
         threads: of the decoder; 0 leaves it to FFmpeg.
+        bits: of a code of a frame, 8 or 10, whatever the file has.
         stop: ends every wait for a stream.
         wait: seconds a stream may take to begin.
     """
@@ -39,11 +40,12 @@ class VideoSource(FrameSource):
         path: Path | Stream,
         clip: Clip,
         threads: int = 0,
+        bits: int = 8,
         stop: Stop | None = None,
         wait: float = OPENING,
     ):
         super().__init__()
-        self.path, self._clip, self._stream = path, clip, None
+        self.path, self._clip, self._stream, self._bits = path, clip, None, bits
         limit = {"max_pixels": str(MAX_PIXELS)}
         with reading(path):
             if isinstance(path, Stream):
@@ -172,9 +174,7 @@ class VideoSource(FrameSource):
             )
         name = first.format.name
         quarter_turn = quarter_turns(first) % 2 == 1
-        planar = name.replace("yuvj", "yuv")
-        if planar not in fr.PLANAR or planar == "gbrp":
-            planar = next((f"yuv{s}p" for s in ("444", "422") if s in name), "yuv420p")
+        planar = next((f"yuv{s}p" for s in ("444", "422") if s in name), "yuv420p")
         if planar == "yuv422p" and quarter_turn:
             planar = "yuv420p"  # turned, 4:2:2 would be 4:4:0
         width, height = first.width, first.height
@@ -186,7 +186,7 @@ class VideoSource(FrameSource):
         is_rgb = first.format.is_rgb
         self.layout = Layout(
             *size,
-            planar,
+            fr.with_bits(planar, self._bits),
             matrix,
             fr.FULL if is_full and not is_rgb else fr.LIMITED,
             int(first.color_primaries),
@@ -374,7 +374,9 @@ class _Converter:
         self._reformatter = VideoReformatter()
         self._as_is = self._format.replace("yuvj", "yuv") == layout.format
         if not self._as_is:
-            warnings.append(f"{self._format} video is processed as 8-bit {layout.format}")
+            text = f"{self._format} video is processed as {layout.bits}-bit {layout.format}"
+            is_deep = first.format.components[0].bits > 8
+            warnings.append(text + "; --bits 10 keeps 10" * (is_deep and layout.bits == 8))
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
         same = (picture.width, picture.height) == self._size
@@ -394,6 +396,7 @@ class _Converter:
                 src_color_range=fr.FULL if is_rgb else self._layout.range,
                 dst_color_range=self._layout.range,
                 interpolation=Interpolation.BICUBIC,
+                threads=fr.scaler_threads(self._layout.format),
             )
         if not self._turns:
             return picture
