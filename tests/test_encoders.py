@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -63,11 +64,12 @@ def test_hardware_that_is_not_there(wsshm: Wsshm, tmp_path: Path, ones: Path) ->
 def test_every_encoder_in_hardware_is_tried_first(name: str) -> None:
     """It either starts or is refused in words; `av1` and so on are named for what they replace."""
     encoder = encoders.choose(Encoding(name), ".mp4", "libx264", False)
+    to = fr.Layout(640, 360), Fraction(25), Fraction(1, 25), "mp4", ".mp4"
     if works(name):
-        encoders.check_starts(encoder, fr.Layout(640, 360))
+        encoders.check_starts(encoder, *to)
         return
     with pytest.raises(Unavailable, match=rf"--codec {name}: .*; use --codec (h264|hevc|vp9|av1)"):
-        encoders.check_starts(encoder, fr.Layout(640, 360))
+        encoders.check_starts(encoder, *to)
 
 
 def test_quality_is_spelt_as_each_encoder_has_it() -> None:

@@ -148,17 +148,24 @@ def test_other_codecs_work(tmp_path: Path, ones: Path, codec: str, ending: str, 
             assert context.codec_tag == "hvc1"
 
 
-def test_unknown_codec_is_not_available(tmp_path: Path, ones: Path) -> None:
-    """69, before anything is written; a codec the container cannot hold is 2."""
+@pytest.mark.parametrize(
+    ("codec", "ending", "error", "says"),
+    [
+        ("h269", "mp4", Unavailable, "--codec h269"), ("aac", "mp4", Unavailable, "--codec aac"),
+        ("h264", "webm", UsageError, "h264: .webm cannot hold it"),
+        ("prores", "mp4", UsageError, "prores: .mp4 cannot hold it"),
+        ("vp9", "mov", UsageError, "vp9: .mov cannot hold it.*NAME.mkv"),
+        ("h264", "y4m", UsageError, "h264: .y4m cannot hold it"),
+        ("mpeg2video", "mp4", Unavailable, "64x48 at 30 a second .MPEG-1/2 does not support"),
+    ],
+)  # fmt: skip
+def test_codec_that_cannot_be_written_is_refused_first(
+    tmp_path: Path, ones: Path, codec: str, ending: str, error: type[Exception], says: str
+) -> None:
+    """Before a frame is seen: FFmpeg lacks it, the container refuses it, or it does not start."""
     clip = noise_clip(tmp_path / "in.mp4", 3)
-    for codec in ("h269", "aac"):
-        with pytest.raises(Unavailable, match=codec):
-            run(clip, tmp_path / "out.mp4", ones, encoding=Encoding(codec))
-    summary = job.run(job.RunConfig(
-        clip, tmp_path / "out.webm", "#000000", model=str(ones), size=64,
-        encoding=Encoding("h264"),
-    ))  # fmt: skip
-    assert isinstance(summary.error, UsageError)
+    with pytest.raises(error, match=says):
+        run(clip, tmp_path / f"out.{ending}", ones, encoding=Encoding(codec))
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 

@@ -24,6 +24,7 @@ def main() -> None:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our one line says what is wrong
     # Read by ONNX Runtime when it is first imported: its official builds would report home.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints all its settings otherwise
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character gets a "?"
             stream.reconfigure(errors="replace")

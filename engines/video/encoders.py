@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -51,6 +52,7 @@ HARDWARE: dict[str, tuple[str, dict[str, str]]] = {
     "nvenc": ("cq", {"rc": "vbr", "b": "0", "preset": "p4"}),
     "qsv": ("global_quality", {}),
 }
+HARDWARE_KINDS = Capabilities.hardware | Capabilities.hybrid
 HARDWARE_QUALITY = 23.0
 BY_BIT_RATE = {"videotoolbox", "amf", "mf", "v4l2m2m", "mediacodec"}
 BITS_PER_PIXEL = 0.1  # a good quality of talking people in H.264
@@ -125,7 +127,7 @@ def choose(encoding: Encoding, ending: str, default: str, alpha: bool, bits: int
         raise UsageError(
             f"--codec {encoding.codec or name}: no {what} in a {ending} file; use {use}"
         )
-    if codec.capabilities & (Capabilities.hardware | Capabilities.hybrid):
+    if codec.capabilities & HARDWARE_KINDS:
         return Encoder(name, _hardware_options(name, encoding.crf))
     crf, options = {n: (crf, o) for n, crf, o in ENCODERS.values()}.get(name, (None, {}))
     if crf is not None:
@@ -183,37 +185,62 @@ def _hardware_options(name: str, crf: float | None) -> dict[str, str]:
     return options | {quality: f"{HARDWARE_QUALITY if crf is None else crf:g}"}
 
 
-def check_starts(encoder: Encoder, layout: Layout) -> None:
-    """See that an encoder in hardware works here, for pictures of `layout`.
+def check_starts(
+    encoder: Encoder, layout: Layout, rate: Fraction, time_base: Fraction, container: str,
+    ending: str,
+) -> None:  # fmt: skip
+    """See that an encoder works here and that a container holds what it writes.
+
+    Args:
+        layout: of the pictures, as encoded.
+        container: FFmpeg's name of it; `ending` is a person's, as in ``.mp4``.
 
     Raises:
-        Unavailable: it does not.
+        UsageError: the container cannot hold it.
+        Unavailable: the encoder does not start.
     """
-    codec = av.Codec(encoder.name, "w")
-    if not codec.capabilities & (Capabilities.hardware | Capabilities.hybrid):
-        return
-    trial: Any = av.CodecContext.create(encoder.name, "w")
-    set_up(trial, encoder, layout, Fraction(25), Fraction(1, 25))
+    stream: Any = None
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
+    trial = av.open(io.BytesIO(), "w", format=container)
     try:
         with av.logging.Capture() as said:
-            trial.open()
+            stream = add_stream(trial, encoder, layout, rate, time_base)
+            trial.start_encoding()
     except (av.error.FFmpegError, ValueError) as e:
+        name = _by_hand(encoder.name)
+        if stream is None or stream.codec_context.is_open:  # the container is what refuses
+            better = ", or -o NAME.mkv" * (ending != ".mkv")
+            raise UsageError(
+                f"--codec {name}: {ending} cannot hold it; use another --codec{better}"
+            ) from e
         why = next((text.strip().rstrip(".") for _, _, text in said), "no reason is given")
-        plain = encoder.name.partition("_")[0]
+        if not stream.codec_context.codec.capabilities & HARDWARE_KINDS:
+            size = f"{layout.width}x{layout.height}"
+            raise Unavailable(
+                f"--codec {name}: does not start for {size} at {float(rate):.4g} a second ({why}); "
+                "use another --codec"
+            ) from e
+        plain = name.partition("_")[0]
         plain = plain if plain in ENCODERS else "h264"
         raise Unavailable(
-            f"--codec {encoder.name}: does not work on this machine ({why}); use --codec {plain}"
+            f"--codec {name}: does not work on this machine ({why}); use --codec {plain}"
         ) from e
     finally:
+        trial.close()
         av.logging.set_level(level)
 
 
-def set_up(
-    context: Any, encoder: Encoder, layout: Layout, rate: Fraction, time_base: Fraction
-) -> None:
-    """Tell an unopened codec context all about the pictures to come; `layout` is as encoded."""
+def add_stream(
+    container: Any, encoder: Encoder, layout: Layout, rate: Fraction, time_base: Fraction
+) -> Any:
+    """A stream of an unopened encoder that knows all about the pictures to come.
+
+    Raises:
+        ValueError: the container cannot hold it.
+    """
+    stream = container.add_stream(encoder.name, rate=rate)
+    context = stream.codec_context
     context.width, context.height = layout.width, layout.height
     context.pix_fmt = encoder.pixels(layout)
     context.framerate, context.time_base = rate, time_base
@@ -225,3 +252,5 @@ def set_up(
     if encoder.name == "prores_ks":
         context.codec_tag = "ap4h"
     layout.tag(context)
+    stream.time_base = time_base
+    return stream

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from engines.errors import Unavailable, UsageError, writing
+from engines.errors import writing
 from engines.video import encoders
 from engines.video import frame as fr
 from engines.video.composite import Composited
@@ -79,7 +79,11 @@ class VideoSink(FrameSink):
         self._encoder = encoders.choose(encoding, ending, self._kind.encoder, alpha, layout.bits)
         self._pixels = self._encoder.pixels(layout)
         self._layout = self._encoded_layout(layout)
-        encoders.check_starts(self._encoder, self._layout)
+        self._rate = source.rate or Fraction(25)
+        self._time_base = source.time_base if self._kind.holds_sound else 1 / self._rate
+        encoders.check_starts(
+            self._encoder, self._layout, self._rate, self._time_base, self._kind.format, ending
+        )
         self._copying = copies
         if not self._kind.holds_sound and source.audio and save is not Save.alpha:
             self.warnings.append(f"{ending} cannot hold sound: left out")
@@ -108,18 +112,10 @@ class VideoSink(FrameSink):
             self._container = av.open(
                 file, "w", format=self._kind.format, container_options=options
             )
-            rate = self._source.rate or Fraction(25)
-            try:
-                self._stream = self._container.add_stream(self._encoder.name, rate=rate)
-            except ValueError as e:
-                raise UsageError(
-                    f"{self.path}: {self._ending} cannot hold {self._encoder.name} video; use "
-                    "another --codec, or -o NAME.mkv"
-                ) from e
+            self._stream = encoders.add_stream(
+                self._container, self._encoder, self._layout, self._rate, self._time_base
+            )
             context = self._stream.codec_context
-            time_base = self._source.time_base if self._kind.holds_sound else 1 / rate
-            encoders.set_up(context, self._encoder, self._layout, rate, time_base)
-            self._stream.time_base = time_base
             if self._source.sample_aspect:
                 context.sample_aspect_ratio = self._source.sample_aspect
             if self._kind.options is MP4 and context.codec.canonical_name == "hevc":
@@ -130,15 +126,7 @@ class VideoSink(FrameSink):
                     self._container, self._source, self._ending, keep, self._encoding.audio,
                     self.warnings,
                 )  # fmt: skip
-            try:
-                self._container.start_encoding()
-            except (av.error.FFmpegError, ValueError) as e:
-                if isinstance(e, OSError):
-                    raise
-                raise Unavailable(
-                    f"{self.path}: {self._encoder.name} does not start "
-                    f"({getattr(e, 'strerror', None) or e}); use another --codec or size"
-                ) from e
+            self._container.start_encoding()
 
     def _encoded_layout(self, layout: Layout) -> Layout:
         """The layout of what is encoded: even where it must be, in the range that players expect.
