@@ -17,6 +17,7 @@ from engines.video import job
 from engines.video.matte import Finish
 from engines.video.sinks import Encoding, Save
 from engines.video.sources import Clip
+from tests.conftest import Wsshm, one_error_line
 from tests.media import heard, noise_clip, probe, sound_clip
 
 VIDEOS = ["mp4", "mkv", "mov", "webm"]
@@ -392,6 +393,36 @@ def test_names_by_default(tmp_path: Path, ones: Path) -> None:
     summary = run(tmp_path / "set", None, ones)
     assert [p.name for p in summary.outputs] == ["set_wsshm"]
     assert sorted(p.name for p in (tmp_path / "set_wsshm").iterdir()) == ["b10.png", "b2.png"]
+
+
+@pytest.mark.parametrize("name", ["takes.v2", "takes.mp4", "takes"])
+def test_folder_of_any_name(wsshm: Wsshm, tmp_path: Path, ones: Path, name: str) -> None:
+    """A slash at the end, or a folder that is there: PNG files go into it, whatever its name."""
+    clip = noise_clip(tmp_path / "in.mp4", 2)
+    for n, slash in enumerate(("/", "")):  # first it is not there yet
+        result = wsshm(
+            "run", clip, "--model", ones, "-o", f"{name}{slash}",
+            "--save", "composite", "--save", "alpha", *["--overwrite"] * n,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert len(list((tmp_path / name).glob("*.png"))) == 2
+        assert (tmp_path / f"{name}_alpha.mp4").is_file()
+    (tmp_path / "notes").write_text("mine")
+    result = wsshm("run", clip, "--model", ones, "-o", "notes/", "--overwrite")
+    assert result.returncode == 73
+    one_error_line(result, "notes: is a file")
+
+
+def test_name_that_may_mean_a_folder(tmp_path: Path, ones: Path) -> None:
+    """An unknown ending is refused in a line that says how a folder is written."""
+    clip = noise_clip(tmp_path / "in.mp4", 2)
+    with pytest.raises(UsageError, match=r"unknown kind of output \.v2; .*takes\.v2/ for a folder"):
+        run(clip, tmp_path / "takes.v2", ones)
+    (tmp_path / "2024.05.beach").mkdir()
+    cv2.imwrite(str(tmp_path / "2024.05.beach" / "1.png"), ramp(32, 32))
+    assert run(tmp_path / "2024.05.beach", None, ones).outputs == [
+        tmp_path / "2024.05.beach_wsshm"
+    ]
 
 
 def test_names_beside_a_named_output(tmp_path: Path, ones: Path) -> None:

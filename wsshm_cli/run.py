@@ -75,12 +75,12 @@ def run(
         ),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "-o", "--output", metavar="OUT", readable=False,
-            help="A .mp4 .mkv .mov .webm file, a picture, a folder for PNG files, or - for stdout. "
-            "[default: INPUT_wsshm.mp4 (.webm where it is transparent, .png for a picture) beside "
-            "INPUT]",
+            "-o", "--output", metavar="OUT",
+            help="A .mp4 .mkv .mov .webm file, a picture, a folder/ for PNG files, or - for "
+            "stdout. [default: INPUT_wsshm.mp4 (.webm where it is transparent, .png for a picture) "
+            "beside INPUT]",
         ),
     ] = None,
     bg: Annotated[
@@ -277,7 +277,8 @@ def run(
         from engines.video.matte import Finish
         from engines.video.stream import Stream
 
-        if as_json and output == sinks.STDOUT:
+        out = None if output is None else Path(output)
+        if as_json and out == sinks.STDOUT:
             raise UsageError("--json: stdout is taken by the video of -o -; leave one of them out")
         wanted = tuple(sinks.Save(s.value) for s in save)
         first = _seconds("--start", start)
@@ -291,7 +292,8 @@ def run(
         if virtual_device is not None and not virtual_cam:
             raise UsageError(f"--virtual-device {virtual_device}: add --virtual-cam")
         config = job.RunConfig(
-            input=source, output=output, background=bg, save=wanted, model=model, device=device,
+            input=source, output=out, output_is_folder=(output or "").endswith(("/", os.sep)),
+            background=bg, save=wanted, model=model, device=device,
             engine=engine, precision=precision.value, size=_pixels(size),
             finish=finish, clip=sources.Clip(first, length),
             encoding=sinks.Encoding(codec, crf, not no_audio, format=format and format.value),

@@ -50,6 +50,7 @@ class RunConfig:
     output: Path | None = None
     background: str = "blur"
     background_fit: BackgroundFit = BackgroundFit.cover
+    output_is_folder: bool = False  # whatever its name says
     save: tuple[Save, ...] = (Save.composite,)
     model: str | None = None
     device: str = "auto"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from engines.errors import UsageError
 from engines.video.encoders import can_hold_alpha, holds_alpha
 from engines.video.sinks import (
+    PIPES,
     STDOUT,
     VIDEOS,
     FrameSink,
@@ -25,36 +26,49 @@ if TYPE_CHECKING:
     from engines.video.job import RunConfig
 
 
-def output_paths(config: RunConfig, source: FrameSource) -> list[Path]:
+class Target(NamedTuple):
+    """Where an output goes, and of which kind it is, as in ``.mp4``; a folder has no `ending`."""
+
+    path: Path
+    ending: str
+
+
+def targets(config: RunConfig, source: FrameSource) -> list[Target]:
     """Where each of `config.save` goes: the first where ``-o`` says, others by a name beside it."""
     given = source.path  # the folder, where the input is a pattern
     if isinstance(given, Stream):
         given = Path(given.stem)
     still = source.rate is None and source.total == 1 and given.is_file()
-    base = config.output if config.output not in (None, STDOUT) else given
-    if still and config.output is not None and config.output.is_dir():
-        base = config.output / given.name
+    base, in_folder = given, given.is_dir()
+    if config.output not in (None, STDOUT):
+        base = config.output
+        in_folder = config.output_is_folder or base.is_dir()
+        if still and base.is_dir():
+            base, in_folder = base / given.name, False
     if base.name in ("", ".."):  # a folder named by dots
         base = base.resolve()
-    paths: list[Path] = []
+    stem, kind = (base.name, "") if in_folder else (base.stem, base.suffix.lower())
+    found: list[Target] = []
     for i, save in enumerate(config.save):
         if i == 0 and config.output is not None:
-            path = config.output
-            if still and path.is_dir():
-                path = base.with_suffix(".png")
+            if config.output == STDOUT:
+                target = Target(STDOUT, f".{config.encoding.format or PIPES[0]}")
+            elif still and config.output.is_dir():
+                target = Target(base.with_suffix(".png"), ".png")
+            else:
+                target = Target(config.output, kind)
         else:
             rgba = needs_alpha(save, config.background == "transparent")
             tag = "wsshm" if save is Save.composite else save.value
             suffix = ".png" if still else ""
             if source.rate and not still:
-                kind = base.suffix.lower() if base is config.output else ""
                 fitting = holds_alpha(source.layout.bits) if rgba else [".mp4", *VIDEOS]
-                suffix = base.suffix if kind in fitting else fitting[0]
-            path = base.with_name(f"{base.stem}_{tag}{suffix}")
-        paths.append(path)
-    if len(set(paths)) < len(paths) or len(set(config.save)) < len(config.save):
+                suffix = base.suffix if base is config.output and kind in fitting else fitting[0]
+            target = Target(base.with_name(f"{stem}_{tag}{suffix}"), suffix.lower())
+        found.append(target)
+    if len({t.path for t in found}) < len(found) or len(set(config.save)) < len(config.save):
         raise UsageError("--save names the same output twice")
-    return paths
+    return found
 
 
 def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
@@ -65,7 +79,8 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
     """
     sinks: list[FrameSink] = []
     transparent, copied = config.background == "transparent", False
-    for path, save in zip(output_paths(config, source), config.save, strict=True):
+    found = targets(config, source)
+    for (path, ending), save in zip(found, config.save, strict=True):
         source.warnings.extend(check_free(path, config.overwrite))
         if isinstance(config.input, Path) and path.resolve() == config.input.resolve():
             raise UsageError(f"{path}: is the input; name another output with -o")
@@ -75,7 +90,7 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
         is_for_others = len(config.save) > 1 and needs_alpha(save, transparent)
         if is_for_others and encoding.codec and not can_hold_alpha(encoding.codec):
             encoding = replace(encoding, codec=None, crf=None)
-        copies = not copied and carries(path, save, encoding)
+        copies = not copied and carries(ending, save)
         copied = copied or copies
-        sinks.append(open_sink(path, save, transparent, source, encoding, copies))
+        sinks.append(open_sink(path, ending, save, transparent, source, encoding, copies))
     return sinks

@@ -21,9 +21,9 @@ from engines.timing import work
 from engines.video.encoders import ENCODERS
 from engines.video.frame import Layout
 from engines.video.job import RunConfig, open_network, run
-from engines.video.outputs import output_paths
+from engines.video.outputs import targets
 from engines.video.pipeline import Stop
-from engines.video.sinks import Encoding, check_free, ending
+from engines.video.sinks import Encoding, check_free
 from engines.video.sources import open_source
 from engines.video.video_sink import CONTAINERS
 
@@ -94,9 +94,9 @@ def settle(config: RunConfig, realtime: bool, stop: Stop) -> tuple[RunConfig, st
         if not source.rate:
             raise UsageError(f"--{option}: {config.input} has no frame rate; use --size N")
         layout, rate = source.layout, source.rate
-        outputs = output_paths(config, source)
-    for path in outputs if config.writes_files else []:
-        check_free(path, config.overwrite)
+        outputs = targets(config, source)
+    for target in outputs if config.writes_files else []:
+        check_free(target.path, config.overwrite)
     if realtime and min(layout.width, layout.height) >= LARGE:
         config = replace(config, finish=replace(config.finish, coarse=True))
     names = [config.model]
@@ -104,13 +104,13 @@ def settle(config: RunConfig, realtime: bool, stop: Stop) -> tuple[RunConfig, st
         names.append(FAST)
     candidates = [_Candidate(replace(config, model=name), layout) for name in names]
     presets = [config.encoding.preset]
-    is_x264 = any(_is_x264(ending(p, config.encoding), config.encoding.codec) for p in outputs)
+    is_x264 = any(_is_x264(t.ending, config.encoding.codec) for t in outputs)
     if realtime and is_x264 and config.encoding.preset is None:
         presets += [None, *PRESETS]  # once more first: something else may have had its turn
     tried: list[tuple[RunConfig, str]] = []
     for preset in presets:
         encoding = replace(config.encoding, preset=preset)
-        load = candidates[0].measure(f"trial{ending(outputs[0], encoding)}", encoding, stop)
+        load = candidates[0].measure(f"trial{outputs[0].ending}", encoding, stop)
         if load is None:
             return config, ""
         best = max((c.choose(load, float(rate)) for c in candidates), key=lambda c: c.merit)

@@ -126,24 +126,20 @@ def needs_alpha(save: Save, transparent: bool) -> bool:
     return save is Save.foreground or (save is Save.composite and transparent)
 
 
-def ending(path: Path, encoding: Encoding) -> str:
-    """What says of which kind an output is, as in ``.mp4``."""
-    return f".{encoding.format or PIPES[0]}" if path == STDOUT else path.suffix.lower()
-
-
-def carries(path: Path, save: Save, encoding: Encoding) -> bool:
+def carries(ending: str, save: Save) -> bool:
     """Whether an output can take the source's other streams, beside its pictures."""
-    return save is not Save.alpha and ending(path, encoding) in VIDEOS - {".y4m"}
+    return save is not Save.alpha and ending in VIDEOS - {".y4m"}
 
 
 def open_sink(
-    path: Path, save: Save, transparent: bool, source: FrameSource, encoding: Encoding,
-    copies: bool = False,
+    path: Path, ending: str, save: Save, transparent: bool, source: FrameSource,
+    encoding: Encoding, copies: bool = False,
 ) -> FrameSink:  # fmt: skip
-    """The sink that fits the ending of `path` and the source.
+    """The sink that fits the ending and the source.
 
     Args:
         path: a file, a folder, or `STDOUT`.
+        ending: what says of which kind it is, as in ``.mp4``; none for a folder.
         transparent: whether ``--bg transparent`` asks for alpha in the composite.
         copies: whether the source's other streams go into this one, if it `carries` them.
 
@@ -151,7 +147,6 @@ def open_sink(
         UsageError: an ending that is unknown, or cannot hold what is asked for.
         Unavailable: an encoder that FFmpeg lacks here, or that does not work.
     """
-    suffix = ending(path, encoding)
     rgba, bits = needs_alpha(save, transparent), source.layout.bits
     is_video = source.rate is not None or source.audio
     if path == STDOUT:
@@ -161,35 +156,39 @@ def open_sink(
             raise UsageError("-o -: stdout is a terminal; pipe it, as in wsshm run … -o - | mpv -")
     elif encoding.format:
         raise UsageError(f"--format {encoding.format}: is for -o -; {path} says by its ending")
-    if suffix in VIDEOS:
-        if path.is_dir():
-            raise CannotCreate(f"{path}: is a folder; name a file with -o")
+    elif ending and path.is_dir():
+        raise CannotCreate(f"{path}: is a folder; name a file with -o")
+    elif not ending and path.is_file():
+        raise CannotCreate(f"{path}: is a file; name another folder with -o")
+    if ending in VIDEOS:
         if not is_video:
             raise UsageError(f"{path}: pictures do not become a video; use -o NAME.png or a folder")
         from engines.video.encoders import holds_alpha  # which build on this module
         from engines.video.video_sink import VideoSink
 
-        if rgba and suffix not in (able := holds_alpha(bits)):
+        if rgba and ending not in (able := holds_alpha(bits)):
             what = "--bg transparent" if save is Save.composite else "--save foreground"
             better = f"{' '.join(able)}, or a folder for PNG files"
             if bits > 8:
                 what, better = f"{what} in {bits} bits", " ".join(able)
             raise UsageError(
-                f"{path}: {suffix} cannot hold the transparency of {what}; use {better}"
+                f"{path}: {ending} cannot hold the transparency of {what}; use {better}"
             )
-        return VideoSink(path, suffix, save, source, encoding, alpha=rgba, copies=copies)
-    if suffix in STILLS and not path.is_dir():
+        return VideoSink(path, ending, save, source, encoding, alpha=rgba, copies=copies)
+    if ending in STILLS:
         if is_video or (source.total or 2) > 1:
             raise UsageError(
                 f"{path}: one picture cannot hold a video or a folder; name a folder, as in "
                 f"-o {path.stem}/"
             )
-        if rgba and suffix not in WITH_ALPHA:
-            raise UsageError(f"{path}: {suffix} cannot hold transparency; use .png or .webp")
+        if rgba and ending not in WITH_ALPHA:
+            raise UsageError(f"{path}: {ending} cannot hold transparency; use .png or .webp")
         return PictureSink(path, save)
-    if suffix and not path.is_dir():
+    if ending:
         known = " ".join([*sorted(VIDEOS), *sorted(STILLS)])
-        raise UsageError(f"{path}: unknown kind of output {suffix}; use {known} or a folder")
+        raise UsageError(
+            f"{path}: unknown kind of output {ending}; use {known}, or {path}/ for a folder"
+        )
     if bits > 8 and save is not Save.alpha:
         raise UsageError(f"{path}: PNG files have 8 bits; for --bits {bits} use -o NAME.mkv")
     return FolderSink(path, save)
