@@ -145,7 +145,7 @@ def test_modules_of_the_users_folder_are_not_imported(
         (("run", "in.mp4", "--size", "9999"), "--size 9999"),
         (("run", "in.mp4", "--size", "64", "--realtime"), "--size 64"),
         (("run", "in.mp4", "--precision", "fp64"), "fp64"),
-        (("run", "in.mp4", "--crf", "64"), "--crf"),
+        (("run", "in.mp4", "--crf", "good"), "--crf"),
         (("run", "in.mp4", "--save", "everything"), "everything"),
         (("run", "in.mp4", "--start", "soon"), "--start soon"),
         (("run", "in.mp4", "--start=-1"), "--start -1"),
@@ -177,6 +177,7 @@ def test_wrong_usage_is_2(wsshm: Wsshm, args: tuple[str, ...], says: str) -> Non
         (("-o", "out.png"), "folder"),
         (("-o", "out.mp4", "--bg", "transparent"), "folder"),
         (("-o", "out.webm", "--codec", "h264"), "cannot hold"),
+        (("--crf", "60"), "--crf 60: h264 takes 0 to 51"),
         (("--precision", "int8"), "is fp32"),
     ],
 )

@@ -88,6 +88,58 @@ def test_quality_is_spelt_as_each_encoder_has_it() -> None:
         options("h264_amf", 18)
 
 
+@pytest.mark.parametrize(
+    ("codec", "ending", "crf", "says"),
+    [
+        (None, "mp4", 52, "--crf 52: h264 takes 0 to 51"),
+        (None, "mp4", -1, "--crf -1: h264 takes 0 to 51"),
+        ("hevc", "mp4", 60, "--crf 60: hevc takes 0 to 51"),
+        (None, "webm", 64, "--crf 64: vp9 takes 0 to 63"),
+        ("ffv1", "mkv", 20, "--crf: ffv1 has no constant quality"),
+        ("prores", "mov", 20, "--crf: prores has no constant quality"),
+        (None, "y4m", 20, "--crf: rawvideo has no constant quality"),
+    ],
+)  # fmt: skip
+def test_quality_that_an_encoder_does_not_take(
+    tmp_path: Path, ones: Path, codec: str | None, ending: str, crf: float, says: str
+) -> None:
+    """One line that names the range, or says that there is none; nothing is written."""
+    clip = noise_clip(tmp_path / "in.mp4", 3)
+    with pytest.raises(UsageError, match=says):
+        run(clip, tmp_path / f"o.{ending}", ones, encoding=Encoding(codec, crf))
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "says"), [(Encoding("hevc"), "--codec"), (Encoding(crf=0), "--crf")]
+)
+def test_pictures_take_no_encoder(
+    tmp_path: Path, ones: Path, encoding: Encoding, says: str
+) -> None:
+    """What is said of video while none is written is a mistake."""
+    clip = noise_clip(tmp_path / "in.mp4", 3)
+    with pytest.raises(UsageError, match=f"{says}: is for video"):
+        run(clip, tmp_path / "o", ones, encoding=encoding)
+
+
+def test_quality_is_for_the_outputs_that_take_it(tmp_path: Path, ones: Path) -> None:
+    """``--crf`` with ProRes beside H.264 is for H.264; with nothing but ProRes it is a mistake."""
+    clip = noise_clip(tmp_path / "in.mp4", 3)
+    both = (Save.composite, Save.foreground)
+    sizes = []
+    for crf in (5, 45):
+        out = tmp_path / f"{crf}.mov"
+        summary = run(clip, out, ones, save=both, encoding=Encoding(crf=crf))
+        sizes.append([p.stat().st_size for p in summary.outputs])
+    assert sizes[0][0] > 2 * sizes[1][0]
+    assert sizes[0][1] == sizes[1][1]
+    with pytest.raises(UsageError, match="--crf: prores"):
+        run(
+            clip, tmp_path / "o.mov", ones,
+            save=both, background="transparent", encoding=Encoding(crf=20),
+        )  # fmt: skip
+
+
 def test_opaque_prores(tmp_path: Path, ones: Path) -> None:
     """``--codec prores`` without alpha: 4:2:2 or 4:4:4 in 10 bits, the colours kept, and said."""
     grey = ramp_clip(tmp_path / "in.mkv", 64, 48)

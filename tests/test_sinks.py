@@ -420,9 +420,7 @@ def test_name_that_may_mean_a_folder(tmp_path: Path, ones: Path) -> None:
         run(clip, tmp_path / "takes.v2", ones)
     (tmp_path / "2024.05.beach").mkdir()
     cv2.imwrite(str(tmp_path / "2024.05.beach" / "1.png"), ramp(32, 32))
-    assert run(tmp_path / "2024.05.beach", None, ones).outputs == [
-        tmp_path / "2024.05.beach_wsshm"
-    ]
+    assert run(tmp_path / "2024.05.beach", None, ones).outputs == [tmp_path / "2024.05.beach_wsshm"]
 
 
 def test_names_beside_a_named_output(tmp_path: Path, ones: Path) -> None:

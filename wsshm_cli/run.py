@@ -245,8 +245,8 @@ def run(
     crf: Annotated[
         float | None,
         typer.Option(
-            "--crf", min=0, max=63, metavar="N",
-            help="Quality of the encoder, lower is better. "
+            "--crf", metavar="N",
+            help="Quality of the encoder, lower is better: up to 51, for vp9 and av1 63. "
             "[default: h264 20, hevc 23, vp9 30, 24 with alpha, av1 32]",
         ),
     ] = None,

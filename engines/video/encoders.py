@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +22,10 @@ ENCODERS: dict[str, tuple[str, float, dict[str, str]]] = {
     "vp9": ("libvpx-vp9", 30, {"b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}),
     "av1": ("libsvtav1", 32, {"preset": "10", "svtav1-params": "lookahead=0"}),
 }
+# The worst quality of each encoder that takes a constant rate factor; the best is 0.
+CRF_UP_TO = {
+    "libx264": 51, "libx265": 51, "libvpx": 63, "libvpx-vp9": 63, "libsvtav1": 63, "libaom-av1": 63,
+}  # fmt: skip
 PRORES = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}  # editors look for the vendor
 # Encoders of straight alpha: the pixels they are given for 8 and for 10 bits, and what they are
 # told beside the above. VP9 has no alternate reference frames with alpha; at its usual 30, soft
@@ -53,7 +57,7 @@ HARDWARE: dict[str, tuple[str, dict[str, str]]] = {
     "qsv": ("global_quality", {}),
 }
 HARDWARE_KINDS = Capabilities.hardware | Capabilities.hybrid
-HARDWARE_QUALITY = 23.0
+HARDWARE_QUALITY, HARDWARE_WORST = 23.0, 51
 BY_BIT_RATE = {"videotoolbox", "amf", "mf", "v4l2m2m", "mediacodec"}
 BITS_PER_PIXEL = 0.1  # a good quality of talking people in H.264
 MOST_THREADS = 8  # of an encoder: each cuts a slice, and slices cost bits
@@ -103,12 +107,12 @@ def choose(encoding: Encoding, ending: str, default: str, alpha: bool, bits: int
         bits: of a code of its pictures, 8 or 10.
 
     Raises:
-        UsageError: it cannot hold alpha in such a file, or 10 bits.
+        UsageError: it cannot hold alpha in such a file, or 10 bits, or does not take that quality.
         Unavailable: FFmpeg does not have it here, or not in working order.
     """
     able = [default]
     if alpha:
-        able = [n for n in HOLDS_ALPHA[ending] if bits in ALPHA[n][0]]
+        able = _with_alpha(ending, bits)
     elif bits > 8:
         able = [n for n in HOLDS_TEN_BITS[ending] if _takes_ten_bits(n)]
     name = _in_ffmpeg(encoding.codec or (able or [default])[0])
@@ -137,18 +141,33 @@ def choose(encoding: Encoding, ending: str, default: str, alpha: bool, bits: int
     if encoding.preset is not None and "preset" in options:
         options = options | {"preset": encoding.preset}
     if encoding.crf is not None:
+        _check_crf(name, encoding.crf, CRF_UP_TO.get(name))
         options = options | {"crf": f"{encoding.crf:g}"}
     return Encoder(name, options, alpha)
 
 
 def holds_alpha(bits: int) -> list[str]:
     """Endings of files that hold alpha, with colours of so many bits; the default first."""
-    return [e for e, able in HOLDS_ALPHA.items() if any(bits in ALPHA[n][0] for n in able)]
+    return [ending for ending in HOLDS_ALPHA if _with_alpha(ending, bits)]
 
 
-def can_hold_alpha(codec: str) -> bool:
-    """Whether what ``--codec`` names can write an alpha channel."""
-    return _in_ffmpeg(codec) in ALPHA
+def _with_alpha(ending: str, bits: int) -> list[str]:
+    return [n for n in HOLDS_ALPHA.get(ending, ()) if bits in ALPHA[n][0]]
+
+
+def meant_for_alpha(encoding: Encoding, ending: str, bits: int) -> Encoding:
+    """What of a request for several outputs an output with alpha can take.
+
+    Args:
+        ending: one that `holds_alpha`, or any other where nothing is encoded.
+        bits: of a code of its pictures, 8 or 10.
+    """
+    if encoding.codec and _in_ffmpeg(encoding.codec) not in ALPHA:
+        encoding = replace(encoding, codec=None, crf=None)
+    default, *_ = [*_with_alpha(ending, bits), ""]
+    if not encoding.codec and default not in CRF_UP_TO:
+        encoding = replace(encoding, crf=None)
+    return encoding
 
 
 def _taken(name: str) -> set[str]:
@@ -176,11 +195,18 @@ def _by_hand(name: str) -> str:
     return short.get(name, name)
 
 
+def _check_crf(name: str, crf: float, most: int | None) -> None:
+    if most is None:
+        raise UsageError(f"--crf: {_by_hand(name)} has no constant quality; leave --crf out")
+    if not 0 <= crf <= most:
+        raise UsageError(f"--crf {crf:g}: {_by_hand(name)} takes 0 to {most}, lower is better")
+
+
 def _hardware_options(name: str, crf: float | None) -> dict[str, str]:
     quality, options = HARDWARE.get(name.rpartition("_")[2], (None, {}))
+    if crf is not None:
+        _check_crf(name, crf, HARDWARE_WORST if quality else None)
     if quality is None:
-        if crf is not None:
-            raise UsageError(f"--crf: {name} has no constant quality; leave --crf out")
         return {}
     return options | {quality: f"{HARDWARE_QUALITY if crf is None else crf:g}"}
 

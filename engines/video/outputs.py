@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from engines.errors import UsageError
-from engines.video.encoders import can_hold_alpha, holds_alpha
+from engines.video.encoders import holds_alpha, meant_for_alpha
 from engines.video.sinks import (
     PIPES,
     STDOUT,
@@ -80,6 +80,11 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
     sinks: list[FrameSink] = []
     transparent, copied = config.background == "transparent", False
     found = targets(config, source)
+    codec, crf = config.encoding.codec, config.encoding.crf
+    asked = "--codec" if codec is not None else "--crf" if crf is not None else ""
+    if asked and not any(t.ending in VIDEOS for t in found):
+        raise UsageError(f"{asked}: is for video; {found[0].path} gets pictures")
+    all_rgba = all(needs_alpha(save, transparent) for save in config.save)
     for (path, ending), save in zip(found, config.save, strict=True):
         source.warnings.extend(check_free(path, config.overwrite))
         if isinstance(config.input, Path) and path.resolve() == config.input.resolve():
@@ -87,9 +92,8 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
         encoding = config.encoding
         if path != STDOUT and config.output == STDOUT:
             encoding = replace(encoding, format=None)
-        is_for_others = len(config.save) > 1 and needs_alpha(save, transparent)
-        if is_for_others and encoding.codec and not can_hold_alpha(encoding.codec):
-            encoding = replace(encoding, codec=None, crf=None)
+        if needs_alpha(save, transparent) and not all_rgba:
+            encoding = meant_for_alpha(encoding, ending, source.layout.bits)
         copies = not copied and carries(ending, save)
         copied = copied or copies
         sinks.append(open_sink(path, ending, save, transparent, source, encoding, copies))
