@@ -30,7 +30,7 @@ from engines.video.frame import Frame, Layout, Plane, RgbScaler
 from engines.video.matte import Finish, Finisher, Matted
 from engines.video.outputs import open_outputs
 from engines.video.pipeline import Pipeline, Stop
-from engines.video.sinks import Encoding, FrameSink, Save
+from engines.video.sinks import Encoding, FrameSink, Save, needs_alpha
 from engines.video.sources import Clip, FrameSource, open_source
 from engines.video.stream import Stream
 from engines.video.watch import Watch
@@ -188,6 +188,9 @@ def run(
             engine.spec.name, engine.name, engine.device, engine.spec.precision, why,
             size, first, source.layout, source.total,
         ))  # fmt: skip
+        cuts_out = config.writes_files and any(
+            needs_alpha(save, config.background == "transparent") for save in config.save
+        )
         writer = Writer(sinks, on_frame, in_time=config.is_shown and not source.live)
         live: dict[str, Any] = {"depth": 1, "may_drop": _is_frame} if source.live else {}
         scale: Callable[[Frame], Any] = matting.scale
@@ -199,7 +202,7 @@ def run(
                 [("scale", _frames(scale)), ("network", _frames(matting.network))],
                 [
                     ("finish", _frames(matting.finish)),
-                    ("composite", _frames(lambda matted: composite(matted, backdrop.now))),
+                    ("composite", _frames(lambda m: composite(m, backdrop.now, cut_out=cuts_out))),
                 ],
             ],
             ("encode", writer),

@@ -119,10 +119,19 @@ def find(planes: Sequence[Plane], alpha: F32, margin: int = 0) -> Outline:
     height, width = alpha.shape
     times = max(2, min(height, width) / LINES)
     size = (max(1, round(width / times)), max(1, round(height / times)))
-    small = [_shrink(p, size).astype(np.float32) for p in planes]
-    share = _shrink(alpha, size)
+    small = [shrink(p, size).astype(np.float32) for p in planes]
+    share = shrink(alpha, size)
     person, background = _mean(small, share * share), _mean(small, (1 - share) * (1 - share))
     return Outline(mask.view(np.bool_), low, high, person, background)
+
+
+def shrink(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """A (H, W) picture at `size`, (width, height): linear, by half at a time."""
+    while picture.shape[1::-1] != size:
+        width, height = picture.shape[1] // 2, picture.shape[0] // 2
+        next_size = (width, height) if width >= size[0] and height >= size[1] else size
+        picture = cv2.resize(picture, next_size, interpolation=cv2.INTER_LINEAR)
+    return picture
 
 
 def _runs(mask: NDArray[np.bool_], shape: Shape) -> tuple[NDArray[np.int32], ...]:
@@ -145,15 +154,6 @@ def _flat(plane: Plane) -> Plane:
     """All codes from a plane's first pixel to its last, what pads its rows included; a view."""
     length = (plane.shape[0] - 1) * _pitch(plane) + plane.shape[1]
     return np.lib.stride_tricks.as_strided(plane, (length,), (plane.itemsize,))
-
-
-def _shrink(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """A (H, W) picture at `size`, (width, height): linear, by half at a time."""
-    while picture.shape[1::-1] != size:
-        width, height = picture.shape[1] // 2, picture.shape[0] // 2
-        next_size = (width, height) if width >= size[0] and height >= size[1] else size
-        picture = cv2.resize(picture, next_size, interpolation=cv2.INTER_LINEAR)
-    return picture
 
 
 def _mean(colour: list[F32], weight: F32) -> list[F32]:
