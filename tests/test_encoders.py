@@ -206,3 +206,34 @@ def test_y4m_says_that_it_is_silent(tmp_path: Path, ones: Path) -> None:
     summary = run(clip, tmp_path / "o.y4m", ones, save=(Save.composite, Save.foreground))
     assert summary.warnings == [".y4m cannot hold sound: left out"]
     assert [bool(heard(path)) for path in summary.outputs] == [False, True]
+    muted = Encoding(audio=False)
+    assert run(clip, tmp_path / "o.y4m", ones, encoding=muted, overwrite=True).warnings == []
+
+
+MILLI = Fraction(1, 1000)
+EVEN = {
+    "rounded": ([round(n * 1001 / 24) for n in range(60)], MILLI),
+    "NTSC": (list(range(0, 60 * 1001, 1001)), Fraction(1, 30000)),
+    "pulldown": ([(5 * n + 1) // 2 for n in range(60)], Fraction(1, 60)),
+    "late start": ([500 + 40 * n for n in range(60)], MILLI),
+}
+UNEVEN = {
+    "gap": ([40 * n + 200 * (n > 30) for n in range(60)], MILLI),
+    "one missing": ([40 * n + 40 * (n > 30) for n in range(60)], MILLI),
+    "slower and slower": ([30 * n + n * n // 4 for n in range(60)], MILLI),
+}
+
+
+@pytest.mark.parametrize("case", [*EVEN, *UNEVEN])
+def test_y4m_says_that_it_has_one_rate(tmp_path: Path, ones: Path, case: str) -> None:
+    """Once, where frames would be seen at another time; no frame is left out or repeated."""
+    pts, time_base = (EVEN | UNEVEN)[case]
+    clip = noise_clip(tmp_path / "in.mp4", len(pts), 32, 24, pts=pts, time_base=time_base)
+    summary = run(clip, tmp_path / "o.y4m", ones)
+    assert len(decoded(tmp_path / "o.y4m")) == len(pts)
+    if case in EVEN:
+        assert summary.warnings == []
+    else:
+        (warning,) = summary.warnings
+        assert ".y4m cannot hold uneven times" in warning
+        assert "-o o.mkv keeps their times" in warning

@@ -36,12 +36,15 @@ TEN_BIT = np.rint(np.arange(256) * (1023 / 255)).astype(np.uint16)  # of 8-bit c
 
 @dataclass(frozen=True)
 class Container:
-    """FFmpeg's name of a format, its usual encoder, its options, and whether it holds sound."""
+    """FFmpeg's name of a format, its usual encoder and its options.
+
+    `is_bare` says that it is pictures alone: without sound, at one rate.
+    """
 
     format: str
     encoder: str
     options: dict[str, str]
-    holds_sound: bool = True
+    is_bare: bool = False
 
 
 # For each ending.
@@ -52,7 +55,7 @@ CONTAINERS = {
     ".mkv": Container("matroska", "libx264", MATROSKA),
     ".webm": Container("webm", "libvpx-vp9", MATROSKA),
     # Which has 10 bits as an extension only.
-    ".y4m": Container("yuv4mpegpipe", "rawvideo", {"strict": "-1"}, holds_sound=False),
+    ".y4m": Container("yuv4mpegpipe", "rawvideo", {"strict": "-1"}, is_bare=True),
 }
 
 
@@ -80,12 +83,12 @@ class VideoSink(FrameSink):
         self._pixels = self._encoder.pixels(layout)
         self._layout = self._encoded_layout(layout)
         self._rate = source.rate or Fraction(25)
-        self._time_base = source.time_base if self._kind.holds_sound else 1 / self._rate
+        self._time_base = 1 / self._rate if self._kind.is_bare else source.time_base
         encoders.check_starts(
             self._encoder, self._layout, self._rate, self._time_base, self._kind.format, ending
         )
         self._copying = copies
-        if not self._kind.holds_sound and source.audio and save is not Save.alpha:
+        if self._kind.is_bare and encoding.audio and source.audio and save is not Save.alpha:
             self.warnings.append(f"{ending} cannot hold sound: left out")
         self._existed = path != STDOUT and path.exists()
         self._part: Path | None = None
@@ -97,6 +100,8 @@ class VideoSink(FrameSink):
         self._durations: dict[int, int] = {}
         self._first: tuple[int, int] | None = None  # pts and dts of the first packet
         self._end = 0  # pts at which the last frame stops being shown
+        self._times: tuple[Fraction, Fraction] | None = None  # of the first frame and the last one
+        self._keep = "- --format mkv" if path == STDOUT else f"{path.stem}.mkv"
 
     def _open(self) -> None:
         options, file = self._kind.options, "pipe:1"
@@ -121,9 +126,8 @@ class VideoSink(FrameSink):
             if self._kind.options is MP4 and context.codec.canonical_name == "hevc":
                 context.codec_tag = "hvc1"  # Apple's players take no other
             if self._copying:
-                keep = "- --format mkv" if self.path == STDOUT else f"{self.path.stem}.mkv"
                 self._copied = CopiedStreams(
-                    self._container, self._source, self._ending, keep, self._encoding.audio,
+                    self._container, self._source, self._ending, self._keep, self._encoding.audio,
                     self.warnings,
                 )  # fmt: skip
             self._container.start_encoding()
@@ -162,13 +166,30 @@ class VideoSink(FrameSink):
                 self.packet(packet)
         picture = self._picture(item)
         picture.pts, picture.time_base = item.frame.pts, item.frame.time_base
-        if not self._kind.holds_sound:  # nor times
-            picture.pts, picture.time_base = self.frames, self._stream.codec_context.time_base
+        if self._kind.is_bare:
+            self._see_rate(picture.pts * picture.time_base)
+            picture.pts, picture.time_base = self.frames, self._time_base
         picture.pict_type = 0  # the encoder decides, not the source's encoder
         self._durations[picture.pts] = item.frame.duration
         with writing(self.path, begun=True):
             self._mux(self._stream.encode(picture))
         self.frames += 1
+
+    def _see_rate(self, moment: Fraction) -> None:
+        """Warn, once, where a frame is not shown at the time that one rate gives it.
+
+        Half a frame more or less than one from the last, or a whole one off from the first on.
+        """
+        first, last = self._times or (moment, moment - self._time_base)
+        step, late = moment - last, moment - first - self.frames * self._time_base
+        if abs(step - self._time_base) > self._time_base / 2 or abs(late) > self._time_base:
+            text = (
+                f"{self._ending} cannot hold uneven times: all frames follow each other at "
+                f"{float(self._rate):.4g} a second; -o {self._keep} keeps their times"
+            )
+            if text not in self.warnings:
+                self.warnings.append(text)
+        self._times = first, moment
 
     def _mux(self, packets: list[Any], ending: bool = False) -> None:
         for packet in packets:
