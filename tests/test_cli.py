@@ -172,6 +172,7 @@ def test_wrong_usage_is_2(wsshm: Wsshm, args: tuple[str, ...], says: str) -> Non
         (("--bg", "#12345"), "#rrggbb"),
         (("--bg", "blur:0"), "blur:N"),
         (("--bg", "blur:much"), "blur:N"),
+        (("--bg", "#zz", "--save", "alpha"), "#rrggbb"),
         (("--save", "alpha", "--save", "alpha"), "twice"),
         (("-o", "out.xyz"), ".xyz"),
         (("-o", "out.png"), "folder"),

@@ -210,11 +210,11 @@ def open_background(
         exists = path.exists()
     if not exists:
         raise CannotOpen(
-            f"--bg {spec}: no such file; --bg takes a picture, '#rrggbb', blur, blur:N or "
-            "transparent"
+            f"--bg {spec}: no such file; --bg takes a picture, a video, a colour as '#00b140', "
+            "blur, blur:N or transparent"
         )
     if path.is_dir():
-        raise CannotOpen(f"--bg {spec}: is a folder; name one picture")
+        raise CannotOpen(f"--bg {spec}: is a folder; name one picture or video")
     if path.suffix.lower() not in IMAGES:
         from engines.video.moving_background import Moving  # which builds on this module
 

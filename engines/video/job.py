@@ -162,13 +162,13 @@ def run(
         source.note = on_note or warnings.append
         if source.live:  # one frame with all threads is there sooner than two with half of them
             config = replace(config, most_lanes=1)
-        composes = Save.composite in config.save or config.is_shown
-        background = None
-        if composes:
-            background = open_background(
-                config.background, source.sample_aspect, config.background_fit, warnings.append,
-                source.layout.bits,
-            )  # fmt: skip
+        background = open_background(
+            config.background, source.sample_aspect, config.background_fit, warnings.append,
+            source.layout.bits,
+        )  # fmt: skip
+        if background and Save.composite not in config.save and not config.is_shown:
+            background.close()  # what is wrong with it has been said
+            background = None
         sinks = open_outputs(config, source) if config.writes_files else []
         backdrop = Backdrop(config.background, config.background_fit, source, background)
         held.callback(backdrop.close)

@@ -290,7 +290,7 @@ def output_of_unknown_kind(folder: Path, stack: ExitStack) -> Case:
 
 @case
 def unknown_background(folder: Path, stack: ExitStack) -> Case:
-    return Case(66, "beach.jpg", "no such file", "#rrggbb", [clip(folder), "--bg", "beach.jpg"])
+    return Case(66, "beach.jpg", "no such file", "'#00b140'", [clip(folder), "--bg", "beach.jpg"])
 
 
 @case
@@ -411,13 +411,15 @@ def test_half_a_clip_replaces_no_whole_one(wsshm: Wsshm, ones: Path, tmp_path: P
     assert 0 < decode(tmp_path / "out.part.mp4").frames < 60
 
 
-def test_a_background_is_not_looked_for_unasked(wsshm: Wsshm, portrait: Path, ones: Path):
-    """A matte needs none, wherever --bg points."""
-    result = wsshm(
-        "run", portrait, "--model", ones, "--save", "alpha", "--bg", "nowhere/x.jpg",
-        "--duration", 0.2, "-o", "a.mp4",
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+def test_a_background_is_right_or_refused_also_where_none_is_needed(
+    wsshm: Wsshm, portrait: Path, ones: Path
+):
+    """A matte needs none; what is wrong with --bg is said all the same."""
+    cut = ["run", portrait, "--model", ones, "--save", "alpha", "--duration", 0.2, "-o", "a.mp4"]
+    result = wsshm(*cut, "--bg", "nowhere/x.jpg")
+    assert result.returncode == 66
+    one_error_line(result, "nowhere/x.jpg")
+    assert wsshm(*cut, "--bg", portrait).returncode == 0
 
 
 def test_folder_with_one_broken_picture(wsshm: Wsshm, ones: Path, tmp_path: Path):
