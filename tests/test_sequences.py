@@ -70,6 +70,17 @@ def test_a_rate_that_makes_no_sense(rate: str, folder: Path, wsshm: Wsshm) -> No
     one_error_line(result, f"--fps {rate}", "30000/1001")
 
 
+@pytest.mark.parametrize("option", ["--start", "--duration"])
+def test_pictures_are_chosen_by_name(option: str, folder: Path, wsshm: Wsshm, ones: Path) -> None:
+    """Not by time, with ``--fps`` neither; what the message says to do works."""
+    result = wsshm("run", folder, "--fps", 25, option, 1, "--model", ones)
+    assert result.returncode == 2
+    line = one_error_line(result, "cut videos, not pictures", f"'{folder}/1*.png'")
+    named = line.rpartition("'")[0].rpartition("'")[2]
+    assert wsshm("run", named, "--fps", 25, "--model", ones, "-o", "o.mp4").returncode == 0
+    assert probe(folder.parent / "o.mp4").frames == 3
+
+
 def test_a_video_has_its_own_rate(portrait: Path) -> None:
     with pytest.raises(UsageError, match="--fps is for a folder"):
         open_source(portrait, fps=Fraction(25))

@@ -120,7 +120,8 @@ def open_source(
 
         return VideoSource(path, clip or Clip(), threads, bits)
     if clip and clip != Clip():
-        raise UsageError(f"{path}: --start and --duration need a video")
+        some = f"; for some of them name those, as in '{path}/1*.png'" * path.is_dir()
+        raise UsageError(f"{path}: --start and --duration cut videos, not pictures{some}")
     if bits > 8 and fps is None:
         raise UsageError(f"{path}: --bits {bits} needs a video; pictures are written in 8 bits")
     source: FrameSource = opener(path)
