@@ -56,25 +56,31 @@ class CopiedStreams:
 
     def _add(self, stream: Any, instead: dict[str, str]) -> None:
         name = stream.codec_context.codec.canonical_name
-        if self._holds(stream):
+        if self._holds(stream, self._container.format.name):
             self._streams[stream.index] = _Copied(self._container, stream, self._family)
             return
         kind = "audio" if stream.type == "audio" else "subtitles"
         codec, make = instead[self._family], _Sound if stream.type == "audio" else _Text
         said = f"{self._ending} cannot hold {name} {kind}"
+        better = f"; -o {self._keep} keeps it" * self._holds(stream, "matroska")
         try:
             self._streams[stream.index] = make(self._container, stream, codec)
         except (av.error.FFmpegError, ValueError):
-            self._warnings.append(f"{said}: left out; -o {self._keep} keeps it")
+            self._warnings.append(f"{said}: left out{better}")
             return
-        self._warnings.append(f"{said}: encoded anew as {codec}; -o {self._keep} keeps it")
+        self._warnings.append(f"{said}: encoded anew as {codec}{better}")
 
-    def _holds(self, stream: Any) -> bool:
-        """Whether this kind of file can hold the stream; some muxers know only when they start."""
-        if self._family == ".mp4" and stream.codec_context.name.startswith("amr"):
+    @staticmethod
+    def _holds(stream: Any, kind: str) -> bool:
+        """Whether a kind of file can hold the stream; some muxers know only when they start.
+
+        Args:
+            kind: FFmpeg's name of it.
+        """
+        if kind in ("mp4", "mov") and stream.codec_context.name.startswith("amr"):
             return False  # many frames in a packet, which the muxer refuses when it comes
         try:
-            with av.open(io.BytesIO(), "w", format=self._container.format.name) as trial:
+            with av.open(io.BytesIO(), "w", format=kind) as trial:
                 trial.add_stream_from_template(stream)
                 trial.start_encoding()
         except (av.error.FFmpegError, ValueError):
