@@ -191,7 +191,8 @@ def run(
         cuts_out = config.writes_files and any(
             needs_alpha(save, config.background == "transparent") for save in config.save
         )
-        writer = Writer(sinks, on_frame, in_time=config.is_shown and not source.live)
+        in_time = config.is_shown and not source.live
+        writer = Writer(sinks, on_frame, in_time, stop)
         live: dict[str, Any] = {"depth": 1, "may_drop": _is_frame} if source.live else {}
         scale: Callable[[Frame], Any] = matting.scale
         if source.live and config.size is None and engine.device == "cpu":

@@ -11,8 +11,10 @@ import numpy as np
 
 from engines.video.composite import Composited
 from engines.video.frame import Frame
+from engines.video.pipeline import TICK, Stop
 from engines.video.sinks import FrameSink
 
+LONGEST = 1.0  # seconds that a frame is held back
 LATENCIES = 100_000  # of the newest frames of a live source: an hour's
 
 
@@ -21,9 +23,13 @@ class Writer:
 
     Args:
         in_time: hold frames back until their time has come; `waited` is for how many seconds.
+        stop: ends such a wait.
     """
 
-    def __init__(self, sinks: list[FrameSink], on_frame: Callable[[int], None], in_time: bool):
+    def __init__(
+        self, sinks: list[FrameSink], on_frame: Callable[[int], None], in_time: bool, stop: Stop
+    ):
+        self._stop = stop
         self._in_time, self._began, self.waited = in_time, 0.0, 0.0
         self._sinks, self._on_frame, self.frames = sinks, on_frame, 0
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
@@ -46,9 +52,12 @@ class Writer:
         """Until a frame of a file is to be shown, by the clock; those that are late do not wait."""
         moment = float(frame.pts * frame.time_base)
         self._began = self._began or time.perf_counter() - moment
-        early = min(1.0, max(0.0, self._began + moment - time.perf_counter()))
-        time.sleep(early)
-        self.waited += early
+        begin = now = time.perf_counter()
+        due = min(begin + LONGEST, self._began + moment)
+        while now < due and not self._stop.ended:
+            time.sleep(min(TICK, due - now))
+            now = time.perf_counter()
+        self.waited += now - begin
 
     @property
     def latency(self) -> tuple[float, float] | None:

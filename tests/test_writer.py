@@ -1,0 +1,37 @@
+"""The last step of a run: when frames are handed on."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from engines.video.composite import Composited
+from engines.video.frame import Frame, Layout
+from engines.video.pipeline import Stop
+from engines.video.writer import Writer
+
+
+class CountedLooks(Stop):
+    """A run that is stopped by the time of the third look."""
+
+    looks = 0
+
+    @property
+    def ended(self) -> bool:
+        self.looks += 1
+        return self.looks > 2
+
+
+def test_a_wait_for_a_frames_time_looks_at_the_stop() -> None:
+    """Again and again: a frame that is due in an hour is handed on at once then."""
+    layout, stop = Layout(2, 2), CountedLooks()
+    picture, alpha = layout.new_picture(), np.zeros((2, 2), np.uint8)
+    written: list[int] = []
+    writer = Writer([], written.append, True, stop)
+    for hour in (0, 1):
+        frame = Frame(picture, layout, hour, Fraction(3600))
+        writer(Composited(frame, alpha, picture, None))
+    assert written == [1, 2]
+    assert stop.looks == 3
+    assert writer.waited > 0
