@@ -11,24 +11,32 @@ REINSTALL = "pip install --force-reinstall . (in the folder wsshm was installed 
 REQUIRED = ("av", "numpy", "opencv-python", "tqdm", "typer", "platformdirs")
 
 
+# What is looked at, whether it works (None: it is not there, and not needed), finding and remedy.
+Row = tuple[str, bool | None, str, str]
+MARKS = {True: "ok   ", None: "none ", False: "FAULT"}
+
+
 @app.command()
 def doctor() -> None:
-    """Check models, engine and codecs on this machine.
+    """Say what works on this machine, and how to mend what does not.
 
-    Exits 69 when something that is needed does not work.
+    Tries the shipped models, the GPU and the encoders, and looks for cameras; it changes nothing.
+    A line begins with ok, with none (it is not there, and only needed for what the line says) or
+    with FAULT. The exit code is 69 where there is a FAULT.
     """
     with ending():
         faults = 0
         for name, good, text, remedy in _checks():
-            report.out(f"{'ok   ' if good else 'FAULT'}  {name}: {text}")
-            if not good:
-                faults += 1
-                report.out(f"       mend it with: {remedy}")
+            report.out(f"{MARKS[good]}  {name}: {text}")
+            faults += good is False
+            if remedy and not good:
+                report.out(f"       {'to have it' if good is None else 'mend it with'}: {remedy}")
+        report.out(f"{faults} to mend" if faults else "All that wsshm run needs works.")
     raise typer.Exit(69 if faults else 0)
 
 
-def _checks() -> list[tuple[str, bool, str, str]]:
-    """(what, whether it works, finding, remedy), in the order a run needs them."""
+def _checks() -> list[Row]:
+    """In the order a run needs them."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -40,7 +48,7 @@ def _checks() -> list[tuple[str, bool, str, str]]:
         except PackageNotFoundError:
             return None
 
-    rows: list[tuple[str, bool, str, str]] = []
+    rows: list[Row] = []
     python = f"Python {platform.python_version()}, {platform.platform()}"
     rows.append(("wsshm", True, f"{__version__}, {python}", ""))
     for package in REQUIRED:
@@ -63,12 +71,12 @@ def _checks() -> list[tuple[str, bool, str, str]]:
     return rows
 
 
-def _model_rows() -> list[tuple[str, bool, str, str]]:
+def _model_rows() -> list[Row]:
     from engines.engine import open_engine
     from engines.errors import WsshmError
     from engines.models import shipped, verify
 
-    rows = []
+    rows: list[Row] = []
     for model in shipped():
         name = f"model {model.name}"
         try:
@@ -80,13 +88,13 @@ def _model_rows() -> list[tuple[str, bool, str, str]]:
     return rows
 
 
-def _gpu_rows() -> list[tuple[str, bool, str, str]]:
+def _gpu_rows() -> list[Row]:
     from engines.cuda import LIBRARIES, find_gpu, has_driver
     from engines.errors import Unavailable
     from engines.models import find
 
     if not has_driver():
-        return [("GPU", True, "no NVIDIA driver; the network runs on the CPU", "")]
+        return [("GPU", None, "no NVIDIA driver; the network runs on the CPU", "")]
     try:
         gpu = find_gpu()
         from engines.cuda_engine import CudaEngine
@@ -95,74 +103,98 @@ def _gpu_rows() -> list[tuple[str, bool, str, str]]:
     except Unavailable as e:
         text, _, remedy = str(e).partition("; mend it with: ")
         return [("GPU", False, text, remedy or LIBRARIES)]
-    rows = [("GPU", True, f"{gpu.name}, {gpu.device}, compute capability {gpu.capability}", "")]
+    rows: list[Row] = [
+        ("GPU", True, f"{gpu.name}, {gpu.device}, compute capability {gpu.capability}", "")
+    ]
     try:
         from engines.tensorrt_engine import import_tensorrt
 
         text = f"{import_tensorrt().__version__}; plans: wsshm export MODEL --to tensorrt"
+        return [*rows, ("TensorRT", True, text, "")]
     except Unavailable as e:
-        text = f"not usable, and not needed ({e})"
-    return [*rows, ("TensorRT", True, text, "")]
+        return [*rows, ("TensorRT", None, f"only --engine tensorrt needs it ({e})", "")]
 
 
-def _codec_rows() -> list[tuple[str, bool, str, str]]:
+def _codec_rows() -> list[Row]:
+    mend = "pip install --force-reinstall 'av>=18,<19'"
     try:
         import av
 
         from engines.video.encoders import ENCODERS
     except ImportError as e:
-        return [("codecs", False, str(e), "pip install --force-reinstall 'av>=18,<19'")]
-    rows = []
+        return [("codecs", False, str(e), mend)]
+    rows: list[Row] = []
     for name, (encoder, _, _) in ENCODERS.items():
-        have = encoder in av.codecs_available
-        text = encoder if have else f"this FFmpeg has no {encoder}; --codec {name} will not work"
-        have = have or name != "h264"  # the only one that is needed
-        rows.append((f"encoder {name}", have, text, "pip install --force-reinstall 'av>=18,<19'"))
-    hardware = [c for c in sorted(av.codecs_available) if c.startswith(("h264_", "hevc_"))]
-    listed = [c for c in hardware if c.endswith(("nvenc", "videotoolbox", "qsv", "amf"))]
-    rows.append(
-        (
-            "hardware encoders",
-            True,
-            f"{', '.join(listed)} (if the driver is there)" if listed else "none",
-            "",
-        )
-    )
+        if encoder in av.codecs_available:
+            rows.append((f"encoder {name}", True, encoder, ""))
+        else:
+            good = False if name == "h264" else None  # the only one that is needed
+            text = f"this FFmpeg has no {encoder}, which --codec {name} needs"
+            rows.append((f"encoder {name}", good, text, mend))
+    working = _hardware_encoders()
+    none = "no encoder in hardware works here; --codec h264 and the others need none"
+    rows.append(("hardware encoders", bool(working) or None, ", ".join(working) or none, ""))
     return rows
 
 
-def _camera_rows() -> list[tuple[str, bool, str, str]]:
+def _hardware_encoders() -> list[str]:
+    """What ``--codec`` may name here beside encoders in software."""
+    from fractions import Fraction
+
+    import av
+
+    from engines.errors import WsshmError
+    from engines.video import encoders
+    from engines.video.frame import Layout
+    from engines.video.sinks import Encoding
+
+    working = []
+    for name in sorted(av.codecs_available):
+        plain, _, maker = name.rpartition("_")
+        if plain in ("h264", "hevc", "av1") and maker in ("nvenc", "videotoolbox", "qsv", "amf"):
+            try:
+                encoder = encoders.choose(Encoding(name), ".mp4", name, False)
+                rate = Fraction(25)
+                encoders.check_starts(encoder, Layout(640, 360), rate, 1 / rate, "mp4", ".mp4")
+                working.append(name)
+            except WsshmError:
+                continue
+    return working
+
+
+def _camera_rows() -> list[Row]:
     from engines.errors import Unavailable
     from engines.video.camera import cameras, no_camera
 
     try:
         found = cameras()
     except (Unavailable, OSError, ValueError) as e:
-        return [("cameras", True, f"cannot be listed ({e})", "")]
+        return [("cameras", None, f"cannot be listed ({e}); only --webcam needs one", "")]
     if not found:
-        return [("cameras", True, f"none; {no_camera()}", "")]
+        what, _, remedy = no_camera().partition("; ")
+        return [("cameras", None, f"{what}; only --webcam needs one", remedy)]
     return [
         (f"camera {n}", not c.fault, f"{c.url} ({c.name}){': ' * bool(c.fault)}{c.fault}", c.remedy)
         for n, c in enumerate(found)
     ]
 
 
-def _virtual_camera_rows() -> list[tuple[str, bool, str, str]]:
+def _virtual_camera_rows() -> list[Row]:
     import sys
     from importlib.util import find_spec
 
     from engines.video.virtual_camera import OBS, PACKAGE, loopbacks, why_no_loopback
 
-    name = "virtual camera"
-    rows = []
+    name, only = "virtual camera", "only --virtual-cam needs it"
+    rows: list[Row] = []
     if find_spec("pyvirtualcam") is None:
-        rows.append((name, True, f"pyvirtualcam is not there; --virtual-cam needs: {PACKAGE}", ""))
+        rows.append((name, None, f"pyvirtualcam is not installed; {only}", PACKAGE))
     if sys.platform != "linux":
-        return [*rows, (name, True, f"--virtual-cam needs OBS: {OBS}", "")]
+        return [*rows, (name, None, f"{only}, and with it OBS", OBS)]
     found = loopbacks()
     if not found:
         what, remedy = why_no_loopback()
-        return [*rows, (name, True, f"{what}; --virtual-cam needs: {remedy}", "")]
+        return [*rows, (name, None, f"{what}; {only}", remedy)]
     for x in found:
         notes = "; ".join(n for n in (x.fault, x.warning) if n)
         text = f"{x.url} ({x.name}){': ' * bool(notes)}{notes}"
