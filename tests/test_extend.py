@@ -28,7 +28,7 @@ def noise(layout: Layout, seed: int) -> av.VideoFrame:
     """A picture of nothing but noise."""
     picture, rng = layout.new_picture(), np.random.default_rng(seed)
     for plane in fr.planes(picture):
-        plane[:] = rng.integers(0, 256, plane.shape)
+        plane[:] = rng.integers(0, layout.peak + 1, plane.shape)
     return picture
 
 
@@ -42,7 +42,7 @@ def pixels_of(mask: np.ndarray, plane: Plane) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(320, 240), (67, 49), (2, 2), (1, 1), (900, 300)])
-@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv444p", "gbrp"])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv444p", "gbrp", "yuv420p10le"])
 def test_person_is_kept_and_the_room_is_not(pixels: str, size: tuple[int, int]) -> None:
     """To the last code: another room under a haze of alpha leaves the same file."""
     layout, alpha = Layout(*size, pixels), blob(*size, blur=1.5)

@@ -213,13 +213,14 @@ def _hardware_options(name: str, crf: float | None) -> dict[str, str]:
 
 def check_starts(
     encoder: Encoder, layout: Layout, rate: Fraction, time_base: Fraction, container: str,
-    ending: str,
+    ending: str, options: dict[str, str] | None = None,
 ) -> None:  # fmt: skip
     """See that an encoder works here and that a container holds what it writes.
 
     Args:
         layout: of the pictures, as encoded.
         container: FFmpeg's name of it; `ending` is a person's, as in ``.mp4``.
+        options: what the container is told.
 
     Raises:
         UsageError: the container cannot hold it.
@@ -228,7 +229,7 @@ def check_starts(
     stream: Any = None
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
-    trial = av.open(io.BytesIO(), "w", format=container)
+    trial = av.open(io.BytesIO(), "w", format=container, container_options=options)
     try:
         with av.logging.Capture() as said:
             stream = add_stream(trial, encoder, layout, rate, time_base)

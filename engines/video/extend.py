@@ -28,16 +28,20 @@ def extend(planes: Sequence[Plane], alpha: Plane) -> list[Plane]:
     """Colours around a person as if the person went on there.
 
     Args:
-        planes: the three of the person's picture, uint8, each of its own size.
+        planes: the three of the person's picture, uint8 or uint16 of 10 bits, each of its own size.
         alpha: (H, W) uint8, 255 = person, at the size of the first.
 
     Returns:
-        Three planes of those sizes; what they have where alpha is 255 is the person, out of focus.
+        Three such planes; what they have where alpha is 255 is the person, out of focus.
     """
     height, width = alpha.shape
+    if is_deep := planes[0].dtype == np.uint16:  # 8 bits will do for what is not looked at
+        planes = [cv2.convertScaleAbs(p, alpha=1 / 4) for p in planes]
     halvings = max(0, (min(width, height) // LINES).bit_length() - 1)
     size = max(1, width >> halvings), max(1, height >> halvings)
     means = cv2.convertScaleAbs(_extended(_weighted(planes, alpha, size), LEVELS))
+    if is_deep:
+        means = np.left_shift(means, 2, dtype=np.uint16)
     return [
         cv2.resize(colour, plane.shape[::-1], interpolation=cv2.INTER_LINEAR)
         for colour, plane in zip(cv2.split(means)[:3], planes, strict=True)
