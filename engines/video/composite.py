@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import av
@@ -23,15 +23,16 @@ STRIP = 64  # rows blended at a time, so that the wider products stay in the cac
 
 @dataclass(frozen=True)
 class Composited:
-    """A frame with its matte, and the finished picture where there is a background.
+    """A frame with its matte, what is behind the person replaced.
 
-    `alpha` is (H, W) uint8 at the frame's size, 255 = person. `person` is the picture that the
-    person is taken from; cut out, it shows nothing else.
+    `alpha` is (H, W) uint8 at the frame's size, 255 = person. `person` is the person cut out, and
+    `picture` the finished one where there is a background. What waits to be encoded holds no more
+    than that, as a picture of 4K has 12 MB: `frame` shows it, not what it came with.
     """
 
     frame: Frame
     alpha: Plane
-    person: av.VideoFrame
+    person: av.VideoFrame | None
     picture: av.VideoFrame | None
 
 
@@ -63,16 +64,18 @@ def composite(
     Args:
         cut_out: whether the person is wanted alone as well, with nothing of what was behind them.
     """
-    frame, alphas, person = matted.frame, matted.alphas, matted.person
-    if cut_out:
-        person = alone(person, alphas[0], frame.layout)
-    if background is None:
-        return Composited(frame, alphas[0], person, None)
-    picture = frame.layout.new_picture()
-    behind = background.planes(frame, alphas)
-    for planes in zip(fr.planes(matted.person), behind, alphas, fr.planes(picture), strict=True):
-        blend(*planes)
-    return Composited(frame, alphas[0], person, picture)
+    frame, alphas = matted.frame, matted.alphas
+    person = alone(matted.person, alphas[0], frame.layout) if cut_out else None
+    picture = None
+    if background is not None:
+        picture = frame.layout.new_picture()
+        behind = background.planes(frame, alphas)
+        for planes in zip(
+            fr.planes(matted.person), behind, alphas, fr.planes(picture), strict=True
+        ):
+            blend(*planes)
+    shown = replace(frame, picture=picture or person or matted.person)
+    return Composited(shown, alphas[0], person, picture)
 
 
 def alone(person: av.VideoFrame, alpha: Plane, layout: Layout) -> av.VideoFrame:

@@ -40,6 +40,7 @@ AUTO = "int8", "fp32"  # what `--precision auto` chooses between on the CPU
 GPU = "fp16", "fp32"  # ... and what it takes on a GPU: the first that there is
 # Two frames at once with a thread each cost less than one frame with two: they wait for nobody.
 LANES = 2
+LARGE = 4 << 20  # pixels of a frame over which fewer wait between stages: each has tens of MB
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,10 @@ def run(
         )
         in_time = config.is_shown and not source.live
         writer = Writer(sinks, on_frame, in_time, stop)
-        live: dict[str, Any] = {"depth": 1, "may_drop": _is_frame} if source.live else {}
+        pixels = source.layout.width * source.layout.height
+        waiting: dict[str, Any] = {"depth": 1 if source.live or pixels > LARGE else 3}
+        if source.live:
+            waiting["may_drop"] = _is_frame
         scale: Callable[[Frame], Any] = matting.scale
         if source.live and config.size is None and engine.device == "cpu":
             scale = _keeping_up(matting, engine.spec, lambda: steps.dropped, source.note)
@@ -209,7 +213,7 @@ def run(
             ("encode", writer),
             stop=stop,
             lanes={"scale": config.lanes if engine.device == "cpu" else 1},
-            **live,
+            **waiting,
         )
         error: BaseException | None = None
         try:

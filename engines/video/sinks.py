@@ -202,6 +202,7 @@ def to_rgba(item: Composited, save: Save, scalers: dict[Layout, fr.RgbScaler]) -
     scaler = scalers.setdefault(layout, fr.RgbScaler(layout))
     if save is Save.composite and item.picture is not None:
         return scaler(item.picture, layout.width, layout.height)
+    assert item.person is not None
     rgb = scaler(item.person, layout.width, layout.height)
     return np.dstack([rgb, item.alpha])
 
