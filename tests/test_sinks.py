@@ -18,7 +18,7 @@ from engines.video.composite import OWN
 from engines.video.matte import Finish
 from engines.video.sinks import Encoding, Save
 from engines.video.sources import Clip
-from tests.conftest import Wsshm, one_error_line
+from tests.conftest import Wsshm
 from tests.media import heard, noise_clip, probe, sound_clip
 
 VIDEOS = ["mp4", "mkv", "mov", "webm"]
@@ -154,10 +154,10 @@ def test_other_codecs_work(tmp_path: Path, ones: Path, codec: str, ending: str, 
     ("codec", "ending", "error", "says"),
     [
         ("h269", "mp4", Unavailable, "--codec h269"), ("aac", "mp4", Unavailable, "--codec aac"),
-        ("h264", "webm", UsageError, "h264: .webm cannot hold it"),
-        ("prores", "mp4", UsageError, "prores: .mp4 cannot hold it"),
-        ("vp9", "mov", UsageError, "vp9: .mov cannot hold it.*NAME.mkv"),
-        ("h264", "y4m", UsageError, "h264: .y4m cannot hold it"),
+        ("h264", "webm", UsageError, "out.webm: .webm cannot hold h264 video"),
+        ("prores", "mp4", UsageError, "out.mp4: .mp4 cannot hold prores video"),
+        ("vp9", "mov", UsageError, "out.mov: .mov cannot hold vp9 video.*NAME.mkv"),
+        ("h264", "y4m", UsageError, "out.y4m: .y4m cannot hold h264 video"),
         ("mpeg2video", "mp4", Unavailable, "64x48 at 30 a second .MPEG-1/2 does not support"),
     ],
 )  # fmt: skip
@@ -410,10 +410,14 @@ def test_folder_of_any_name(wsshm: Wsshm, tmp_path: Path, ones: Path, name: str)
         assert result.returncode == 0, result.stderr
         assert len(list((tmp_path / name).glob("*.png"))) == 2
         assert (tmp_path / f"{name}_alpha.mp4").is_file()
-    (tmp_path / "notes").write_text("mine")
-    result = wsshm("run", clip, "--model", ones, "-o", "notes/", "--overwrite")
-    assert result.returncode == 73
-    one_error_line(result, "notes: is a file")
+
+
+def test_folder_where_a_file_would_be(tmp_path: Path, ones: Path) -> None:
+    """A name that was not given stays that of a file."""
+    clip = noise_clip(tmp_path / "in.mp4", 2)
+    (tmp_path / "in_wsshm.mp4").mkdir()
+    with pytest.raises(CannotCreate, match=r"in_wsshm\.mp4: is a folder"):
+        run(clip, None, ones)
 
 
 def test_name_that_may_mean_a_folder(tmp_path: Path, ones: Path) -> None:

@@ -213,14 +213,14 @@ def _hardware_options(name: str, crf: float | None) -> dict[str, str]:
 
 def check_starts(
     encoder: Encoder, layout: Layout, rate: Fraction, time_base: Fraction, container: str,
-    ending: str, options: dict[str, str] | None = None,
+    file: str, options: dict[str, str] | None = None,
 ) -> None:  # fmt: skip
     """See that an encoder works here and that a container holds what it writes.
 
     Args:
         layout: of the pictures, as encoded.
-        container: FFmpeg's name of it; `ending` is a person's, as in ``.mp4``.
-        options: what the container is told.
+        container: FFmpeg's name of it, and `options` what it is told.
+        file: what that is called in messages.
 
     Raises:
         UsageError: the container cannot hold it.
@@ -237,10 +237,8 @@ def check_starts(
     except (av.error.FFmpegError, ValueError) as e:
         name = _by_hand(encoder.name)
         if stream is None or stream.codec_context.is_open:  # the container is what refuses
-            better = ", or -o NAME.mkv" * (ending != ".mkv")
-            raise UsageError(
-                f"--codec {name}: {ending} cannot hold it; use another --codec{better}"
-            ) from e
+            better = ", or -o NAME.mkv" * (container != "matroska")
+            raise UsageError(f"{file} cannot hold {name} video; use another --codec{better}") from e
         why = next((text.strip().rstrip(".") for _, _, text in said), "no reason is given")
         if not stream.codec_context.codec.capabilities & HARDWARE_KINDS:
             size = f"{layout.width}x{layout.height}"

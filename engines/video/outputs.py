@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from engines.errors import UsageError
+from engines.errors import UsageError, writing
 from engines.video.encoders import holds_alpha, meant_for_alpha
 from engines.video.sinks import (
     PIPES,
@@ -42,8 +42,10 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
     base, in_folder = given, given.is_dir()
     if config.output not in (None, STDOUT):
         base = config.output
-        in_folder = config.output_is_folder or base.is_dir()
-        if still and base.is_dir():
+        with writing(base, begun=False):  # a name can be too long to ask
+            is_there = base.is_dir()
+        in_folder = config.output_is_folder or is_there
+        if still and is_there:
             base, in_folder = base / given.name, False
     if base.name in ("", ".."):  # a folder named by dots
         base = base.resolve()

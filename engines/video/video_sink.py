@@ -85,8 +85,8 @@ class VideoSink(FrameSink):
         self._rate = source.rate or Fraction(25)
         self._time_base = 1 / self._rate if self._kind.is_bare else source.time_base
         encoders.check_starts(
-            self._encoder, self._layout, self._rate, self._time_base, self._kind.format, ending,
-            self._kind.options,
+            self._encoder, self._layout, self._rate, self._time_base, self._kind.format,
+            f"{path}: {ending}", self._kind.options,
         )  # fmt: skip
         self._copying = copies
         if self._kind.is_bare and encoding.audio and source.audio and save is not Save.alpha:

@@ -237,9 +237,10 @@ def output_is_the_input_by_a_link(folder: Path, stack: ExitStack) -> Case:
 
 
 @case
-def output_is_a_folder(folder: Path, stack: ExitStack) -> Case:
-    (folder / "out.mp4").mkdir()
-    return Case(73, "out.mp4", "folder", "", [clip(folder), "-o", "out.mp4"])
+def output_folder_is_a_file(folder: Path, stack: ExitStack) -> Case:
+    bad(folder, "notes", b"mine")
+    args = [clip(folder), "-o", "notes/", "--overwrite"]
+    return Case(73, "notes", "is a file", "name another folder", args)
 
 
 @case
@@ -335,7 +336,7 @@ def unknown_codec(folder: Path, stack: ExitStack) -> Case:
 @case
 def codec_that_the_container_lacks(folder: Path, stack: ExitStack) -> Case:
     args = [clip(folder), "-o", "out.webm", "--codec", "h264"]
-    return Case(2, "out.webm", "cannot hold libx264", "another", args)
+    return Case(2, "out.webm", "cannot hold h264", "another", args)
 
 
 @case
