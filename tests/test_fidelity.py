@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto as T
+from onnx import helper as h
 
 from engines.video import frame as fr
+from engines.video import job
+from engines.video.pipeline import Pipeline
 from engines.video.sinks import Encoding, Save
-from tests.media import heard, probe
+from tests import graphs
+from tests.media import heard, noise_clip, probe
 from tests.test_alpha_video import with_alpha
-from tests.test_sinks import LOSSLESS, decoded, run
+from tests.test_sinks import LOSSLESS, PLAIN, decoded, run
 
 CONTAINERS = ["mp4", "mov", "mkv", "webm"]
 RATE = 48_000
@@ -75,6 +84,94 @@ def test_times_and_sound(tmp_path: Path, ones: Path, case: str, before: str, aft
     for (t, _), (u, _) in zip(a, b, strict=True):
         assert abs((u - t) - moved[0]) <= Fraction(1, 1000)
 
+
+def check_round_trip(ticks: list[int], ones: Path, folder: Path) -> None:
+    """Frames at these times of a 1/30000 come back at them, to half a tick."""
+    base = Fraction(1, 30000)
+    clip = noise_clip(folder / "in.mp4", len(ticks), 32, 24, pts=ticks, time_base=base)
+    run(clip, folder / "out.mp4", ones, overwrite=True)
+    source, result = probe(clip), probe(folder / "out.mp4")
+    assert result.frames == source.frames == len(ticks)
+    assert [t - source.times[0] for t in source.times] == [(t - ticks[0]) * base for t in ticks]
+    moved = [abs(b - a) for a, b in zip(source.times, result.times, strict=True)]
+    assert max(moved) <= base / 2
+
+
+TICKS = st.sets(st.integers(0, 300_000), min_size=1, max_size=12).map(sorted)
+
+
+@pytest.mark.parametrize("examples", [10, pytest.param(300, marks=pytest.mark.long)])
+@pytest.mark.timeout(600)
+def test_any_times_come_back(examples: int, ones: Path, tmp_path: Path) -> None:
+    """However unevenly frames follow one another."""
+    check = given(ticks=TICKS)(lambda ticks: check_round_trip(ticks, ones, tmp_path))
+    settings(deadline=None, max_examples=examples, derandomize=True, database=None)(check)()
+
+
+def ramp(path: Path) -> Path:
+    """A model whose alpha is k / 63 in column k, whatever it sees."""
+    nodes = [
+        h.make_node("Cast", ["frames"], ["x"], to=T.FLOAT),
+        h.make_node("ReduceMean", ["x"], ["grey"], axes=[3], keepdims=0),
+        h.make_node("Mul", ["grey", "zero"], ["none"]),
+        h.make_node("Add", ["none", "one"], ["ones"]),
+        h.make_node("CumSum", ["ones", "columns"], ["k"], exclusive=1),
+        h.make_node("Div", ["k", "last"], ["alpha"]),
+    ]
+    numbers = {"zero": np.float32([0]), "one": np.float32([1]), "last": np.float32([63])}
+    return graphs.build(path, nodes, numbers | {"columns": np.int64(2)})
+
+
+def patterned(path: Path) -> Path:
+    """16 frames of 64×64 in 4:2:0 by a formula, without loss, in slices and with B-frames."""
+    options = {"qp": "0", "slices": "4", "bf": "3", "g": "10"}
+    y, x = np.mgrid[:64, :64]
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options=options)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        for i in range(16):
+            picture = av.VideoFrame(64, 64, "yuv420p")
+            for k, plane in enumerate(fr.planes(picture)):
+                height, width = plane.shape
+                plane[:] = ((3 + k) * x + 5 * y + 7 * i + x * y // 8)[:height, :width] % 256
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+    return path
+
+
+def hashes(path: Path) -> list[str]:
+    """MD5 of each frame's planes, as FFmpeg's framemd5 gives it."""
+    return [
+        hashlib.md5(b"".join(p.tobytes() for p in fr.planes(f)), usedforsecurity=False).hexdigest()
+        for f in decoded(path)
+    ]
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize(("threads", "lanes"), [(1, 1), (2, 2), (8, 2)])
+def test_every_pixel_is_as_it_was(tmp_path: Path, threads: int, lanes: int, depth: int) -> None:
+    """The frames are those of the list below, however many threads and items in queues."""
+    config = job.RunConfig(
+        patterned(tmp_path / "in.mp4"), tmp_path / "out.mkv", "#3366cc",
+        model=str(ramp(tmp_path / "ramp.onnx")), size=64, finish=PLAIN, encoding=Encoding("ffv1"),
+        threads=threads, network_threads=2, most_lanes=lanes,
+    )  # fmt: skip
+    summary = job.run(config, pipeline=partial(Pipeline, depth=depth))
+    assert summary.error is None
+    assert hashes(tmp_path / "out.mkv") == FRAMES
+
+
+# Of `patterned` through `ramp` over #3366cc: they change with the compositing rule only.
+FRAMES = [
+    "ce90c527286212f1430ec0c2fe8c3241", "8a450c739b27211ea6787566e4b61c68",
+    "48343a8878f3b20368d334725af69ac9", "9dd32259fa14ec1e1447116cb3e8b4c5",
+    "e2ef4fa53f887ada223127d3ab0612e5", "abea043e212fd3b6bcc8eb89aea0a94e",
+    "acab97ca4b4dda91fb9178c62e37c039", "6f32c40cbd423b22d5e231ff1493024d",
+    "e4259181d3aebec5b8e782a6b5fc8894", "7859c508d2deabba9b5e1614a15c84c6",
+    "8c80e2b28bbe84a34a736aa602779609", "32286b3a437f21b20359eb55109645eb",
+    "74ad22c4efc8e40c9dd1411a181d358c", "6fa69dd9443434e2041febbf5becacad",
+    "380037e05abe53abfb92b8aa3777dac3", "64aa4cd1e287f1bd02c4e16d583405b3",
+]  # fmt: skip
 
 BARS = [
     (255, 255, 255), (191, 191, 0), (0, 191, 191), (0, 191, 0),

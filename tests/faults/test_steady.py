@@ -132,7 +132,7 @@ def check_cycles(cycles: int, model: Path, folder: Path, timeout: float) -> None
     print(f"{len(stopped)} of {cycles} stopped early; {files[0]} files open at first, {files[-1]}")
     assert len(stopped) >= cycles // 10
     assert max(files) <= files[0] + 2
-    assert max(t for _, t, _ in seen) == seen[0][1]
+    assert max(t for _, t, _ in seen) <= seen[0][1] + 2  # one that ends is listed a moment longer
 
 
 def test_runs_in_one_process(ones: Path, tmp_path: Path) -> None:
