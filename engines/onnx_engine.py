@@ -26,7 +26,7 @@ def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession
     options.intra_op_num_threads = threads or 0
     # Spinning threads would take the cores that decode and encode need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     try:
         return ort.InferenceSession(graph, options, providers=[PROVIDER])
     except Exception as e:  # onnxruntime's own classes share no base but Exception
