@@ -253,6 +253,6 @@ def test_background_that_ends_early_is_said(tmp_path: Path, zeros: Path) -> None
     (tmp_path / "bg.mp4").write_bytes(data[: len(data) // 3])
     summary = run(clip, tmp_path / "o.mkv", zeros, background=str(tmp_path / "bg.mp4"))
     assert summary.frames == 30
-    (warning,) = summary.warnings
+    (warning,) = [w for w in summary.warnings if "bg.mp4" in w]
     assert "--bg" in warning
     assert "bg.mp4: ends early" in warning
