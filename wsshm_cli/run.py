@@ -463,7 +463,8 @@ def _report(
     elif s.signum:
         report.line(f"{source}: stopped by {signal.Signals(s.signum).name}")
     outputs = ", ".join(str(p) for p in s.outputs) or "nothing"
-    speed = f"{s.frames} frames in {s.seconds:.1f} s, {fps:.1f} FPS, slowest stage {s.slowest}"
+    frames = "1 frame" if s.frames == 1 else f"{s.frames} frames"
+    speed = f"{frames} in {s.seconds:.1f} s, {fps:.1f} FPS, slowest stage {s.slowest}"
     if s.dropped is not None:
         speed += f", {s.dropped} dropped"
     if s.latency is not None:

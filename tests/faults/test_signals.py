@@ -42,7 +42,7 @@ def reported(ended: Ended) -> int:
     assert ended.summary is not None
     frames = ended.summary["frames"]
     last = ended.stderr.splitlines()[-1]
-    assert re.match(rf"{frames} frames in ", last), last
+    assert re.match(rf"{frames} frames? in ", last), last
     return int(frames)
 
 
