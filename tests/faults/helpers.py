@@ -124,6 +124,8 @@ def decodable(clip: Path) -> Decodable:
         av.open(str(clip), metadata_errors="replace") as container,
     ):
         video = container.streams.video[0]
+        if video.codec_context is None:  # an unknown codec
+            return Decodable(0, 0)
         video.codec_context.thread_type = "AUTO"  # on which it depends when an error shows
         for packet in container.demux(video, *container.streams.audio):
             if packet.stream is not video:

@@ -104,13 +104,13 @@ def test_damage(container: str, ones: Path, tmp_path: Path) -> None:
 def test_much_damage(container: str, ones: Path, tmp_path: Path) -> None:
     """Of 200 files, 99 in 100 keep 98 % of their frames where only coded data was hit.
 
-    Of an mp4 whose index is hit, or a Matroska file with a broken length in it, no decoder gets
-    more: that is one file in eight here, which has twenty hits and is small.
+    FFmpeg gets no more of an mp4 whose index is hit, nor of a Matroska file with a wrong length in
+    it: with twenty hits in 0.7 MB, that is one file in seven.
     """
     done = trials(container, range(200), ones, tmp_path)
     lost = [t for t in done if t.frames < 0.98 * FRAMES]
     spared = [t for t in done if t.spared]
     print(f"{container}: {len(spared)} of {len(done)} spared; below 98 %: {lost}")
     assert len([t for t in lost if t.spared]) <= 0.01 * len(spared)
-    assert len(spared) >= 0.85 * len(done)
+    assert len(spared) >= 0.8 * len(done)
     assert len(lost) <= 0.1 * len(done)
