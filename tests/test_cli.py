@@ -54,6 +54,16 @@ def test_harmless_commands_end_well(wsshm: Wsshm, args: tuple[str, ...], says: s
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize("broken", ["av", "cv2", "numpy"])
+def test_doctor_outlives_what_it_looks_for(broken: str, wsshm: Wsshm, tmp_path: Path) -> None:
+    """A package that cannot be loaded is a fault in the list, not the end of it."""
+    (tmp_path / f"{broken}.py").write_text("raise ImportError('libGL.so.1: cannot open')")
+    result = wsshm("doctor", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert result.returncode != 70, result.stderr
+    assert "Traceback" not in result.stderr
+    assert re.search(r"FAULT.*libGL.so.1: cannot open", result.stdout), result.stdout
+
+
 def test_doctor_finds_no_fault_here(wsshm: Wsshm) -> None:
     """Model and encoders are good; what is not there is not called good, and that is said last."""
     *lines, last = wsshm("doctor").stdout.splitlines()

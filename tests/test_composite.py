@@ -34,7 +34,7 @@ def composites(
     path: Path, model: Path, background: str, size: int = 64, bits: int = 8
 ) -> Iterator[Composited]:
     """Every frame of `path` through source, network and composite."""
-    matting = job._Matting(open_engine(model), size, NOTHING, note=print)
+    matting = job._Matting(open_engine(model), size, NOTHING, lambda rgb, alpha: None)
     behind = open_background(background)
     with open_source(path, bits=bits) as source:
         for item in source.items():
@@ -142,7 +142,7 @@ def test_nobody_on_a_colour_is_flat(tmp_path: Path, zeros: Path, pix_fmt: str, f
 def test_decoded_frames_are_not_written_to(tmp_path: Path, brightness: Path) -> None:
     """The composite is a new picture; the decoder's own stays as it was."""
     clip = noise(tmp_path, "yuv420p", 64, 48, full=False)
-    matting = job._Matting(open_engine(brightness), 64, NOTHING, note=print)
+    matting = job._Matting(open_engine(brightness), 64, NOTHING, lambda rgb, alpha: None)
     behind = open_background("blur")
     with open_source(clip) as source:
         for item in source.items():

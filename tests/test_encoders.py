@@ -110,6 +110,15 @@ def test_quality_that_an_encoder_does_not_take(
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
+def test_the_best_of_av1_is_not_its_default(tmp_path: Path, ones: Path) -> None:
+    """0 is more than 1, though FFmpeg takes it for nothing said."""
+    clip, sizes = noise_clip(tmp_path / "in.mp4", 3, 128, 96), []
+    for crf in (0, 1, None):
+        run(clip, tmp_path / "o.mkv", ones, encoding=Encoding("av1", crf), overwrite=True)
+        sizes.append((tmp_path / "o.mkv").stat().st_size)
+    assert sizes[0] >= sizes[1] > sizes[2]
+
+
 @pytest.mark.parametrize(
     ("encoding", "says"), [(Encoding("hevc"), "--codec"), (Encoding(crf=0), "--crf")]
 )

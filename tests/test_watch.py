@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,16 @@ SOMEBODY = np.eye(32, 48, dtype=np.float32)
 def told(frames: int, *, every: int = 1, difference: float = 0.0, person: float = 1.0) -> list[str]:
     """What is said of pictures that change `every` so many frames, mattes by so much in each."""
     notes: list[str] = []
-    watch = Watch(notes.append)
+    watch = Watch(notes.append, "do this")
     for i in range(frames):
         watch(RGB[i // every % 2], SOMEBODY * np.float32(person - difference * (i % 2)))
     return [*notes, *([watch.nobody] if watch.nobody else [])]
 
 
 def test_a_matte_that_stays_in_a_moving_picture() -> None:
-    (note,) = told(3 * LONGEST)
-    assert "has not changed for 100 frames" in note
-    assert "--device cpu" in note
+    assert told(3 * LONGEST) == [
+        "the matte has not changed for 100 frames although the picture has; do this"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,14 @@ def test_mattes_that_can_be_right(right: dict[str, float]) -> None:
     assert told(**right) == []  # type: ignore[arg-type]
 
 
+def test_it_is_said_once() -> None:
+    notes: list[str] = []
+    watch = Watch(notes.append, "do this")
+    for i in range(9 * LONGEST):
+        watch(RGB[i % 2], SOMEBODY * np.float32(1 if i % (2 * LONGEST) else 0.9))
+    assert len(notes) == 1
+
+
 def test_nobody_is_said_once_and_at_the_end() -> None:
     assert told(9, person=0.4) == ["no person was found in any of 9 frames"]
     assert told(1, person=0.4) == ["no person was found in the picture"]
@@ -52,6 +61,8 @@ def test_nobody_is_said_once_and_at_the_end() -> None:
 def test_a_run_says_both(ones: Path, zeros: Path, wsshm: Wsshm, tmp_path: Path) -> None:
     noise_clip(tmp_path / "in.mp4", LONGEST + 1)
     for model, needle in (ones, "has not changed"), (zeros, f"any of {LONGEST + 1} frames"):
-        result = wsshm("run", "in.mp4", "--model", model, "-o", "o.mp4", "--overwrite")
+        result = wsshm("run", "in.mp4", "--model", model, "-o", "o.mp4", "--overwrite", "--json")
         assert result.returncode == 0, result.stderr
-        assert needle in result.stderr
+        (warning,) = json.loads(result.stdout)["warnings"]
+        assert needle in warning
+        assert f"warning: {warning}" in result.stderr

@@ -63,11 +63,14 @@ def _checks() -> list[Row]:
             f"pip uninstall -y onnxruntime onnxruntime-gpu && {REINSTALL}",
         )
     )
-    rows.extend(_model_rows())
-    rows.extend(_gpu_rows())
-    rows.extend(_codec_rows())
-    rows.extend(_camera_rows())
-    rows.extend(_virtual_camera_rows())
+    for name, more in (
+        ("models", _model_rows), ("GPU", _gpu_rows), ("codecs", _codec_rows),
+        ("cameras", _camera_rows), ("virtual camera", _virtual_camera_rows),
+    ):  # fmt: skip
+        try:
+            rows.extend(more())
+        except ImportError as e:  # also of a library that a package needs and the system lacks
+            rows.append((name, False, str(e), REINSTALL))
     return rows
 
 

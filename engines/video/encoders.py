@@ -86,7 +86,7 @@ class Encoder:
         for pixels in (wanted, *near, *(others if layout.bits == 8 else TEN_BITS)):
             if not taken or pixels in taken:
                 return pixels
-        raise Unavailable(f"--codec {self.name}: takes none of wsshm's pixel formats")
+        raise Unavailable(f"--codec {self.name}: takes none of wsshm's pixel formats; use another")
 
     def size(self, layout: Layout) -> tuple[int, int]:
         """(width, height) as they are encoded: even where they must be."""
@@ -123,7 +123,7 @@ def choose(encoding: Encoding, ending: str, default: str, alpha: bool, bits: int
     except ValueError as e:
         raise Unavailable(
             f"--codec {name}: FFmpeg has no such video encoder here; use "
-            f"{', '.join(ENCODERS)}, or one that wsshm doctor lists"
+            f"{', '.join(ENCODERS)}, prores, or one that wsshm doctor lists"
         ) from e
     if (alpha and name not in able) or (bits > 8 and not alpha and not _takes_ten_bits(name)):
         what = " in ".join(["transparency"] * alpha + [f"{bits} bits"] * (bits > 8))
@@ -143,6 +143,8 @@ def choose(encoding: Encoding, ending: str, default: str, alpha: bool, bits: int
     if encoding.crf is not None:
         _check_crf(name, encoding.crf, CRF_UP_TO.get(name))
         options = options | {"crf": f"{encoding.crf:g}"}
+        if name == "libsvtav1" and encoding.crf < 1:  # which FFmpeg takes for "not given"
+            options["svtav1-params"] += ":crf=0"
     return Encoder(name, options, alpha)
 
 
@@ -213,14 +215,14 @@ def _hardware_options(name: str, crf: float | None) -> dict[str, str]:
 
 def check_starts(
     encoder: Encoder, layout: Layout, rate: Fraction, time_base: Fraction, container: str,
-    file: str, options: dict[str, str] | None = None,
+    file: str, options: dict[str, str] | None = None, instead: str = "-o NAME.mkv",
 ) -> None:  # fmt: skip
     """See that an encoder works here and that a container holds what it writes.
 
     Args:
         layout: of the pictures, as encoded.
         container: FFmpeg's name of it, and `options` what it is told.
-        file: what that is called in messages.
+        file: what that is called in messages, and `instead` what holds more.
 
     Raises:
         UsageError: the container cannot hold it.
@@ -237,7 +239,7 @@ def check_starts(
     except (av.error.FFmpegError, ValueError) as e:
         name = _by_hand(encoder.name)
         if stream is None or stream.codec_context.is_open:  # the container is what refuses
-            better = ", or -o NAME.mkv" * (container != "matroska")
+            better = f", or {instead}" * (container != "matroska")
             raise UsageError(f"{file} cannot hold {name} video; use another --codec{better}") from e
         why = next((text.strip().rstrip(".") for _, _, text in said), "no reason is given")
         if not stream.codec_context.codec.capabilities & HARDWARE_KINDS:

@@ -183,7 +183,15 @@ def run(
             finish = replace(finish, smooth=0.0)
         if set(config.save) == {Save.alpha} and not config.is_shown:
             finish = replace(finish, decontaminate=False)
-        matting = _Matting(engine, size, finish, source.note)
+
+        def stuck(text: str) -> None:
+            warnings.append(text)
+            if source.live and on_note is not None:
+                on_note(text)
+
+        remedy = "try another --model" if engine.device == "cpu" else "try --device cpu"
+        watch = Watch(stuck, remedy)
+        matting = _Matting(engine, size, finish, watch)
         first = matting.fit(source.layout)
         on_start(Started(
             engine.spec.name, engine.name, engine.device, engine.spec.precision, why,
@@ -221,8 +229,8 @@ def run(
         except Exception as e:
             error = e
         steps.busy["encode"] -= writer.waited
-        if matting.watch.nobody is not None:
-            warnings.append(matting.watch.nobody)
+        if watch.nobody is not None:
+            warnings.append(watch.nobody)
         cut = stop.requested or source.fault
         # A live source has no end of its own: what there is when it stops is all of it.
         error = writer.close(error, whole=error is None and (source.live or not cut))
@@ -342,10 +350,11 @@ class _Matting:
     """From a frame to its matte, in three steps."""
 
     def __init__(
-        self, engine: MattingEngine, size: int, finish: Finish, note: Callable[[str], None]
-    ):
+        self, engine: MattingEngine, size: int, finish: Finish,
+        watch: Callable[[Plane, NDArray[np.float32]], None],
+    ):  # fmt: skip
         self._engine, self.size, self._finisher = engine, size, Finisher(finish)
-        self.watch = Watch(note)
+        self._watch = watch
         self._scaler: RgbScaler | None = None
 
     def fit(self, layout: Layout) -> Fit:
@@ -366,7 +375,7 @@ class _Matting:
 
     def finish(self, item: tuple[Frame, Plane, NDArray[np.float32]]) -> Matted:
         """The matte at the frame's size; one frame after the other."""
-        self.watch(*item[1:])
+        self._watch(*item[1:])
         return self._finisher(*item)
 
 

@@ -171,6 +171,8 @@ def open_sink(
             better = f"{' '.join(able)}, or a folder for PNG files"
             if bits > 8:
                 what, better = f"{what} in {bits} bits", " ".join(able)
+            if path == STDOUT:
+                better = "--format mkv"
             raise UsageError(
                 f"{path}: {ending} cannot hold the transparency of {what}; use {better}"
             )

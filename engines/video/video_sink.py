@@ -87,6 +87,7 @@ class VideoSink(FrameSink):
         encoders.check_starts(
             self._encoder, self._layout, self._rate, self._time_base, self._kind.format,
             f"{path}: {ending}", self._kind.options,
+            "--format mkv" if path == STDOUT else "-o NAME.mkv",
         )  # fmt: skip
         self._copying = copies
         if self._kind.is_bare and encoding.audio and source.audio and save is not Save.alpha:

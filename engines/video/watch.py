@@ -18,12 +18,13 @@ class Watch:
     """Looks at the mattes of a run, frame by frame.
 
     Args:
-        note: told once that the matte has stopped to follow the picture.
+        note: told, once, that the matte has stopped following the picture.
+        remedy: what to do about that.
     """
 
-    def __init__(self, note: Callable[[str], None]):
-        self._note = note
-        self._frames, self._same, self._somebody = 0, 0, False
+    def __init__(self, note: Callable[[str], None], remedy: str):
+        self._note, self._remedy = note, remedy
+        self._frames, self._same, self._somebody, self._told = 0, 0, False, False
         self._before: tuple[Plane, NDArray[np.float32]] | None = None
 
     def __call__(self, rgb: Plane, alpha: NDArray[np.float32]) -> None:
@@ -42,10 +43,11 @@ class Watch:
         else:
             self._same = 0
         self._before = rgb, alpha
-        if self._same == LONGEST:
+        if self._same == LONGEST and not self._told:
+            self._told = True
             self._note(
-                f"the matte has not changed for {LONGEST} frames although the picture has: this "
-                "model, or the device it runs on, is not to be trusted; try --device cpu"
+                f"the matte has not changed for {LONGEST} frames although the picture has; "
+                f"{self._remedy}"
             )
 
     @property
