@@ -21,6 +21,7 @@ from engines.video import job
 from engines.video.pipeline import Pipeline
 from engines.video.sinks import Encoding, Save
 from tests import graphs
+from tests.faults.helpers import moving_clip
 from tests.media import heard, noise_clip, probe
 from tests.test_alpha_video import with_alpha
 from tests.test_sinks import LOSSLESS, PLAIN, decoded, run
@@ -83,6 +84,26 @@ def test_times_and_sound(tmp_path: Path, ones: Path, case: str, before: str, aft
     assert [data for _, data in a] == [data for _, data in b]
     for (t, _), (u, _) in zip(a, b, strict=True):
         assert abs((u - t) - moved[0]) <= Fraction(1, 1000)
+
+
+def test_what_an_edit_list_cuts_off_stays_off(tmp_path: Path, ones: Path) -> None:
+    """As where somebody cut a clip without encoding it: packets that only lead up to the start."""
+    whole, cut, out = (tmp_path / f"{name}.mp4" for name in ("whole", "cut", "out"))
+    moving_clip(whole, 60, 64, 48, gop=15)
+    kept = {"avoid_negative_ts": "disabled", "movie_timescale": "90000"}
+    with av.open(str(whole)) as source, av.open(str(cut), "w", container_options=kept) as target:
+        streams = [target.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.dts is not None:
+                sooner = int(Fraction(7, 10) / packet.time_base)
+                packet.pts, packet.dts = packet.pts - sooner, packet.dts - sooner
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    run(cut, out, ones)
+    before, after = probe(cut), probe(out)
+    assert before.frames == 39, "the cut is not one"
+    assert after.times == before.times
+    assert heard(out) == heard(cut)
 
 
 def check_round_trip(ticks: list[int], ones: Path, folder: Path) -> None:
