@@ -118,7 +118,9 @@ def test_what_takes_long_here_is_no_silence(clip: Path):
     assert frames > 0.9 * sender.sent
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_a_signal_while_it_is_silent(signum: int, clip: Path, ones: Path, tmp_path: Path):
     with Sender(clip, "stall", seconds=2.5) as sender:
         args = ["run", sender.url, "--model", ones, "-o", "out.mp4", "--json"]

@@ -57,6 +57,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
         distribute(net, config("pretrain"), World(0, 3, torch.device("cpu")))
 
 
+@pytest.mark.long
 def test_gradients_are_those_of_one_process(dataset: Path, tmp_path: Path) -> None:
     """Though the processes have different numbers of fine labels, which some losses need."""
     command = [sys.executable, "-m", *torchrun(), "tests.train.gradients", dataset, tmp_path]

@@ -216,7 +216,10 @@ def test_a_teacher_of_the_same_architecture_follows(chain: Chain) -> None:
     assert "encoder.bn1.running_mean" in moved
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGTERM, 143)],
+)
 def test_a_signal_ends_a_run_after_a_checkpoint(
     signum: int, code: int, dataset: Path, tmp_path: Path
 ) -> None:
