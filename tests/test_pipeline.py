@@ -197,10 +197,10 @@ def test_busy_times_leave_waiting_out() -> None:
 
 
 def test_busy_times_are_those_of_one_thread() -> None:
-    """Two threads that share 40 naps of 10 ms were busy for half of that each."""
-    stages = [[("nap", lambda item: time.sleep(0.01))]]
-    one = Pipeline(("source", range(40)), stages, ("sink", same))
-    two = Pipeline(("source", range(40)), stages, ("sink", same), lanes={"nap": 2})
+    """Two threads that share 8 naps of 50 ms were busy for half of that each."""
+    stages = [[("nap", lambda item: time.sleep(0.05))]]
+    one = Pipeline(("source", range(8)), stages, ("sink", same))
+    two = Pipeline(("source", range(8)), stages, ("sink", same), lanes={"nap": 2})
     one.run()
     two.run()
     assert 0.2 <= two.busy["nap"] < 0.4 <= one.busy["nap"]
