@@ -203,9 +203,6 @@ def run(
         in_time = config.is_shown and not source.live
         writer = Writer(sinks, on_frame, in_time, stop)
         pixels = source.layout.width * source.layout.height
-        waiting: dict[str, Any] = {"depth": 1 if source.live or pixels > LARGE else 3}
-        if source.live:
-            waiting["may_drop"] = _is_frame
         scale: Callable[[Frame], Any] = matting.scale
         if source.live and config.size is None and engine.device == "cpu":
             scale = _keeping_up(matting, engine.spec, lambda: steps.dropped, source.note)
@@ -219,9 +216,10 @@ def run(
                 ],
             ],
             ("encode", writer),
+            depth=1 if source.live or pixels > LARGE else 3,
             stop=stop,
             lanes={"scale": config.lanes if engine.device == "cpu" else 1},
-            **waiting,
+            may_drop=_is_frame if source.live else None,
         )
         error: BaseException | None = None
         try:

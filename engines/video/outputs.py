@@ -39,7 +39,7 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
     if isinstance(given, Stream):
         given = Path(given.stem)
     still = source.rate is None and source.total == 1 and given.is_file()
-    base, in_folder = given, given.is_dir()
+    base, in_folder, is_there = given, given.is_dir(), False
     if config.output not in (None, STDOUT):
         base = config.output
         with writing(base, begun=False):  # a name can be too long to ask
@@ -55,7 +55,7 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
         if i == 0 and config.output is not None:
             if config.output == STDOUT:
                 target = Target(STDOUT, f".{config.encoding.format or PIPES[0]}")
-            elif still and config.output.is_dir():
+            elif still and is_there:
                 target = Target(base.with_suffix(".png"), ".png")
             else:
                 target = Target(config.output, kind)

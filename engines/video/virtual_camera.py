@@ -190,9 +190,8 @@ class VirtualCameraSink(FrameSink):
 
     def _converted(self, picture: av.VideoFrame, source: Layout) -> av.VideoFrame:
         width, height = self._layout.width, self._layout.height
-        if (
-            source.matrix not in EITHER_BT601
-        ):  # libswscale changes the matrix on the way to RGB only
+        # libswscale changes the matrix on the way to RGB only.
+        if source.matrix not in EITHER_BT601:
             if self._to_rgb is None or self._to_rgb.layout != source:
                 self._to_rgb = fr.RgbScaler(source)
             return fr.from_rgb(self._to_rgb(picture, width, height), self._layout)
