@@ -62,7 +62,7 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
         else:
             rgba = needs_alpha(save, config.background == "transparent")
             tag = "wsshm" if save is Save.composite else save.value
-            suffix = ".png" if still else ""
+            suffix = ".png" if still and all(t.ending for t in found) else ""
             if source.rate and not still:
                 fitting = holds_alpha(source.layout.bits) if rgba else [".mp4", *VIDEOS]
                 suffix = base.suffix if base is config.output and kind in fitting else fitting[0]
