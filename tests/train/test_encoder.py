@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from tests.conftest import SHARED
 from train import encoder
 from train.encoder import load_folded, start_encoder
 from train.model import MattingNet
+from train.narrow import narrow
 
 LAYER4 = ["layer4.0.conv1", "layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"]
 ENCODERS = SHARED / "encoders"
@@ -96,11 +98,10 @@ def test_what_a_torchvision_file_lacks_is_named(tmp_path: Path) -> None:
     assert line == "encoder: from part.pth, all but layer2.0.conv1, layer4.1.conv2"
 
 
-def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
-    torch.save(random_resnet18(), tmp_path / "full.pth")
-    net = MattingNet("r18x0.5")
-    with pytest.raises(BadData, match=r"full\.pth: has no weights for the encoder of r18x0\.5"):
-        start_encoder(net, str(tmp_path / "full.pth"), False, not_asked_for)
+def test_weights_of_a_narrower_network_are_refused(tmp_path: Path) -> None:
+    torch.save(MattingNet("r18x0.5").encoder.state_dict(), tmp_path / "half.pth")
+    with pytest.raises(BadData, match=r"half\.pth: has no weights for the encoder of r18"):
+        start_encoder(MattingNet("r18"), str(tmp_path / "half.pth"), False, not_asked_for)
 
 
 # ---- folded
@@ -158,6 +159,67 @@ def test_missing_kernels_of_a_folded_file_are_named_and_left(tmp_path: Path) -> 
         assert norm.running_mean.eq(0).all()
 
 
+# ---- narrowed
+
+
+def crops(count: int, seed: int) -> Tensor:
+    """(N, 3, 64, 64) of photographs, float in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    photos, made = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()], []
+    for i in range(count):
+        photo = photos[i % len(photos)]
+        y, x = (int(rng.integers(0, n - 64)) for n in photo.shape[:2])
+        made.append(photo[y : y + 64, x : x + 64])
+    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 255
+
+
+def features(net: MattingNet, images: Tensor, tap: int) -> Tensor:
+    """(C, values) of f1 … f5."""
+    net.eval()
+    with torch.inference_mode():
+        taps = net.encoder((images - net.mean) / net.std)
+    return taps[tap - 1].transpose(0, 1).flatten(1)
+
+
+@pytest.mark.parametrize(("arch", "stages"), [("r18", 2), ("r50", 1)])
+def test_nothing_is_lost_where_nothing_is_cut(arch: str, stages: int) -> None:
+    """Fitted at its whole width, a network is the same function on other pictures too."""
+    torch.manual_seed(0)
+    whole, own = MattingNet(arch), MattingNet(arch)
+    narrow(whole, own, crops(32, seed=0), stages)
+    unseen = crops(8, seed=1)
+    for tap in range(1, stages + 2):
+        theirs, mine = features(whole, unseen, tap), features(own, unseen, tap)
+        assert (mine - theirs).square().mean() < 0.01 * theirs.var()
+
+
+def test_a_narrower_network_has_features_of_the_whole_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole, own = MattingNet("r18"), MattingNet("r18x0.5")
+    torch.save(whole.encoder.state_dict(), tmp_path / "full.pth")
+    line = start_encoder(own, str(tmp_path / "full.pth"), False, lambda: crops(48, seed=0))
+    assert line == "encoder: from full.pth, narrowed"
+    unseen = crops(8, seed=1)
+    for tap in (1, 2, 3):
+        theirs, mine = features(whole, unseen, tap), features(own, unseen, tap)
+        for channel in mine:
+            nearest = (theirs - channel).square().mean(1) / theirs.var(1)
+            assert nearest.min() < 0.2, f"f{tap}"
+
+
+def test_stages_without_weights_are_not_narrowed(tmp_path: Path) -> None:
+    state, own = folded(MattingNet("r18")), MattingNet("r18x0.25")
+    for name in LAYER4:
+        del state[f"{name}.weight"]
+    torch.save(state, tmp_path / "part.pth")
+    before = state_of(own)
+    line = start_encoder(own, str(tmp_path / "part.pth"), False, pictures)
+    assert line == f"encoder: from part.pth, narrowed, all but {', '.join(LAYER4)}"
+    for name, value in own.encoder.state_dict().items():
+        if name.endswith("weight"):
+            assert torch.equal(value, before[name]) == name.startswith("layer4."), name
+
+
 # ---- none, or nothing to be had
 
 
@@ -165,15 +227,6 @@ def test_none_leaves_the_random_start() -> None:
     net = MattingNet("r18")
     before = state_of(net)
     assert "as asked for" in start_encoder(net, "none", False, not_asked_for)
-    assert_untouched(net, before)
-
-
-@pytest.mark.parametrize("arch", ["r18x0.5", "r18x0.25"])
-def test_for_narrow_networks_none_are_published(arch: str) -> None:
-    net = MattingNet(arch)
-    before = state_of(net)
-    line = start_encoder(net, "auto", False, not_asked_for)
-    assert line == f"encoder: from random weights (there are none published for {arch})"
     assert_untouched(net, before)
 
 
@@ -279,6 +332,13 @@ def test_published_weights_are_downloaded(tmp_path: Path, monkeypatch: pytest.Mo
     assert line == "encoder: from torchvision's ImageNet weights"
     for name, value in net.encoder.state_dict().items():
         assert torch.equal(value, state[name]), name
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_published_weights_are_narrowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(monkeypatch, tmp_path)
+    line = start_encoder(MattingNet("r18x0.25"), "auto", False, pictures)
+    assert line == "encoder: from torchvision's ImageNet weights, narrowed"
 
 
 @pytest.mark.usefixtures("_own_cache")
