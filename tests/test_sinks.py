@@ -390,10 +390,10 @@ def test_names_by_default(tmp_path: Path, ones: Path) -> None:
     summary = run(tmp_path / "me.jpg", None, ones, save=every)
     names = [p.name for p in summary.outputs]
     assert names == ["me_wsshm.png", "me_alpha.png", "me_foreground.png"]
-    summary = run(tmp_path / "me.jpg", tmp_path / "out", ones, save=every)
-    names = [str(p.relative_to(tmp_path)) for p in summary.outputs]
-    assert names == ["out", "out_alpha", "out_foreground"]
-    assert (tmp_path / "out_alpha" / "me.png").is_file()
+    for overwrite in (False, True):
+        summary = run(tmp_path / "me.jpg", tmp_path / "out", ones, save=every, overwrite=overwrite)
+        names = [str(p.relative_to(tmp_path)) for p in summary.outputs]
+        assert names == ["out/me.png", "out/me_alpha.png", "out/me_foreground.png"]
     (tmp_path / "set").mkdir()
     for name in ("b2.png", "b10.png"):
         cv2.imwrite(str(tmp_path / "set" / name), ramp(32, 32))

@@ -39,14 +39,13 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
     if isinstance(given, Stream):
         given = Path(given.stem)
     still = source.rate is None and source.total == 1 and given.is_file()
-    base, in_folder, is_there = given, given.is_dir(), False
+    base, in_folder, named = given, given.is_dir(), True
     if config.output not in (None, STDOUT):
         base = config.output
         with writing(base, begun=False):  # a name can be too long to ask
-            is_there = base.is_dir()
-        in_folder = config.output_is_folder or is_there
-        if still and is_there:
-            base, in_folder = base / given.name, False
+            in_folder = config.output_is_folder or base.is_dir() or not base.suffix
+        if still and in_folder:
+            base, in_folder, named = base / given.name, False, False
     if base.name in ("", ".."):  # a folder named by dots
         base = base.resolve()
     stem, kind = (base.name, "") if in_folder else (base.stem, base.suffix.lower())
@@ -55,14 +54,14 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
         if i == 0 and config.output is not None:
             if config.output == STDOUT:
                 target = Target(STDOUT, f".{config.encoding.format or PIPES[0]}")
-            elif still and is_there:
+            elif not named:
                 target = Target(base.with_suffix(".png"), ".png")
             else:
                 target = Target(config.output, kind)
         else:
             rgba = needs_alpha(save, config.background == "transparent")
             tag = "wsshm" if save is Save.composite else save.value
-            suffix = ".png" if still and all(t.ending for t in found) else ""
+            suffix = ".png" if still else ""
             if source.rate and not still:
                 fitting = holds_alpha(source.layout.bits) if rgba else [".mp4", *VIDEOS]
                 suffix = base.suffix if base is config.output and kind in fitting else fitting[0]
@@ -88,6 +87,9 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
         raise UsageError(f"{asked}: is for video; {found[0].path} gets pictures")
     all_rgba = all(needs_alpha(save, transparent) for save in config.save)
     for (path, ending), save in zip(found, config.save, strict=True):
+        if path.parent == config.output and not config.output.exists():
+            with writing(config.output, begun=False):
+                config.output.mkdir()
         source.warnings.extend(check_free(path, config.overwrite))
         if isinstance(config.input, Path) and path.resolve() == config.input.resolve():
             raise UsageError(f"{path}: is the input; name another output with -o")
