@@ -36,7 +36,7 @@ U8 = NDArray[np.uint8]
 SMALL = 5_000
 HEAD = "net.matte"  # nor is the last one rounded
 PICTURES = 80  # looked at, at most
-HELD = 5  # every fifth is compared with torch, and never calibrated on
+HELD = 5  # for int8 every fifth is compared with torch, and never calibrated on
 LEAST = 10  # pictures for int8
 
 
@@ -44,12 +44,13 @@ LEAST = 10  # pictures for int8
 class Exported:
     """How far a written file is from torch; what fp16 and int8 make of the network.
 
-    `peak` is the greatest |value| that fp16 has to hold, `tap` the features up to which the encoder
-    stays in float.
+    `peak` is the greatest |value| of the network, which fp16 has to hold, and `floats` how many
+    convolutions are in float32 there; `tap` the features up to which the encoder of int8 is.
     """
 
     parity: Parity
     peak: float | None = None
+    floats: int | None = None
     tap: str | None = None
 
 
@@ -127,15 +128,16 @@ def export(net: MattingNet, out: Path, spec: ModelSpec, frames: Sequence[U8] = (
         raise UsageError(f"precision {spec.precision}: use {', '.join(TOLERANCES)}")
     if spec.precision == "int8" and len(frames) < LEAST:
         raise UsageError(f"int8 needs {LEAST} pictures to calibrate on, there are {len(frames)}")
-    held, deployed = frames[::HELD] or synthetic(spec.stride), Deployed(net).eval()
+    each = HELD if spec.precision == "int8" else 1
+    held, deployed = frames[::each] or synthetic(spec.stride), Deployed(net).eval()
     with torch.inference_mode():
         expected = [deployed(torch.from_numpy(frame)).numpy() for frame in held]
-    model, peak, tap = trace(net, spec, widen=spec.precision == "int8"), None, None
+    model = trace(net, spec, widen=spec.precision == "int8")
+    peak, floats, tap = None, None, None
     compare(model, held, expected, real=bool(frames)).check(EXACT, out)
     if spec.precision == "fp16":
-        seen = observe(model, frames or held)
-        model = half(model)
-        peak = check_range(model, seen)
+        peak = check_range(model, observe(model, held))
+        model, floats = half(model, held, expected)
     elif spec.precision == "int8":
         others = [frame for i, frame in enumerate(frames) if i % HELD]
         model, tap = quantise(model, others, held, expected)
@@ -148,7 +150,7 @@ def export(net: MattingNet, out: Path, spec: ModelSpec, frames: Sequence[U8] = (
     parity.check(TOLERANCES[spec.precision], out)
     with checkpoint.replacing(out) as f:
         f.write(model.SerializeToString())
-    return Exported(parity, peak, tap)
+    return Exported(parity, peak, floats, tap)
 
 
 def _round_weights(model: onnx.ModelProto) -> None:
