@@ -424,6 +424,16 @@ def test_folder_where_a_file_would_be(tmp_path: Path, ones: Path) -> None:
         run(clip, None, ones)
 
 
+def test_file_where_a_pictures_folder_would_be(tmp_path: Path, ones: Path) -> None:
+    cv2.imwrite(str(tmp_path / "me.jpg"), ramp(32, 32))
+    (tmp_path / "notes").write_text("precious")
+    with pytest.raises(CannotCreate, match=r"notes: is a file; name another folder"):
+        run(tmp_path / "me.jpg", tmp_path / "notes", ones)
+    with pytest.raises(UsageError, match="--format webm"):
+        run(tmp_path / "me.jpg", tmp_path / "out", ones, encoding=job.Encoding(format="webm"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["me.jpg", "notes"]
+
+
 def test_name_that_may_mean_a_folder(tmp_path: Path, ones: Path) -> None:
     """An unknown ending is refused in a line that says how a folder is written."""
     clip = noise_clip(tmp_path / "in.mp4", 2)

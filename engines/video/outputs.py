@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from engines.errors import UsageError, writing
+from engines.errors import CannotCreate, UsageError, writing
 from engines.video.encoders import holds_alpha, meant_for_alpha
 from engines.video.sinks import (
     PIPES,
@@ -86,11 +86,12 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
     if asked and not any(t.ending in VIDEOS for t in found):
         raise UsageError(f"{asked}: is for video; {found[0].path} gets pictures")
     all_rgba = all(needs_alpha(save, transparent) for save in config.save)
+    folder = config.output if config.output in [t.path.parent for t in found] else None
+    if folder and folder.is_file():
+        raise CannotCreate(f"{folder}: is a file; name another folder with -o")
     for (path, ending), save in zip(found, config.save, strict=True):
-        if path.parent == config.output and not config.output.exists():
-            with writing(config.output, begun=False):
-                config.output.mkdir()
-        source.warnings.extend(check_free(path, config.overwrite))
+        if path.parent != folder or folder.exists():
+            source.warnings.extend(check_free(path, config.overwrite))
         if isinstance(config.input, Path) and path.resolve() == config.input.resolve():
             raise UsageError(f"{path}: is the input; name another output with -o")
         encoding = config.encoding
@@ -101,4 +102,7 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
         copies = not copied and carries(ending, save)
         copied = copied or copies
         sinks.append(open_sink(path, ending, save, transparent, source, encoding, copies))
+    if folder and not folder.exists():
+        with writing(folder, begun=False):
+            folder.mkdir()
     return sinks
