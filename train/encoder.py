@@ -81,7 +81,7 @@ def start_encoder(
     # A narrow network is fitted up to the first stage that has not all weights.
     ends = [i for i in range(4) if any(f"layer{i + 1}." in m for m in missing)] if narrower else []
     convs = sum(isinstance(m, nn.Conv2d) for m in wide.encoder.modules())
-    if len(missing) == convs or ends[:1] == [0]:
+    if len(missing) == convs or (narrower and (ends[:1] == [0] or "conv1" in missing)):
         raise BadData(f"{weights}: has no weights for the encoder of {net.arch}")
     if narrower:
         stages = ends[0] if ends else 4

@@ -71,8 +71,8 @@ Encoder = Annotated[
     str,
     typer.Option(
         "--encoder-weights", metavar="auto|none|FILE",
-        help="Where a fresh encoder starts: auto downloads ImageNet's, FILE is a copy of them "
-        "(torchvision's, or with batch norm folded).",
+        help="Where a fresh encoder starts: auto finds or downloads ImageNet's, FILE is a copy of "
+        "them (torchvision's, or with batch norm folded); a narrow ResNet takes the whole one's.",
     ),
 ]  # fmt: skip
 TfRange = Annotated[

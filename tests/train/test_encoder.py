@@ -104,13 +104,17 @@ def test_weights_of_a_narrower_network_are_refused(tmp_path: Path) -> None:
         start_encoder(MattingNet("r18"), str(tmp_path / "half.pth"), False, not_asked_for)
 
 
-def test_weights_of_another_network_are_not_narrowed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["r50", "stem of 5"])
+def test_weights_of_another_network_are_not_narrowed(tmp_path: Path, other: str) -> None:
     """A ResNet-50 has some of the kernels of a ResNet-18, none of a whole stage."""
-    torch.save(MattingNet("r50").encoder.state_dict(), tmp_path / "r50.pth")
+    state = MattingNet("r50" if other == "r50" else "r18").encoder.state_dict()
+    if other != "r50":
+        state["conv1.weight"] = torch.zeros(64, 3, 5, 5)
+    torch.save(state, tmp_path / "other.pth")
     net = MattingNet("r18x0.25")
     before = state_of(net)
-    with pytest.raises(BadData, match=r"r50\.pth: has no weights for the encoder of r18x0\.25"):
-        start_encoder(net, str(tmp_path / "r50.pth"), False, pictures)
+    with pytest.raises(BadData, match=r"other\.pth: has no weights for the encoder of r18x0\.25"):
+        start_encoder(net, str(tmp_path / "other.pth"), False, pictures)
     assert_untouched(net, before)
 
 
