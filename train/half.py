@@ -56,11 +56,11 @@ def half(
         )
 
     parts, floats = _convolutions(model, early), set(early)
-    if not is_near(floats):
-        parts.sort(key=loss, reverse=True)
-        while parts and not is_near(floats):
-            floats = floats.union(*parts[:MORE])
-            del parts[:MORE]
+    while parts and not is_near(floats):
+        if floats == early:
+            parts.sort(key=loss, reverse=True)
+        floats = floats.union(*parts[:MORE])
+        del parts[:MORE]
     kept = sum(node.op_type == "Conv" and node.name in floats for node in model.graph.node)
     return _halved(model, floats), kept
 

@@ -270,7 +270,7 @@ def _show(out: Path, precision: Precision, exported: Exported, as_json: bool) ->
     report.out(f"{out}: {precision.value}, {out.stat().st_size / 1e6:.1f} MB")
     report.out(f"alpha differs from torch's by {exported.parity}")
     if exported.peak is not None:
-        report.out(f"greatest value in float16: {exported.peak:.0f} of 65504")
+        report.out(f"greatest value: {exported.peak:.0f}; float16 holds 65504")
     if exported.floats is not None:
         report.out(f"convolutions that stay in float32: {exported.floats}")
     if exported.tap is not None:

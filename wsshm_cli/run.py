@@ -126,7 +126,8 @@ def run(
         Precision,
         typer.Option(
             "--precision", metavar="auto|fp32|fp16|int8",
-            help="Of the network. auto times int8 against fp32, once on each machine.",
+            help="Of the network. auto times int8 against fp32, once on each machine, and is fp16 "
+            "on a GPU.",
         ),
     ] = Precision.auto,
     size: Annotated[
