@@ -24,7 +24,7 @@ FRAMES = 120  # for it: 40 MB
 
 # A process of its own that says, of itself, what it holds: bytes in memory, threads, open files.
 HELD = """
-import json, os, random, sys, threading
+import json, os, random, sys, threading, time
 from pathlib import Path
 from engines.video import job
 from engines.video.pipeline import Stop
@@ -55,12 +55,15 @@ print(json.dumps(seen))
 CYCLES = """
 from tests.faults.helpers import decode
 source, model, folder = map(Path, sys.argv[1:4])
-rng, seen = random.Random(500), []
+rng, seen, whole = random.Random(500), [], 0.0
 for n in range(int(sys.argv[4])):
-    stop, output = Stop(), folder / f"{n}.mp4"
-    timer = threading.Timer(rng.uniform(0, 0.4), setattr, (stop, "requested", True))
+    stop, output, began = Stop(), folder / f"{n}.mp4", time.perf_counter()
+    after = rng.uniform(0, whole) if n > 1 else 60
+    timer = threading.Timer(after, setattr, (stop, "requested", True))
     timer.start()
     done = job.run(job.RunConfig(source, output, "#00b140", model=str(model)), stop)
+    if n < 2:  # seconds that a whole run takes here; the first has more to load
+        whole = time.perf_counter() - began
     timer.cancel()
     timer.join()
     assert done.error is None, done.error
