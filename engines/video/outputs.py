@@ -39,13 +39,14 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
     if isinstance(given, Stream):
         given = Path(given.stem)
     still = source.rate is None and source.total == 1 and given.is_file()
-    base, in_folder, named = given, given.is_dir(), True
+    base, in_folder = given, given.is_dir()
     if config.output not in (None, STDOUT):
         base = config.output
         with writing(base, begun=False):  # a name can be too long to ask
             in_folder = config.output_is_folder or base.is_dir() or not base.suffix
-        if still and in_folder:
-            base, in_folder, named = base / given.name, False, False
+    into = still and in_folder  # a picture keeps its name there
+    if into:
+        base, in_folder = base / given.name, False
     if base.name in ("", ".."):  # a folder named by dots
         base = base.resolve()
     stem, kind = (base.name, "") if in_folder else (base.stem, base.suffix.lower())
@@ -54,7 +55,7 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
         if i == 0 and config.output is not None:
             if config.output == STDOUT:
                 target = Target(STDOUT, f".{config.encoding.format or PIPES[0]}")
-            elif not named:
+            elif into:
                 target = Target(base.with_suffix(".png"), ".png")
             else:
                 target = Target(config.output, kind)
@@ -90,8 +91,8 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
     if folder and folder.is_file():
         raise CannotCreate(f"{folder}: is a file; name another folder with -o")
     for (path, ending), save in zip(found, config.save, strict=True):
-        if path.parent != folder or folder.exists():
-            source.warnings.extend(check_free(path, config.overwrite))
+        made = path.parent == folder and not path.parent.exists()  # with its first picture
+        source.warnings.extend(check_free(path.parent if made else path, config.overwrite))
         if isinstance(config.input, Path) and path.resolve() == config.input.resolve():
             raise UsageError(f"{path}: is the input; name another output with -o")
         encoding = config.encoding
@@ -102,7 +103,4 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
         copies = not copied and carries(ending, save)
         copied = copied or copies
         sinks.append(open_sink(path, ending, save, transparent, source, encoding, copies))
-    if folder and not folder.exists():
-        with writing(folder, begun=False):
-            folder.mkdir()
     return sinks

@@ -235,6 +235,8 @@ class PictureSink(FrameSink):
         self.path, self._save, self.warnings = path, save, []
 
     def write(self, item: Composited) -> None:
+        with writing(self.path, begun=False):
+            self.path.parent.mkdir(exist_ok=True)
         write_picture(self.path, to_rgba(item, self._save, {}))
         self.frames += 1
 
