@@ -28,7 +28,7 @@ from torchvision import models
 from engines.errors import BadData, reading
 from train import checkpoint
 from train.model import IMAGENET_MEAN, IMAGENET_STD, MattingNet
-from train.narrow import narrow
+from train.narrow import narrow, only_add
 
 PUBLISHED = {
     "r18": models.ResNet18_Weights.IMAGENET1K_V1,
@@ -68,8 +68,7 @@ def start_encoder(
     state, name = found
     if not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadData(f"{weights}: not weights of an encoder (a dictionary of tensors is)")
-    stem = state.get("conv1.weight")
-    narrower = stem is not None and whole != net.arch and len(stem) > net.encoder.channels[0]
+    narrower = whole != net.arch and len(state.get("conv1.weight", ())) > net.encoder.channels[0]
     wide = MattingNet(whole) if narrower else net
     pictures = None
     if any(key.endswith("running_mean") for key in state):
@@ -79,12 +78,11 @@ def start_encoder(
         pictures = images()
         missing = load_folded(wide, state, mean, std, pictures)
     # A narrow network is fitted up to the first stage that has not all weights.
-    ends = [i for i in range(4) if any(f"layer{i + 1}." in m for m in missing)] if narrower else []
+    stages = next((i for i in range(4) if any(f"layer{i + 1}." in m for m in missing)), 4)
     convs = sum(isinstance(m, nn.Conv2d) for m in wide.encoder.modules())
-    if len(missing) == convs or (narrower and (ends[:1] == [0] or "conv1" in missing)):
+    if len(missing) == convs or (narrower and (stages == 0 or "conv1" in missing)):
         raise BadData(f"{weights}: has no weights for the encoder of {net.arch}")
     if narrower:
-        stages = ends[0] if ends else 4
         narrow(wide, net, images() if pictures is None else pictures, stages)
         name, missing = f"{name}, narrowed", [f"layer{i + 1}" for i in range(stages, 4)]
     rest = f", all but {', '.join(missing)}" if missing else ""
@@ -200,9 +198,6 @@ def load_folded(
         hook.remove()
     for name, moments in sums.items():
         m1, m2 = torch.stack([m.clone() for m in moments]).mean(0)
-        norm, var = pairs[name], (m2 - m1.square()).clamp_min(1e-5)
-        norm.running_mean.copy_(m1)
-        norm.running_var.copy_(var)
-        norm.weight.data.copy_((var + norm.eps).sqrt())
-        norm.bias.data.add_(m1)
+        var = (m2 - m1.square()).clamp_min(1e-5)
+        only_add(pairs[name], state[f"{name}.bias"].float(), m1, var)
     return [n for n in convs if n not in known]

@@ -36,7 +36,7 @@ U8 = NDArray[np.uint8]
 SMALL = 5_000
 HEAD = "net.matte"  # nor is the last one rounded
 PICTURES = 80  # looked at, at most
-HELD = 5  # for int8 every fifth is compared with torch, and never calibrated on
+HELD = 5  # every fifth is compared with torch, and never calibrated on; for fp16 all are
 LEAST = 10  # pictures for int8
 
 
@@ -128,7 +128,7 @@ def export(net: MattingNet, out: Path, spec: ModelSpec, frames: Sequence[U8] = (
         raise UsageError(f"precision {spec.precision}: use {', '.join(TOLERANCES)}")
     if spec.precision == "int8" and len(frames) < LEAST:
         raise UsageError(f"int8 needs {LEAST} pictures to calibrate on, there are {len(frames)}")
-    each = HELD if spec.precision == "int8" else 1
+    each = 1 if spec.precision == "fp16" else HELD
     held, deployed = frames[::each] or synthetic(spec.stride), Deployed(net).eval()
     with torch.inference_mode():
         expected = [deployed(torch.from_numpy(frame)).numpy() for frame in held]

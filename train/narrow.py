@@ -106,8 +106,13 @@ def _fit(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, target: Tensor) -> Te
     conv.weight.copy_(solution[:-1].T.view_as(conv.weight))
     out = torch.cat([conv(part) for part in x.split(BATCH)])
     var, mean = torch.var_mean(out, (0, 2, 3))
+    only_add(norm, solution[-1], mean, var)
+    return out + solution[-1].view(1, -1, 1, 1)
+
+
+def only_add(norm: nn.BatchNorm2d, bias: Tensor, mean: Tensor, var: Tensor) -> None:
+    """Make a norm add `bias` and do nothing else to what has these statistics, (C,) each."""
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(var)
-    norm.weight.copy_((var + norm.eps).sqrt())
-    norm.bias.copy_(mean + solution[-1])
-    return out + solution[-1].view(1, -1, 1, 1)
+    norm.weight.data.copy_((var + norm.eps).sqrt())
+    norm.bias.data.copy_(mean + bias)

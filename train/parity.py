@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,17 +68,18 @@ def synthetic(stride: int) -> list[U8]:
     return made
 
 
-def differences(
+def each_difference(
     model: onnx.ModelProto, frames: Sequence[U8], expected: Sequence[F32]
-) -> NDArray[np.float32]:
-    """|difference| of each value of alpha, on frames (N, H, W, 3), from `expected`, (N, H, W)."""
+) -> Iterator[F32]:
+    """|difference| of alpha, on one of frames (N, H, W, 3) after the other, from `expected`."""
     run, entry = session(model), model.graph.input[0].name
-    return np.concatenate(
-        [
-            np.abs(run.run(None, {entry: frame})[0] - alpha).ravel()
-            for frame, alpha in zip(frames, expected, strict=True)
-        ]
-    )
+    for frame, alpha in zip(frames, expected, strict=True):
+        yield np.abs(run.run(None, {entry: frame})[0] - alpha)
+
+
+def differences(model: onnx.ModelProto, frames: Sequence[U8], expected: Sequence[F32]) -> F32:
+    """|difference| of each value of alpha, on frames (N, H, W, 3), from `expected`, (N, H, W)."""
+    return np.concatenate([d.ravel() for d in each_difference(model, frames, expected)])
 
 
 def compare(
