@@ -539,7 +539,11 @@ def test_shipped_model_alone_by_default(wsshm: Wsshm) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        (("nosuch",), 66, "nosuch: no such file, and no shipped model (there are: default, "),
+        (
+            ("nosuch",),
+            66,
+            "nosuch: no such file, and no shipped model (there are: default, fast, r18x0.5)",
+        ),
         (("junk.onnx",), 65, "junk.onnx: not a model ONNX Runtime can load"),
         (("--input", "no.mp4"), 66, "no.mp4: no such file"),
         (("--input", "junk.onnx"), 65, "junk.onnx: not a readable video"),
