@@ -25,18 +25,18 @@ import numpy as np
 from outline import framed, refined
 
 from engines import models
+from engines.datasets.composites import choose_backgrounds, cover, extend_foreground
+from engines.datasets.layout import list_backgrounds, list_cutouts, read_cutout, read_image
 from engines.engine import MattingEngine, open_engine
-from engines.measure import cases, metrics
-from engines.measure.clips import Part, read
-from engines.measure.composites import choose_backgrounds, cover, extend_foreground
-from engines.measure.evaluate import small_matte
-from engines.measure.green_screen import read_keyed
-from engines.measure.layout import list_backgrounds, list_cutouts, read_cutout, read_image
-from engines.measure.matters import open_matter
+from engines.measure.estimators.open import open_matter
+from engines.measure.quality import cases, metrics
+from engines.measure.quality.clips import Part, read
+from engines.measure.quality.evaluate import small_matte
+from engines.measure.quality.green_screen import read_keyed
 from engines.video import frame as fr
-from engines.video.matte import full_size
-from engines.video.shape import remove_islands
-from engines.video.smooth import Smoother
+from engines.video.matte.postprocess import full_size
+from engines.video.matte.shape import remove_islands
+from engines.video.matte.smooth import Smoother
 
 STRENGTHS = 0.0, 0.6, 0.7, 0.8, 0.9
 STILL = "akiyo_cif.mp4"

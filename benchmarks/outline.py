@@ -28,22 +28,21 @@ import cv2
 import numpy as np
 
 from engines import models
+from engines.datasets.composites import choose_backgrounds, composite, cover, extend_foreground
+from engines.datasets.layout import list_backgrounds, list_cutouts, read_cutout, read_image
 from engines.engine import MattingEngine, open_engine
-from engines.measure.clips import Part, read
-from engines.measure.composites import choose_backgrounds, composite, cover, extend_foreground
-from engines.measure.evaluate import small_matte
-from engines.measure.layout import list_backgrounds, list_cutouts, read_cutout, read_image
-from engines.measure.metrics import boundary_region, gradient_error, mad, mse
+from engines.measure.quality.clips import Part, read
+from engines.measure.quality.evaluate import small_matte
+from engines.measure.quality.metrics import boundary_region, gradient_error, mad, mse
 from engines.preprocess import fit
-from engines.video import composite as compositing
 from engines.video import frame as fr
-from engines.video import outline
-from engines.video.decontaminate import decontaminate
+from engines.video.compose import composite as compositing
 from engines.video.frame import Frame, Layout, RgbScaler
-from engines.video.matte import Matted, at_planes, full_size
-from engines.video.refine import refine
-from engines.video.shape import erode, feather, remove_islands
-from engines.video.smooth import Smoother
+from engines.video.matte.decontaminate import decontaminate
+from engines.video.matte.postprocess import Matted, at_planes, full_size, outline
+from engines.video.matte.refine import refine
+from engines.video.matte.shape import erode, feather, remove_islands
+from engines.video.matte.smooth import Smoother
 
 RATIOS = 2, 3, 4
 COLOURS = {"magenta": (255, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}

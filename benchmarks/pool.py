@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.measure.evaluate import Row, compare, means
-from engines.measure.metrics import METRICS, REGIONS
+from engines.measure.quality.evaluate import Row, compare, means
+from engines.measure.quality.metrics import METRICS, REGIONS
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from train import config as configs
-from train.datasets import Batches, Samples, quiet_worker
-from train.model import MattingNet
-from train.objective import step_losses
+from train.data.samples import Batches, Samples, quiet_worker
+from train.methods.method import step_losses
+from train.networks.unet import MattingNet
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a model file says about itself: written by `train.export`, checked by every engine.
+"""What a model file says about itself: written by `train.export.export`, checked by every engine.
 
 The metadata of an ONNX file carries one entry, `KEY`, whose value is a `ModelSpec` as JSON. A file
 without it, or with other inputs and outputs than it says, is refused. Standard library only.

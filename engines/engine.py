@@ -75,10 +75,10 @@ def open_engine(
 
 
 def _on_gpu(model: Path, device: str, engine: str, size: int | None) -> MattingEngine:
-    from engines import tensorrt_plan
+    from engines.tensorrt import plan as tensorrt_plan
 
     if engine == "tensorrt" or (engine == "auto" and not tensorrt_plan.is_empty()):
-        from engines.tensorrt_engine import open_tensorrt
+        from engines.tensorrt.engine import open_tensorrt
 
         try:
             return open_tensorrt(model, device, size)

@@ -13,10 +13,10 @@ import pytest
 
 from engines.errors import UsageError
 from engines.video import frame as fr
-from engines.video import job
-from engines.video.composite import HAZE, OWN
-from engines.video.matte import Finish
-from engines.video.sinks import Encoding, Save
+from engines.video import run as job
+from engines.video.compose.composite import HAZE, OWN
+from engines.video.matte.postprocess import Finish
+from engines.video.write.sink import Encoding, Save
 from tests.media import grey_clip, heard, noise_clip, probe, sound_clip, write_clip
 from tests.test_sinks import LOSSLESS, PLAIN, decoded, ramp_clip, run
 

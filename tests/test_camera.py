@@ -13,11 +13,11 @@ import av
 import pytest
 
 from engines.errors import Unavailable
-from engines.video.camera import Camera, cameras, find_camera
 from engines.video.frame import Frame
-from engines.video.live import open_stream
-from engines.video.sources import Clip
-from engines.video.stream import Stream, named
+from engines.video.read.camera import Camera, cameras, find_camera
+from engines.video.read.live import open_stream
+from engines.video.read.source import Clip
+from engines.video.read.stream import Stream, named
 from tests.conftest import Wsshm, one_error_line
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="cameras are files on Linux only")

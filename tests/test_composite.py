@@ -16,13 +16,13 @@ from onnx import helper as h
 
 from engines.engine import open_engine
 from engines.video import frame as fr
-from engines.video import job
-from engines.video.background import open_background, place
-from engines.video.composite import Composited, blend, composite
+from engines.video import run as job
+from engines.video.compose.background import open_background, place
+from engines.video.compose.composite import Composited, blend, composite
 from engines.video.frame import Plane
-from engines.video.matte import Finish
-from engines.video.sinks import Encoding
-from engines.video.sources import open_source
+from engines.video.matte.postprocess import Finish
+from engines.video.read.source import open_source
+from engines.video.write.sink import Encoding
 from tests import graphs
 from tests.media import noise_clip
 

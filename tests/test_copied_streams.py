@@ -12,10 +12,10 @@ import av
 import numpy as np
 import pytest
 
-from engines.video import job
-from engines.video.sinks import Encoding
-from engines.video.sources import Clip
-from engines.video.video_sink import count_frames
+from engines.video import run as job
+from engines.video.read.source import Clip
+from engines.video.write.sink import Encoding
+from engines.video.write.video import count_frames
 from tests.media import noise_clip, sound_clip
 from tests.test_sinks import run
 

@@ -98,7 +98,7 @@ def test_bad_file_is_a_fault_of_the_file(tmp_path: Path) -> None:
 
 def test_nothing_of_nvidias_is_imported_before_a_gpu_is_asked_for() -> None:
     program = (
-        "import sys, engines.cuda_engine, engines.tensorrt_engine, engines.tensorrt_build\n"
+        "import sys, engines.cuda_engine, engines.tensorrt.engine, engines.tensorrt.build\n"
         "print([m for m in sys.modules if m.partition('.')[0] in ('cuda', 'tensorrt')])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

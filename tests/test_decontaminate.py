@@ -6,15 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.measure import cases
-from engines.measure.composites import extend_foreground
-from engines.measure.layout import list_cutouts, read_cutout
+from engines.datasets.composites import extend_foreground
+from engines.datasets.layout import list_cutouts, read_cutout
+from engines.measure.quality import cases
 from engines.video import frame as fr
-from engines.video import outline
-from engines.video.composite import composite
-from engines.video.decontaminate import decontaminate
+from engines.video.compose.composite import composite
 from engines.video.frame import Frame, Plane
-from engines.video.matte import Matted, at_planes
+from engines.video.matte.decontaminate import decontaminate
+from engines.video.matte.postprocess import Matted, at_planes, outline
 from tests.conftest import SHARED
 from tests.outlines import FORMATS, PERSON, WALL, framed, over, reduced, soft_person, textured
 

@@ -11,7 +11,7 @@ import pytest
 from av.codec.context import Flags
 
 from engines.video import frame as fr
-from engines.video.sources import Clip, open_source
+from engines.video.read.source import Clip, open_source
 from tests.media import noise_clip, probe
 from tests.test_sources import frames_of, run
 

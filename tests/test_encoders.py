@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from engines.errors import Unavailable, UsageError
-from engines.video import encoders
 from engines.video import frame as fr
-from engines.video.sinks import Encoding, Save
+from engines.video.write import encoders
+from engines.video.write.sink import Encoding, Save
 from tests.conftest import Wsshm, one_error_line
 from tests.media import heard, noise_clip, probe, sound_clip
 from tests.test_sinks import LOSSLESS, decoded, ramp_clip, run

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from engines.video import frame as fr
-from engines.video.composite import HAZE, OWN, alone
-from engines.video.extend import PLAIN
+from engines.video.compose.composite import HAZE, OWN, alone
+from engines.video.compose.extend import PLAIN
 from engines.video.frame import Layout, Plane
 
 

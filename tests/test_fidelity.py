@@ -17,9 +17,9 @@ from onnx import TensorProto as T
 from onnx import helper as h
 
 from engines.video import frame as fr
-from engines.video import job
+from engines.video import run as job
 from engines.video.pipeline import Pipeline
-from engines.video.sinks import Encoding, Save
+from engines.video.write.sink import Encoding, Save
 from tests import graphs
 from tests.faults.helpers import moving_clip
 from tests.media import heard, noise_clip, probe

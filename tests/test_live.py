@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from engines.video.live import PAUSE, TOLERATED, WINDOW, Pace
 from engines.video.pipeline import Stop
-from engines.video.stream import Pipe
+from engines.video.read.live import PAUSE, TOLERATED, WINDOW, Pace
+from engines.video.read.stream import Pipe
 
 SIZES = [160, 192, 224, 256, 288, 320, 352, 384]
 

@@ -6,13 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.measure.metrics import mse
+from engines.measure.quality.metrics import mse
 from engines.video import frame as fr
-from engines.video import outline
-from engines.video.decontaminate import decontaminate
 from engines.video.frame import Frame, Plane
-from engines.video.matte import Finish, Finisher, at_planes, full_size
-from engines.video.refine import refine
+from engines.video.matte.decontaminate import decontaminate
+from engines.video.matte.postprocess import Finish, Finisher, at_planes, full_size, outline
+from engines.video.matte.refine import refine
 from tests.outlines import FORMATS, PERSON, WALL, framed, over, reduced, soft_person, textured
 
 NOTHING = Finish(smooth=0, refine=False, decontaminate=False)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from engines.video import frame as fr
-from engines.video import outline
-from engines.video.outline import Points
+from engines.video.matte import outline
+from engines.video.matte.outline import Points
 from tests.outlines import PERSON, WALL, framed, over, reduced, soft_person, textured
 
 SHAPES = [(90, 160), (61, 83), (7, 200), (1, 1), (30, 20)]

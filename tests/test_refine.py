@@ -6,13 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.measure import cases
-from engines.measure.metrics import boundary_region, gradient_error, mse
+from engines.measure.quality import cases
+from engines.measure.quality.metrics import boundary_region, gradient_error, mse
 from engines.video import frame as fr
-from engines.video import outline
 from engines.video.frame import Frame, Plane
-from engines.video.matte import full_size
-from engines.video.refine import refine
+from engines.video.matte.postprocess import full_size, outline
+from engines.video.matte.refine import refine
 from tests.conftest import SHARED
 from tests.outlines import (
     FORMATS,

@@ -11,7 +11,7 @@ import pytest
 
 from engines.errors import BadData, UsageError
 from engines.video import frame as fr
-from engines.video.sources import open_source
+from engines.video.read.source import open_source
 from tests.conftest import Wsshm, one_error_line
 from tests.media import probe
 

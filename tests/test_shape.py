@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.video.shape import erode, feather, remove_islands
+from engines.video.matte.shape import erode, feather, remove_islands
 
 
 def disc(radius: int, side: int = 101) -> np.ndarray:

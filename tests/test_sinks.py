@@ -13,11 +13,11 @@ import pytest
 
 from engines.errors import CannotCreate, Unavailable, UsageError
 from engines.video import frame as fr
-from engines.video import job
-from engines.video.composite import OWN
-from engines.video.matte import Finish
-from engines.video.sinks import Encoding, Save
-from engines.video.sources import Clip
+from engines.video import run as job
+from engines.video.compose.composite import OWN
+from engines.video.matte.postprocess import Finish
+from engines.video.read.source import Clip
+from engines.video.write.sink import Encoding, Save
 from tests.conftest import Wsshm
 from tests.media import heard, noise_clip, probe, sound_clip
 

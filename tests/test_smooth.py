@@ -10,10 +10,10 @@ import pytest
 
 from engines import models
 from engines.engine import open_engine
-from engines.measure.clips import Part, read
-from engines.measure.metrics import mad, unchanged
+from engines.measure.quality.clips import Part, read
+from engines.measure.quality.metrics import mad, unchanged
 from engines.preprocess import fit
-from engines.video.smooth import Smoother
+from engines.video.matte.smooth import Smoother
 from tests.conftest import SHARED
 from tests.outlines import PERSON, WALL, over, soft_person, textured
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from engines.errors import UsageError, WsshmError
-from engines.video import encoders, job
 from engines.video import frame as fr
-from engines.video.background import Blur
-from engines.video.matte import Finish, Finisher
-from engines.video.sinks import Encoding, Save
-from engines.video.sources import open_source
+from engines.video import run as job
+from engines.video.compose.background import Blur
+from engines.video.matte.postprocess import Finish, Finisher
+from engines.video.read.source import open_source
+from engines.video.write import encoders
+from engines.video.write.sink import Encoding, Save
 from tests.conftest import Wsshm
 from tests.media import noise_clip
 from tests.outlines import PERSON, WALL, framed, over, reduced, soft_person, textured

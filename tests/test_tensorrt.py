@@ -21,15 +21,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines import cuda, tensorrt_plan
+from engines import cuda
 from engines.contract import ModelSpec
 from engines.cuda import Gpu
 from engines.errors import BadData, CannotOpen, Unavailable, UsageError
 from engines.onnx_engine import OnnxEngine
 from engines.preprocess import fit
-from engines.tensorrt_build import TOLERANCES, Progress, build_plan, check, compare
-from engines.tensorrt_engine import import_tensorrt, open_tensorrt
-from engines.tensorrt_plan import Plan, Profile, find, key, load, profile, save
+from engines.tensorrt import plan as tensorrt_plan
+from engines.tensorrt.build import TOLERANCES, Progress, build_plan, check, compare
+from engines.tensorrt.engine import import_tensorrt, open_tensorrt
+from engines.tensorrt.plan import Plan, Profile, find, key, load, profile, save
 from tests import graphs
 
 has_tensorrt = importlib.util.find_spec("tensorrt") is not None

@@ -22,8 +22,8 @@ from onnx import helper as h
 from engines.contract import ModelSpec
 from engines.engine import open_engine
 from tests import graphs
-from train import export
-from train.model import MattingNet
+from train.export import export
+from train.networks.unet import MattingNet
 
 # The exporter leaves the paddings of lite0 as nodes of constants, and says so.
 pytestmark = pytest.mark.filterwarnings("ignore:Constant folding:UserWarning")

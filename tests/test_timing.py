@@ -13,7 +13,7 @@ import pytest
 from engines import models, timing
 from engines.engine import open_engine
 from engines.errors import UsageError
-from engines.video import job
+from engines.video import run as job
 from engines.video.frame import Layout
 from tests import graphs
 

@@ -18,9 +18,9 @@ import pytest
 
 from engines.errors import Unavailable, WriteFailed
 from engines.video import frame as fr
-from engines.video import virtual_camera as vc
-from engines.video.composite import Composited
+from engines.video.compose.composite import Composited
 from engines.video.frame import Frame, Layout
+from engines.video.write import virtual_camera as vc
 from tests.conftest import Wsshm, one_error_line
 from tests.faults.helpers import without_root
 
@@ -71,7 +71,10 @@ def test_a_device_without_permission(tmp_path: Path) -> None:
     root = tree(tmp_path, [10])
     (root / "dev/video10").chmod(0)
     tmp_path.chmod(0o755)
-    code = f"from engines.video.virtual_camera import *; find_loopback(None, Path({str(root)!r}))"
+    code = (
+        "from engines.video.write.virtual_camera import *; "
+        f"find_loopback(None, Path({str(root)!r}))"
+    )
     command = [*without_root(), sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, timeout=50)
     assert "no permission" in result.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.video.watch import LONGEST, Watch
+from engines.video.matte.watch import LONGEST, Watch
 from tests.conftest import Wsshm
 from tests.media import noise_clip
 

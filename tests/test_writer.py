@@ -6,10 +6,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from engines.video.composite import Composited
+from engines.video.compose.composite import Composited
 from engines.video.frame import Frame, Layout
 from engines.video.pipeline import Stop
-from engines.video.writer import Writer
+from engines.video.write.writer import Writer
 
 
 class CountedLooks(Stop):

@@ -20,8 +20,8 @@ from torch.utils.tensorboard import summary
 
 from engines.errors import writing
 from train.config import Config
-from train.datasets import Samples
-from train.objective import targets, unit
+from train.data.samples import Samples
+from train.methods.method import targets, unit
 
 
 class Log:

@@ -30,17 +30,17 @@ from tqdm import tqdm
 from engines.contract import ModelSpec
 from engines.engine import open_engine
 from engines.errors import BadData, Unavailable, UsageError, WsshmError
-from engines.measure.evaluate import mask_iou
-from train import checkpoint
+from engines.measure.quality.evaluate import mask_iou
+from train.checkpoint import checkpoint
 from train.config import Config
-from train.datasets import Batches, Samples, quiet_worker
-from train.encoder import start_encoder
-from train.export import export
-from train.folder import MODEL, RELEASED, Run, claim, describe, sha256, version
+from train.data.samples import Batches, Samples, quiet_worker
+from train.export.export import export
 from train.log import Log, draw
-from train.model import MattingNet
-from train.objective import step_losses
+from train.methods.method import step_losses
+from train.networks.encoders.imagenet import start_encoder
+from train.networks.unet import MattingNet
 from train.process import World, signals
+from train.run import MODEL, RELEASED, Run, claim, describe, sha256, version
 
 LAST_CHECKPOINTS = 2
 VAL_PICTURES = 12  # of each source, in the evaluations of a run

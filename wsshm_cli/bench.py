@@ -1,4 +1,4 @@
-"""`wsshm bench`: models and a clip → `engines.measure.bench`, `bench_clip` → tables, JSON, bars."""
+"""`wsshm bench`: models and a clip → `engines.measure.speed` → tables, JSON, bars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wsshm_cli import __version__, report
 from wsshm_cli.app import app, ending
 
 if TYPE_CHECKING:
-    from engines.measure.bench import Network
+    from engines.measure.speed.bench import Network
 
 FRAME = "1280x720"
 
@@ -109,8 +109,9 @@ def bench(
         _unwind_on_signals()
         from engines.contract import PAPER_SIZE
         from engines.errors import UsageError
-        from engines.measure import bench_table, drawing
-        from engines.measure.bench import machine
+        from engines.measure import drawing
+        from engines.measure.speed import bench_table
+        from engines.measure.speed.bench import machine
 
         if paper:
             if end_to_end or any(x is not None for x in (input, frames_size, size, batch)):
@@ -173,8 +174,8 @@ def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
         return int(match[1]), int(match[2])
     if size is not None:
         raise UsageError("--frames-size is of the clip that is made: leave it or --input out")
-    from engines.video.sources import open_source
-    from engines.video.video_source import VideoSource
+    from engines.video.read.source import open_source
+    from engines.video.read.video import VideoSource
 
     with open_source(input) as source:
         if not isinstance(source, VideoSource):
@@ -184,7 +185,7 @@ def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
 
 def _check_background(spec: str) -> None:
     from engines.errors import UsageError
-    from engines.video.background import open_background
+    from engines.video.compose.background import open_background
 
     if open_background(spec) is None:
         raise UsageError(f"--bg {spec}: not into a video; use a picture, '#rrggbb' or blur")
@@ -199,7 +200,7 @@ def _networks(
     batch: int,
 ) -> list[Network]:
     """The paper's, then those that are named, else the default; each with a name of its own."""
-    from engines.measure.bench import describe
+    from engines.measure.speed.bench import describe
     from engines.models import named, shipped
 
     found = _random(folder) if paper else []
@@ -222,13 +223,13 @@ def _random(folder: Path) -> list[tuple[str, Path]]:
     """The paper's networks, as names and files in `folder`; raises Unavailable without torch."""
     from engines.contract import PAPER_SIZE, ModelSpec
     from engines.errors import Unavailable
-    from engines.measure.bench import PAPER
+    from engines.measure.speed.bench import PAPER
 
     try:
         import torch
 
-        from train.export import export
-        from train.model import MattingNet
+        from train.export.export import export
+        from train.networks.unet import MattingNet
     except ModuleNotFoundError as e:
         raise Unavailable(f"--paper needs {e.name}: pip install 'wsshm[train]'") from e
     torch.manual_seed(0)
@@ -249,7 +250,7 @@ def _alone(
     batch: int,
     paper: bool,
 ) -> dict[str, Any]:
-    from engines.measure import bench, bench_table
+    from engines.measure.speed import bench, bench_table
 
     with _steps("alone", len(networks) * rounds) as step:
         speeds = bench.measure(networks, threads, seconds, rounds, step)
@@ -260,7 +261,7 @@ def _alone(
 
 
 def _made(folder: Path, seconds: float, frame: tuple[int, int]) -> Path:
-    from engines.measure import sample
+    from engines.measure.speed import sample
 
     path = folder / "made.mp4"
     sample.write(path, seconds, *frame)
@@ -276,9 +277,9 @@ def _clip(
     seconds: float,
     runs: int,
 ) -> dict[str, Any]:
-    from engines.measure import bench_clip, bench_table
-    from engines.video.job import RunConfig
-    from engines.video.sources import Clip
+    from engines.measure.speed import bench_clip, bench_table
+    from engines.video.read.source import Clip
+    from engines.video.run import RunConfig
 
     config = RunConfig(
         input=clip, background=background, clip=Clip(0.0, seconds), network_threads=threads

@@ -110,7 +110,7 @@ def _gpu_rows() -> list[Row]:
         ("GPU", True, f"{gpu.name}, {gpu.device}, compute capability {gpu.capability}", "")
     ]
     try:
-        from engines.tensorrt_engine import import_tensorrt
+        from engines.tensorrt.engine import import_tensorrt
 
         text = f"{import_tensorrt().__version__}; plans: wsshm export MODEL --to tensorrt"
         return [*rows, ("TensorRT", True, text, "")]
@@ -123,7 +123,7 @@ def _codec_rows() -> list[Row]:
     try:
         import av
 
-        from engines.video.encoders import ENCODERS
+        from engines.video.write.encoders import ENCODERS
     except ImportError as e:
         return [("codecs", False, str(e), mend)]
     rows: list[Row] = []
@@ -147,9 +147,9 @@ def _hardware_encoders() -> list[str]:
     import av
 
     from engines.errors import WsshmError
-    from engines.video import encoders
     from engines.video.frame import Layout
-    from engines.video.sinks import Encoding
+    from engines.video.write import encoders
+    from engines.video.write.sink import Encoding
 
     working = []
     for name in sorted(av.codecs_available):
@@ -167,7 +167,7 @@ def _hardware_encoders() -> list[str]:
 
 def _camera_rows() -> list[Row]:
     from engines.errors import Unavailable
-    from engines.video.camera import cameras, no_camera
+    from engines.video.read.camera import cameras, no_camera
 
     try:
         found = cameras()
@@ -186,7 +186,7 @@ def _virtual_camera_rows() -> list[Row]:
     import sys
     from importlib.util import find_spec
 
-    from engines.video.virtual_camera import OBS, PACKAGE, loopbacks, why_no_loopback
+    from engines.video.write.virtual_camera import OBS, PACKAGE, loopbacks, why_no_loopback
 
     name, only = "virtual camera", "only --virtual-cam needs it"
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""`wsshm eval`: models and data → `engines.measure.evaluate` → tables, JSON, a contact sheet."""
+"""`wsshm eval`: models and data → `engines.measure.quality` → tables, JSON, a contact sheet."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from wsshm_cli import report
 from wsshm_cli.app import app, ending
 
 if TYPE_CHECKING:
-    from engines.measure.cases import Case
-    from engines.measure.clips import Part
-    from engines.measure.evaluate import Row
-    from engines.measure.peers import Matter
+    from engines.measure.estimators.peers import Matter
+    from engines.measure.quality.cases import Case
+    from engines.measure.quality.clips import Part
+    from engines.measure.quality.evaluate import Row
 
 CLIP = "CLIP[@FIRST-LAST]"
 
 
 class Set(str, Enum):
-    """As `engines.measure.cases.SETS`, without importing it for ``--help``."""
+    """As `engines.measure.quality.cases.SETS`, without importing it for ``--help``."""
 
     masks = "masks"
     mattes = "mattes"
@@ -124,10 +124,10 @@ def evaluate(
     """How good models are: wsshm eval default peer.onnx --data DIR"""
     with ending():
         from engines.errors import UsageError
-        from engines.measure import evaluate as measure
-        from engines.measure import table
         from engines.measure.drawing import check_path
-        from engines.measure.sheet import Sheet
+        from engines.measure.quality import evaluate as measure
+        from engines.measure.quality import table
+        from engines.measure.quality.sheet import Sheet
 
         if split not in ("val", "test", "train"):
             raise UsageError(f"--split {split}: no such split; use val, test or train")
@@ -167,8 +167,8 @@ def evaluate(
 
 def _data(given: Path | None, needed: bool) -> Path | None:
     """The data folder; None where it is not `needed` and there is none."""
+    from engines.datasets.layout import find_data
     from engines.errors import UsageError
-    from engines.measure.layout import find_data
 
     try:
         return find_data(given)
@@ -180,7 +180,7 @@ def _data(given: Path | None, needed: bool) -> Path | None:
 
 def _open(name: str, size: int | None, as_run: bool) -> Matter:
     """A model of any kind, ready to be measured; a checkpoint is exported first."""
-    from engines.measure.matters import open_matter
+    from engines.measure.estimators.open import open_matter
     from engines.models import named
 
     called, path = named(name)
@@ -209,7 +209,7 @@ def _export(checkpoint: Path, out: Path, size: int) -> None:
     from engines.errors import Unavailable
 
     try:
-        from train.export import export, load_net
+        from train.export.export import export, load_net
     except ModuleNotFoundError as e:
         raise Unavailable(
             f"{checkpoint}: a checkpoint needs {e.name}; pip install 'wsshm[train]', "
@@ -221,7 +221,7 @@ def _export(checkpoint: Path, out: Path, size: int) -> None:
 
 def _clips(**given: list[str] | None) -> dict[str, list[Part]]:
     """The clips of each option that is used; raises as `Part.parse`."""
-    from engines.measure.clips import Part
+    from engines.measure.quality.clips import Part
 
     return {name: [Part.parse(t) for t in texts] for name, texts in given.items() if texts}
 
@@ -236,8 +236,8 @@ def _sets(
 ) -> Iterator[tuple[str, int | None, Iterator[Case]]]:
     """Name, number of cases where it is known, and cases of each set that is there."""
     from engines.errors import BadData
-    from engines.measure import cases, green_screen
-    from engines.measure.clips import empty, static
+    from engines.measure.quality import cases, green_screen
+    from engines.measure.quality.clips import empty, static
 
     for name, find in cases.SETS.items():
         if root is None or (wanted is not None and name not in wanted):

@@ -1,4 +1,4 @@
-"""`wsshm export`: a checkpoint → `train.export` → an ONNX file → `engines.tensorrt_build` → a plan.
+"""`wsshm export`: a checkpoint → `train.export` → an ONNX file → `engines.tensorrt` → a plan.
 
 Each tells how far it is from what it was made of.
 """
@@ -18,7 +18,7 @@ from wsshm_cli import report
 from wsshm_cli.app import app, ending
 
 if TYPE_CHECKING:
-    from train.export import Exported
+    from train.export.export import Exported
 
 
 class Format(str, Enum):
@@ -29,7 +29,7 @@ class Format(str, Enum):
 
 
 class Precision(str, Enum):
-    """As `train.parity.TOLERANCES`, without importing it for ``--help``."""
+    """As `train.export.parity.TOLERANCES`, without importing it for ``--help``."""
 
     fp32 = "fp32"
     fp16 = "fp16"
@@ -136,7 +136,7 @@ def export(
         _check_free(out, overwrite)
         metrics = _metrics(metric or [])
         try:
-            from train import export as exporter
+            from train.export import export as exporter
         except ModuleNotFoundError as e:
             raise Unavailable(f"export needs {e.name}: pip install 'wsshm[train]'") from e
         net = exporter.load_net(checkpoint)
@@ -164,7 +164,7 @@ def _check_tensorrt(precision: Precision | None) -> None:
     """Raises UsageError or Unavailable before any work is done."""
     from engines.cuda import find_gpu
     from engines.errors import UsageError
-    from engines.tensorrt_engine import import_tensorrt
+    from engines.tensorrt.engine import import_tensorrt
 
     if precision is Precision.int8:
         raise UsageError("--precision int8 is for processors: --to tensorrt takes fp16 or fp32")
@@ -194,7 +194,7 @@ def _onnx(model: Path) -> Path:
 def _build(model: Path, size: int | None, as_json: bool) -> None:
     from tqdm import tqdm
 
-    from engines.tensorrt_build import build_plan
+    from engines.tensorrt.build import build_plan
 
     pause = 0.2 if sys.stderr.isatty() else 10.0
     with tqdm(
@@ -246,8 +246,8 @@ def _metrics(given: list[str]) -> dict[str, float]:
 
 def _pictures(given: Path | None, needed: bool) -> Path | None:
     """The folder of pictures; None where none is `needed`, nor given, nor found."""
+    from engines.datasets.layout import find_data
     from engines.errors import UsageError
-    from engines.measure.layout import find_data
 
     try:
         return find_data(given)

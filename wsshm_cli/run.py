@@ -1,4 +1,4 @@
-"""`wsshm run`: options → `RunConfig` → `engines.video.job.run` → lines and an exit code."""
+"""`wsshm run`: options → `RunConfig` → `engines.video.run.run` → lines and an exit code."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from wsshm_cli import report
 from wsshm_cli.app import app, ending
 
 if TYPE_CHECKING:
-    from engines.video.job import Started, Summary
     from engines.video.pipeline import Stop
-    from engines.video.stream import Stream
+    from engines.video.read.stream import Stream
+    from engines.video.run import Started, Summary
 
 
 class Save(str, Enum):
-    """As `engines.video.sinks.Save`, without importing it for ``--help``."""
+    """As `engines.video.write.sink.Save`, without importing it for ``--help``."""
 
     composite = "composite"
     alpha = "alpha"
@@ -33,7 +33,7 @@ class Save(str, Enum):
 
 
 class BackgroundFit(str, Enum):
-    """As `engines.video.background.BackgroundFit`."""
+    """As `engines.video.compose.background.BackgroundFit`."""
 
     cover = "cover"
     contain = "contain"
@@ -41,7 +41,7 @@ class BackgroundFit(str, Enum):
 
 
 class Pipe(str, Enum):
-    """As `engines.video.sinks.PIPES`."""
+    """As `engines.video.write.sink.PIPES`."""
 
     mkv = "mkv"
     webm = "webm"
@@ -274,9 +274,12 @@ def run(
         # Taken over before the imports, so that no signal finds Python's own handlers.
         stop = _catch_signals()
         from engines.errors import UsageError
-        from engines.video import background, job, sinks, sources
-        from engines.video.matte import Finish
-        from engines.video.stream import Stream
+        from engines.video import run as job
+        from engines.video.compose import background
+        from engines.video.matte.postprocess import Finish
+        from engines.video.read import source as sources
+        from engines.video.read.stream import Stream
+        from engines.video.write import sink as sinks
 
         out = None if output is None else Path(output)
         if as_json and out == sinks.STDOUT:
@@ -307,7 +310,7 @@ def run(
         if isinstance(source, Stream):
             progress.on_start = _signals_kill()
         elif realtime or size == "auto":
-            from engines.video.realtime import settle
+            from engines.video.autotune import settle
 
             config, choice = settle(config, realtime, stop)
             if choice:
@@ -360,8 +363,8 @@ def _signals_kill() -> Callable[[], None]:
 def _input(given: str | None, webcam: bool, camera: str | None) -> Path | Stream:
     """What INPUT or ``--webcam`` names."""
     from engines.errors import UsageError
-    from engines.video.camera import find_camera
-    from engines.video.stream import named
+    from engines.video.read.camera import find_camera
+    from engines.video.read.stream import named
 
     if camera is not None and not webcam:
         raise UsageError(f"--camera {camera}: add --webcam")

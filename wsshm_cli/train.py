@@ -1,4 +1,4 @@
-"""`wsshm train`: options → `train.runs.chain` → lines and an exit code."""
+"""`wsshm train`: options → `train.chain.chain` → lines and an exit code."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def root(
         if not check:
             raise UsageError("wsshm train: name a step (pretrain, teacher or student), or --check")
         _need_torch()
-        from engines.measure.layout import find_data
-        from train.check import check as read_all
+        from engines.datasets.layout import find_data
+        from train.data.check import check as read_all
 
         report.out(read_all(find_data(data), report.out))
 
@@ -248,10 +248,10 @@ def _train(
 ) -> None:
     with ending():
         _need_torch()
-        from engines.measure.layout import find_data
+        from engines.datasets.layout import find_data
+        from train import chain as chained
         from train import config as configs
-        from train import runs as chained
-        from train.folder import Run
+        from train.run import Run
 
         options["precision"] = precision.value if precision else None
         config = configs.load(recipe, kind, **options)

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
-from engines.video.encoders import ENCODERS
+from engines.video.write.encoders import ENCODERS
 from tests.faults.helpers import GOP, RATE, moving_clip
 from tests.train.conftest import dataset  # noqa: F401, a fixture of these tests too
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from engines.video.frame import Frame
-from engines.video.live import open_stream
-from engines.video.sources import Clip
-from engines.video.stream import SILENCE, Stream, named
+from engines.video.read.live import open_stream
+from engines.video.read.source import Clip
+from engines.video.read.stream import SILENCE, Stream, named
 from tests import graphs
 from tests.conftest import Wsshm, one_error_line
 from tests.faults.helpers import Running, command, decode, disk, moving_clip, parts

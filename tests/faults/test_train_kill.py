@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.processes import ENDLESS, Training, reached, recipe, saved
-from train import checkpoint
+from train.checkpoint import checkpoint
 
 KILLS, EVERY = 50, 3  # steps between checkpoints
 

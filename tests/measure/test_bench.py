@@ -25,15 +25,15 @@ from onnx import helper as h
 
 from engines import models
 from engines.errors import BadData, CannotCreate, CannotOpen, Unavailable
-from engines.measure import bench, bench_clip, bench_table, sample
-from engines.measure.bench import Round, Worker, describe
-from engines.measure.bench_clip import OneAtATime, Run, timed
-from engines.measure.cost import Cost, count
 from engines.measure.drawing import check_path
-from engines.video import job
+from engines.measure.speed import bench, bench_clip, bench_table, sample
+from engines.measure.speed.bench import Round, Worker, describe
+from engines.measure.speed.bench_clip import OneAtATime, Run, timed
+from engines.measure.speed.cost import Cost, count
+from engines.video import run as job
 from engines.video.pipeline import Pipeline
-from engines.video.sinks import Encoding
-from engines.video.sources import Clip
+from engines.video.read.source import Clip
+from engines.video.write.sink import Encoding
 from tests import graphs
 from tests.conftest import Wsshm, one_error_line
 from tests.measure import peer_graphs
@@ -214,7 +214,7 @@ def test_peak_memory_is_a_processs_own() -> None:
 
 ORPHAN = """
 import os
-from engines.measure.bench import Worker
+from engines.measure.speed.bench import Worker
 from tests.measure.test_bench import adding
 if __name__ == "__main__":
     worker = Worker(adding, 1)

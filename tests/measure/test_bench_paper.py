@@ -10,8 +10,8 @@ import torchvision  # noqa: F401 - what it sets in the environment is there befo
 
 from engines.contract import PAPER_SIZE
 from engines.engine import open_engine
-from engines.measure import bench
-from engines.measure.bench import describe
+from engines.measure.speed import bench
+from engines.measure.speed.bench import describe
 from tests.conftest import Wsshm
 from wsshm_cli.bench import _random
 

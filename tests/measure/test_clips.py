@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from engines.errors import BadData, CannotOpen, UsageError
-from engines.measure import cases, clips
-from engines.measure.clips import Part
-from engines.measure.evaluate import evaluate, means
-from engines.measure.matters import open_matter
+from engines.measure.estimators.open import open_matter
+from engines.measure.quality import cases, clips
+from engines.measure.quality.clips import Part
+from engines.measure.quality.evaluate import evaluate, means
 from engines.models import shipped
 from tests.conftest import SHARED
 from tests.measure import peer_graphs

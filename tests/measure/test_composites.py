@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.measure import cases
-from engines.measure.composites import choose_backgrounds, composite, cover, extend_foreground
+from engines.datasets.composites import choose_backgrounds, composite, cover, extend_foreground
+from engines.measure.quality import cases
 
 
 def cutout(height: int = 40, width: int = 30) -> np.ndarray:

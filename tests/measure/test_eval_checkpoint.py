@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.conftest import Wsshm
-from train.checkpoint import save_weights
-from train.model import MattingNet
+from train.checkpoint.checkpoint import save_weights
+from train.networks.unet import MattingNet
 
 
 @pytest.mark.timeout(150)

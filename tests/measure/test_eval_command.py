@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.measure import cases as case_sets
+from engines.measure.quality import cases as case_sets
 from tests.conftest import Wsshm, one_error_line
 from tests.measure import peer_graphs
 from tests.media import grey_clip

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from engines.engine import open_engine
-from engines.measure import cases, evaluate, metrics
-from engines.measure.cases import Case
-from engines.measure.evaluate import Row, mask_iou, matte
+from engines.measure.quality import cases, evaluate, metrics
+from engines.measure.quality.cases import Case
+from engines.measure.quality.evaluate import Row, mask_iou, matte
 
 
 def test_matte_has_the_size_of_the_picture(brightness: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from engines.errors import BadData
-from engines.measure import green_screen as gs
-from engines.measure.clips import Part
+from engines.measure.quality import green_screen as gs
+from engines.measure.quality.clips import Part
 from tests.conftest import SHARED
 
 SCREEN = np.array([69, 151, 104])

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.errors import BadData, CannotOpen, UsageError
-from engines.measure.layout import (
+from engines.datasets.layout import (
     Pair,
     find_data,
     list_backgrounds,
@@ -17,6 +16,7 @@ from engines.measure.layout import (
     read_image,
     read_label,
 )
+from engines.errors import BadData, CannotOpen, UsageError
 
 # Each published set in small: its pictures with their labels, and where they must turn up.
 PUBLISHED = {

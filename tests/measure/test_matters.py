@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from skimage import data
 
-from engines.measure.matters import open_matter
+from engines.measure.estimators.open import open_matter
 from engines.models import named
 from tests.conftest import Wsshm
 

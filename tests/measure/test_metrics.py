@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from scipy import ndimage
 from skimage.measure import label
 
-from engines.measure import metrics as m
+from engines.measure.quality import metrics as m
 
 SAME = {"rtol": 1e-6, "atol": 1e-6}
 

@@ -12,11 +12,11 @@ from onnx import TensorProto as T
 from onnx import helper as h
 
 from engines.errors import BadData
-from engines.measure import bench_clip
-from engines.measure.peer_engine import PeerEngine
-from engines.video import job
+from engines.measure.estimators.peer_engine import PeerEngine
+from engines.measure.speed import bench_clip
+from engines.video import run as job
 from engines.video.frame import Layout
-from engines.video.sources import Clip
+from engines.video.read.source import Clip
 from tests.measure import peer_graphs
 
 

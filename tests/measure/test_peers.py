@@ -7,7 +7,7 @@ import pytest
 from skimage import data
 
 from engines.errors import BadData, CannotOpen
-from engines.measure.matters import open_matter
+from engines.measure.estimators.open import open_matter
 from tests import graphs
 from tests.conftest import SHARED
 from tests.measure import peer_graphs

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from train import checkpoint
+from train.checkpoint import checkpoint
 from train.config import LOSSES, Config, Stage
-from train.datasets import Batches, Samples
-from train.model import MattingNet
-from train.objective import step_losses
+from train.data.samples import Batches, Samples
+from train.methods.method import step_losses
+from train.networks.unet import MattingNet
 from train.process import World, joined
 from train.trainer import distribute
 

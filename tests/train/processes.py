@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from train import checkpoint
+from train.checkpoint import checkpoint
 
 KINDS = ("pretrain", "teacher", "student")
 ENDLESS = 1_000_000  # steps

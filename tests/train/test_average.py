@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from engines.errors import BadData
-from train import checkpoint
-from train.average import average
-from train.model import MattingNet
+from train.checkpoint import checkpoint
+from train.networks.unet import MattingNet
+from train.tools.average import average
 
 
 @pytest.fixture
@@ -41,7 +41,14 @@ def test_it_is_the_weighted_mean_of_every_tensor(files: list[Path]) -> None:
 
 def test_what_the_command_writes_can_be_loaded(files: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "mean.safetensors"
-    command = [sys.executable, "-m", "train.average", str(out), f"{files[0]}=0.5", str(files[1])]
+    command = [
+        sys.executable,
+        "-m",
+        "train.tools.average",
+        str(out),
+        f"{files[0]}=0.5",
+        str(files[1]),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "0.safetensors 0.5" in done.stdout
     arch, state = checkpoint.weights(out)
@@ -57,7 +64,7 @@ def test_other_networks_and_other_weights_are_refused_in_one_line(
     checkpoint.save_weights(other, net.arch, net.state_dict(), {})
     with pytest.raises(BadData, match=r"other.safetensors: is another network \(r18x0.5\)"):
         average([(files[0], 1.0), (other, 1.0)])
-    command = [sys.executable, "-m", "train.average", str(tmp_path / "m"), f"{files[0]}=0"]
+    command = [sys.executable, "-m", "train.tools.average", str(tmp_path / "m"), f"{files[0]}=0"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from engines.errors import BadData
-from train.check import check, faults
+from train.data.check import check, faults
 
 W, H = 32, 24
 MASKS, ALPHAS, RGBA = "seg/a/masks", "matte/b/alphas", "matte/c/rgba"

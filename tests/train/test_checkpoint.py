@@ -24,8 +24,17 @@ import torch
 
 from engines.errors import BadData, CannotCreate, CannotOpen, WriteFailed
 from tests.faults.helpers import disk
-from train import checkpoint
-from train.checkpoint import DTYPES, keep, load, match, newest, save, save_weights, weights
+from train.checkpoint import checkpoint
+from train.checkpoint.checkpoint import (
+    DTYPES,
+    keep,
+    load,
+    match,
+    newest,
+    save,
+    save_weights,
+    weights,
+)
 
 pytestmark = pytest.mark.timeout(300)  # every process imports torch
 
@@ -103,7 +112,7 @@ KILL = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
-from train import checkpoint
+from train.checkpoint import checkpoint
 
 torch.set_num_threads(1)  # a fork has none of the threads its parent waits for
 folder, parent, result = Path(sys.argv[1]), os.getpid(), []
@@ -492,7 +501,7 @@ def a_huge_pickle(path: Path, _: Path) -> None:
 CORPUS = """
 import json, re, sys, time
 from pathlib import Path
-from train import checkpoint
+from train.checkpoint import checkpoint
 
 def status(field):
     text = Path("/proc/self/status").read_text()
@@ -528,7 +537,7 @@ def test_files_of_strangers_do_no_harm(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CORPUS, *paths],
         cwd=cwd, capture_output=True, text=True, timeout=150,
-        env={"PYTHONPATH": str(Path(checkpoint.__file__).parents[1])},
+        env={"PYTHONPATH": str(Path(checkpoint.__file__).parents[2])},
     )  # fmt: skip
     print(done.stdout)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from engines.errors import BadData, CannotOpen, UsageError
 from train.config import KINDS, LABELS, LOSSES, RECIPES, Config, Stage, load, saved
-from train.model import architectures
+from train.networks.unet import architectures
 
 SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
 CROPS = (256, 320, 384, 448, 512)

@@ -12,13 +12,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from engines.datasets import layout
 from engines.errors import BadData
-from engines.measure import layout
-from train import augment, config, datasets
+from train import config
 from train.config import Config, Stage
-from train.datasets import Batches, Samples, quiet_worker
+from train.data import augment
+from train.data import samples as datasets
+from train.data.samples import Batches, Samples, quiet_worker
 from train.log import Log, draw, grid
-from train.model import MattingNet
+from train.networks.unet import MattingNet
 
 STAGES = (Stage(3, 4, (64,)), Stage(4, 2, (64, 96, 128)))
 

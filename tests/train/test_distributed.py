@@ -27,8 +27,8 @@ from tests.train.processes import (
     torchrun,
 )
 from train.config import Stage
-from train.datasets import Batches
-from train.model import MattingNet
+from train.data.samples import Batches
+from train.networks.unet import MattingNet
 from train.process import World
 from train.trainer import distribute
 

@@ -18,10 +18,10 @@ from torchvision.models._api import Weights
 
 from engines.errors import BadData, CannotOpen
 from tests.conftest import SHARED
-from train import encoder
-from train.encoder import load_folded, start_encoder
-from train.model import MattingNet
-from train.narrow import narrow
+from train.networks.encoders import imagenet as encoder
+from train.networks.encoders.imagenet import load_folded, start_encoder
+from train.networks.encoders.narrow import narrow
+from train.networks.unet import MattingNet
 
 LAYER4 = ["layer4.0.conv1", "layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"]
 ENCODERS = SHARED / "encoders"

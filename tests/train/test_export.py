@@ -14,9 +14,9 @@ from skimage import data
 from engines.contract import ModelSpec
 from engines.engine import open_engine
 from engines.errors import BadData, CannotOpen, UsageError
-from train import export, parity, quantise
-from train.graph import Activation, Deployed, observe, trace, upstream
-from train.model import MattingNet
+from train.export import export, parity, quantise
+from train.export.graph import Activation, Deployed, observe, trace, upstream
+from train.networks.unet import MattingNet
 
 pytestmark = pytest.mark.timeout(150)
 

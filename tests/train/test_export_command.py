@@ -9,8 +9,8 @@ import torch
 
 from engines.engine import open_engine
 from tests.conftest import Wsshm, one_error_line
-from train.checkpoint import save_weights
-from train.model import MattingNet
+from train.checkpoint.checkpoint import save_weights
+from train.networks.unet import MattingNet
 
 pytestmark = pytest.mark.timeout(150)
 

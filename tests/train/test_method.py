@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from skimage import data
 
 from engines.engine import open_engine
-from engines.measure.evaluate import matte
+from engines.measure.quality.evaluate import matte
 from tests.conftest import Wsshm
 
 RECIPE = """

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from train import mlb
 from train.config import Config, Stage
-from train.objective import step_losses, targets
+from train.methods import mlb
+from train.methods.method import step_losses, targets
 
 CPU = torch.device("cpu")
 probability = st.floats(0, 1, width=32)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train.model import MattingNet, architectures
+from train.networks.unet import MattingNet, architectures
 
 
 @pytest.mark.parametrize("arch", architectures)

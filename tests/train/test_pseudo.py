@@ -1,4 +1,4 @@
-"""``python -m train.pseudo`` with the shipped model on the demo's portrait."""
+"""``python -m train.tools.pseudo`` with the shipped model on the demo's portrait."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from skimage import data
 
+from engines.datasets.layout import list_pairs, read_pair
 from engines.engine import open_engine
 from engines.errors import BadData
-from engines.measure.layout import list_pairs, read_pair
 from engines.models import find
-from train.pseudo import label, read_boxes
+from train.tools.pseudo import label, read_boxes
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_the_command_makes_a_set_of_masks(street: np.ndarray, tmp_path: Path) ->
         + "".join(f"a,{','.join(map(str, box))}\n" for box in (LARGE, SMALL))
         + "b.png,0.6,0.3,0.1,0.5\n"
     )
-    command = [sys.executable, "-m", "train.pseudo", str(find("fast"))]
+    command = [sys.executable, "-m", "train.tools.pseudo", str(find("fast"))]
     done = subprocess.run([*command, str(pictures), str(table), str(out)],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip

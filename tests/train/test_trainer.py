@@ -27,7 +27,7 @@ from engines.engine import open_engine
 from tests.conftest import one_error_line
 from tests.faults.helpers import disk
 from tests.train.processes import ENDLESS, Training, gone, reached, recipe, rows, run, saved
-from train import checkpoint
+from train.checkpoint import checkpoint
 from train.config import Config
 from train.log import Log
 from wsshm_cli.app import app

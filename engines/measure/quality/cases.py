@@ -1,0 +1,121 @@
+"""What is measured: pictures with a truth, in sets that say which figures make sense for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.datasets.composites import choose_backgrounds, composite
+from engines.datasets.layout import (
+    Pair,
+    list_backgrounds,
+    list_cutouts,
+    list_pairs,
+    read_cutout,
+    read_image,
+    read_pair,
+)
+
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture to measure on.
+
+    `read` gives the picture, (H, W, 3) uint8 RGB, and the truth, (H, W) uint8 with 255 = person: a
+    coarse mask in the set ``masks``, an alpha in all others but ``static``, which has none: there
+    255 is what has not changed since the frame before. Cases of one `group` show the same subject:
+    they are drawn together when intervals are estimated. `frame` counts the pictures of a sequence
+    and is None for photographs.
+    """
+
+    set: str
+    source: str
+    name: str
+    group: str
+    read: Callable[[], tuple[U8, U8]]
+    frame: int | None = None
+
+
+def masks(data: Path, split: str) -> list[Case]:
+    """Photographs with coarse masks; none where there are none.
+
+    Raises:
+        BadData: a picture has no label, or a folder is laid out in no known way.
+    """
+    return _photographs("masks", list_pairs(data, "seg", split, required=False))
+
+
+def mattes(data: Path, split: str) -> list[Case]:
+    """Photographs with alpha; raises as `masks`."""
+    return _photographs("mattes", list_pairs(data, "matte", split, required=False))
+
+
+def composites(data: Path, split: str) -> list[Case]:
+    """Each cut-out on its backgrounds, as `engines.datasets.composites` says; raises as `masks`.
+
+    Photographs with alpha are no cut-outs here: they are measured as they are.
+    """
+    photographs = {p.image for p in list_pairs(data, "matte", split, required=False)}
+    backgrounds = list_backgrounds(data, split, required=False)
+    cases = []
+    for pair in list_cutouts(data, split):
+        if pair.image in photographs:
+            continue
+        stem = pair.image.stem
+        for path in choose_backgrounds(f"{pair.source}/{stem}", backgrounds):
+
+            def read(pair: Pair = pair, path: Path = path) -> tuple[U8, U8]:
+                return composite(read_cutout(pair), read_image(path)[..., :3])
+
+            cases.append(Case("composites", pair.source, f"{stem}+{path.stem}", stem, read))
+    return cases
+
+
+def empty(data: Path, split: str) -> list[Case]:
+    """Photographs with nobody in them; truth is 0. None where there are none."""
+
+    def reader(path: Path) -> Callable[[], tuple[U8, U8]]:
+        def read() -> tuple[U8, U8]:
+            rgb = read_image(path)[..., :3]
+            return rgb, np.zeros(rgb.shape[:2], np.uint8)
+
+        return read
+
+    found = list_backgrounds(data, split, required=False)
+    return [Case("empty", "background", p.stem, p.stem, reader(p)) for p in found]
+
+
+SETS: dict[str, Callable[[Path, str], list[Case]]] = {
+    "masks": masks,
+    "mattes": mattes,
+    "composites": composites,
+    "empty": empty,
+}
+
+
+def choose(
+    cases: Iterable[Case], only: str | None = None, limit: int | None = None
+) -> Iterator[Case]:
+    """Those whose ``source/name`` matches the pattern `only`, at most `limit` of each source."""
+    seen: Counter[str] = Counter()
+    for case in cases:
+        if only is not None and not fnmatchcase(f"{case.source}/{case.name}", only):
+            continue
+        seen[case.source] += 1
+        if limit is None or seen[case.source] <= limit:
+            yield case
+
+
+def _photographs(kind: str, pairs: list[Pair]) -> list[Case]:
+    def reader(pair: Pair) -> Callable[[], tuple[U8, U8]]:
+        return lambda: read_pair(pair)
+
+    return [Case(kind, p.source, p.image.stem, p.image.stem, reader(p)) for p in pairs]

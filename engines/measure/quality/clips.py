@@ -1,0 +1,93 @@
+"""Clips as sequences of cases, and two kinds that need no truth: nobody there, nothing moves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import BadData, CannotOpen, UsageError
+from engines.measure.quality.cases import Case
+from engines.measure.quality.metrics import unchanged
+
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pictures `first` to `last` of a clip, both included, counted from 0; None means its end."""
+
+    path: Path
+    first: int = 0
+    last: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """``CLIP`` or ``CLIP@FIRST-LAST``.
+
+        Raises:
+            CannotOpen: there is no such clip.
+            UsageError: the part ends before it begins.
+        """
+        match = re.fullmatch(r"(.+)@(\d+)-(\d+)", text)
+        if Path(text).exists() or match is None:
+            part = cls(Path(text))
+        else:
+            part = cls(Path(match[1]), int(match[2]), int(match[3]))
+        if part.last is not None and part.last < part.first:
+            raise UsageError(f"{text}: ends before it begins; write CLIP@FIRST-LAST")
+        if not part.path.exists():
+            raise CannotOpen(f"{part.path}: no such file (a part of a clip is CLIP@FIRST-LAST)")
+        return part
+
+    def case(self, kind: str, index: int, rgb: U8, truth: U8) -> Case:
+        """Picture `index` of the clip as a case of the set `kind`; the clip is one subject."""
+        stem = self.path.stem
+        return Case(kind, stem, f"{index:05}", stem, lambda: (rgb, truth), frame=index)
+
+
+def read(part: Part) -> Iterator[tuple[int, U8]]:
+    """Pictures (H, W, 3) uint8 RGB of a part of a clip, each with its number in the clip.
+
+    Raises:
+        CannotOpen, BadData: the clip; it ends early, or before the part does.
+    """
+    from engines.video.frame import Frame, RgbScaler
+    from engines.video.read.source import open_source
+
+    with open_source(part.path) as source:
+        layout, seen = source.layout, 0
+        to_rgb = RgbScaler(layout)
+        frames = (item for item in source.items() if isinstance(item, Frame))
+        for frame in islice(frames, part.last if part.last is None else part.last + 1):
+            if (frame.layout.width, frame.layout.height) != (layout.width, layout.height):
+                raise BadData(f"{part.path}, picture {seen}: not of the first one's size")
+            if seen >= part.first:
+                yield seen, to_rgb(frame.picture, layout.width, layout.height)
+            seen += 1
+        if source.fault:
+            raise BadData(source.fault)
+        if part.last is not None and seen <= part.last:
+            raise BadData(f"{part.path}: ends before picture {part.last}, it has {seen}")
+
+
+def empty(part: Part) -> Iterator[Case]:
+    """The pictures of a clip that shows nobody as one sequence; truth is 0. Raises as `read`."""
+    for i, rgb in read(part):
+        yield part.case("empty", i, rgb, np.zeros(rgb.shape[:2], np.uint8))
+
+
+def static(part: Part) -> Iterator[Case]:
+    """The pictures of a clip as one sequence; for a truth, what stands still. Raises as `read`."""
+    before = None
+    for i, rgb in read(part):
+        still = np.zeros(rgb.shape[:2], np.uint8)  # in the first picture, nothing is known to
+        if before is not None:
+            still[unchanged(before, rgb)] = 255
+        yield part.case("static", i, rgb, still)
+        before = rgb

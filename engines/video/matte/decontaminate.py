@@ -1,0 +1,40 @@
+"""The person's own colour where the matte is soft, without what was behind them.
+
+A pixel of the outline shows ``I = αF + (1 - α)B``; put over another background as it is, it brings
+a fringe of the old one along. ``F = F̂ + α(I - αF̂ - (1 - α)B̂)`` with the smooth means F̂, B̂ of
+`outline`: Blur Fusion's estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import av
+import numpy as np
+
+from engines.video import frame as fr
+from engines.video.frame import Frame, Plane
+from engines.video.matte.outline import Outline
+
+
+def decontaminate(frame: Frame, alphas: Sequence[Plane], outline: Outline) -> av.VideoFrame:
+    """A copy of the frame's picture that has the person's own colour on the outline.
+
+    Args:
+        alphas: the frame's alpha at the size of each of the three planes, (H, W) uint8.
+        outline: of this frame; the alpha it was found by need not be this very one.
+    """
+    picture = frame.layout.new_picture()
+    planes = zip(fr.planes(frame.picture), fr.planes(picture), alphas, strict=True)
+    for (source, target, alpha), person, behind in zip(
+        planes, outline.person, outline.background, strict=True
+    ):
+        np.copyto(target, source)
+        points = outline.points(source.shape)
+        if not len(points):
+            continue
+        a = points.take(alpha) / np.float32(255)
+        f, b = points.look_up(person), points.look_up(behind)
+        colour = f + a * (points.take(source) - a * f - (1 - a) * b)
+        points.put(np.clip(colour, 0, frame.layout.peak), target)
+    return picture

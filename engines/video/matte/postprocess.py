@@ -1,0 +1,114 @@
+"""From the network's alpha to what is composited: the steps between, in their order.
+
+    islands → smooth → enlarge, refined on the outline → decontaminate → erode, feather
+      the network's size   ┘        the frame's size
+
+One `Finisher` takes the frames of a run one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.video import frame as fr
+from engines.video.frame import Frame, Layout, Plane
+from engines.video.matte import outline
+from engines.video.matte.decontaminate import decontaminate
+from engines.video.matte.refine import refine
+from engines.video.matte.shape import erode, feather, remove_islands
+from engines.video.matte.smooth import Smoother
+
+REACH = 14  # pixels of the network's alpha: how far from a person their colour is still known
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is done to a matte after the network.
+
+    `smooth` is as in `Smoother`, `islands` the share of the largest part under which a part is
+    removed, `erode` and `feather` are in pixels of the frame. `coarse` refines at half the frame's
+    size: a third of the work, for real time.
+    """
+
+    smooth: float = 0.8
+    refine: bool = True
+    decontaminate: bool = True
+    islands: float = 0.0
+    erode: int = 0
+    feather: float = 0.0
+    coarse: bool = False
+
+
+@dataclass(frozen=True)
+class Matted:
+    """A frame with its matte.
+
+    `alphas` has (H, W) uint8, 255 = person, at the size of each of the frame's planes. `person` is
+    the picture to composite: the frame's own, or one with the person's own colour on the outline.
+    """
+
+    frame: Frame
+    alphas: list[Plane]
+    person: av.VideoFrame
+
+
+class Finisher:
+    """Mattes of consecutive frames, finished; it remembers what `Smoother` does."""
+
+    def __init__(self, finish: Finish):
+        self._finish, self._smooth = finish, Smoother(finish.smooth)
+
+    def __call__(self, frame: Frame, rgb: Plane, alpha: NDArray[np.float32]) -> Matted:
+        """Finish one.
+
+        Args:
+            rgb: (h, w, 3) uint8, the frame as the network saw it.
+            alpha: (h, w) float32 in [0, 1], what it made of it.
+        """
+        do, layout = self._finish, frame.layout
+        small = self._smooth(rgb, remove_islands(alpha, do.islands))
+        person, planes = frame.picture, fr.planes(frame.picture)
+        if do.refine or do.decontaminate:
+            found = outline.find(planes, small, self._margin(small.shape[0] / layout.height))
+        if do.refine and do.coarse:
+            width, height = -(-layout.width // 2), -(-layout.height // 2)
+            half = replace(layout, width=width, height=height)
+            full = full_size(small, half)
+            luma = cv2.resize(planes[0], (width, height), interpolation=cv2.INTER_AREA)
+            refine([luma, *planes[1:]], full, found, half)
+            full = cv2.resize(full, planes[0].shape[::-1], interpolation=cv2.INTER_LINEAR)
+        else:
+            full = full_size(small, layout)
+            if do.refine:
+                refine(planes, full, found, layout)
+        alphas = at_planes(full, layout)
+        if do.decontaminate:  # by the matte as it was seen, before it is reshaped
+            person = decontaminate(frame, alphas, found)
+        if do.erode or do.feather:
+            alphas = at_planes(feather(erode(full, do.erode), do.feather), layout)
+        return Matted(frame, alphas, person)
+
+    def _margin(self, scale: float) -> int:
+        reach = abs(self._finish.erode) + self._finish.feather
+        return min(REACH, math.ceil(reach * scale))
+
+
+def full_size(alpha: NDArray[np.float32], layout: Layout) -> Plane:
+    """The network's alpha, (h, w) float in [0, 1], at the frame's size as uint8."""
+    codes = cv2.convertScaleAbs(alpha, alpha=255)
+    resized: Any = cv2.resize(codes, (layout.width, layout.height), interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+def at_planes(alpha: Plane, layout: Layout) -> list[Plane]:
+    """(H, W) alpha at the size of each of the frame's planes."""
+    full, half, _ = layout.plane_sizes
+    chroma = alpha if half == full else cv2.resize(alpha, half, interpolation=cv2.INTER_AREA)
+    return [alpha, chroma, chroma]

@@ -1,0 +1,124 @@
+"""Cameras of this machine, as streams."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+
+from engines.errors import Unavailable
+from engines.video.read.stream import Stream
+
+# What is asked of a camera; one that cannot gives what it has.
+WISHES = {"video_size": "1280x720", "framerate": "30"}
+MJPEG = {"input_format": "mjpeg"}  # most reach 30 frames of that size only so
+GROUP = "sudo usermod -aG video $USER, then log in again"
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera: what FFmpeg calls it, and what a person does. `fault` says why it cannot be used.
+
+    `remedy` is the command that mends the fault.
+    """
+
+    url: str
+    name: str
+    fault: str = ""
+    remedy: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def cameras(root: Path = Path("/")) -> list[Camera]:
+    """The cameras of this machine, in the order of their numbers; virtual ones are the last.
+
+    Args:
+        root: where ``dev`` and ``sys`` are, on Linux.
+    """
+    if sys.platform == "linux":
+        return _linux_cameras(root)
+    prefix = "video=" if sys.platform == "win32" else ""
+    found = []
+    for device in av.enumerate_input_devices(_format()):
+        if "video" in device.media_types:
+            found.append(Camera(prefix + device.name, device.description or device.name))
+    return found
+
+
+def find_camera(which: str | None = None) -> Stream:
+    """The camera that ``--camera`` names: its number or its path; the first for None.
+
+    Raises:
+        Unavailable: there is none, or it cannot be used, and what mends that.
+    """
+    found = cameras()
+    if which is None:
+        if not found:
+            raise Unavailable(f"--webcam: {no_camera()}")
+        camera = next((c for c in found if not c.fault), found[0])
+    elif which.isdecimal() and sys.platform != "linux":
+        if int(which) >= len(found):
+            raise Unavailable(f"--camera {which}: there are {len(found)}; see: wsshm doctor")
+        camera = found[int(which)]
+    else:
+        url = f"/dev/video{which}" if which.isdecimal() else which
+        match = [c for c in found if url in (c.url, c.name) or os.path.realpath(url) == c.url]
+        if not match:
+            there = ", ".join(c.url for c in found)
+            what = f"no such camera; there are: {there}" if found else no_camera()
+            raise Unavailable(f"--camera {which}: {what}")
+        camera = match[0]
+    if camera.fault:
+        raise Unavailable(f"{camera.url}: {camera.fault}; mend it with: {camera.remedy}")
+    wishes = WISHES | (MJPEG if sys.platform == "linux" else {})
+    return Stream(
+        camera.url, "webcam", paced=True, format=_format(), options=wishes, is_camera=True
+    )
+
+
+def no_camera() -> str:
+    """What to do where there is no camera."""
+    text = "no camera on this machine; plug one in"
+    if sys.platform == "linux":
+        text += ", and see that its driver finds it: lsusb; sudo modprobe uvcvideo"
+    return text
+
+
+def _format() -> str:
+    formats = {"linux": "video4linux2", "darwin": "avfoundation", "win32": "dshow"}
+    if sys.platform not in formats:
+        raise Unavailable(f"--webcam: not known on {sys.platform}; give its address as INPUT")
+    return formats[sys.platform]
+
+
+def _linux_cameras(root: Path) -> list[Camera]:
+    virtual = root / "sys/devices/virtual/video4linux"
+
+    def last(node: Path) -> tuple[bool, int]:  # what programs write to comes after the real ones
+        return (virtual / node.name).exists(), int(node.name.removeprefix("video"))
+
+    found = []
+    for node in sorted((root / "sys/class/video4linux").glob("video*"), key=last):
+        if read_line(node / "index") not in ("", "0"):
+            continue  # beside each camera there is a node of its metadata
+        device = root / "dev" / node.name
+        fault = remedy = ""
+        if not device.exists():
+            fault, remedy = "the driver has it, but it is not in /dev", "sudo udevadm trigger"
+        elif not os.access(device, os.R_OK | os.W_OK):
+            fault, remedy = "no permission to read it", GROUP
+        found.append(
+            Camera(f"/dev/{node.name}", read_line(node / "name") or node.name, fault, remedy)
+        )
+    return found
+
+
+def read_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

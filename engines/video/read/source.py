@@ -1,0 +1,239 @@
+"""Where frames come from: a video file, a picture, a folder of pictures.
+
+Every source yields `Frame`s in the order they are shown and, between them, the packets of the
+streams that are copied. What it cannot give, it says: in `warnings`, or in `fault` when the input
+ended before it should.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import stat
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+import av
+import cv2
+import numpy as np
+
+from engines.errors import BadData, CannotOpen, UsageError, WsshmError, reading
+from engines.video import frame as fr
+from engines.video.frame import Frame, Layout
+
+if TYPE_CHECKING:
+    from engines.video.read.stream import Stream
+
+IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
+MAX_PIXELS = 8192 * 8192
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The part of a video that is wanted, in seconds from its first moment; None means its end."""
+
+    start: float = 0.0
+    duration: float | None = None
+
+    @property
+    def end(self) -> float:
+        return float("inf") if self.duration is None else self.start + self.duration
+
+
+class FrameSource(ABC):
+    """What `pipeline` reads from. Use as a context manager, or `close` it."""
+
+    path: Path | Stream
+    live: bool = False  # whether frames come at a pace of their own, and are late if they wait
+    layout: Layout  # of the first frame; of all frames in a video
+    total: int | None  # frames to come, None where the file does not say
+    rate: Fraction | None = None  # average frames a second, None for pictures
+    time_base: Fraction = Fraction(1, 1)
+    sample_aspect: Fraction | None = None
+    audio: tuple[Any, ...] = ()  # av.AudioStreams whose packets `items` yields
+    subtitles: tuple[Any, ...] = ()  # av.SubtitleStreams, likewise
+    metadata: Mapping[str, str] = MappingProxyType({})  # title, date, … of the whole
+    chapters: tuple[Any, ...] = ()  # as PyAV's `Container.chapters` gives them
+    fault: str | None = None  # set when the input ended early: what, in one line
+    fault_kind: type[WsshmError] = BadData
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.note: Callable[[str], None] = self.warnings.append  # what is to be said at once
+
+    @abstractmethod
+    def items(self) -> Iterator[Frame | av.Packet]:
+        """Frames and packets to copy, once; stop early by closing the iterator."""
+
+    def close(self) -> None:  # noqa: B027 - pictures hold nothing open
+        """Release the file; safe to call twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_source(
+    path: Path, clip: Clip | None = None, threads: int = 0, fps: Fraction | None = None,
+    bits: int = 8,
+) -> FrameSource:  # fmt: skip
+    """Open a video file, a picture, a folder of pictures, or those of one that ``*.png`` fits.
+
+    Args:
+        clip: a part of a video.
+        threads: of the decoder; 0 leaves it to FFmpeg. The frames do not depend on it.
+        fps: makes a video of a folder's pictures, so many a second.
+        bits: of a code of a video's frames, 8 or 10.
+
+    Raises:
+        CannotOpen: missing, not readable, or neither file nor folder.
+        BadData: junk, no picture in it, HDR, or over `MAX_PIXELS`.
+        UsageError: a part of something that is not a video, or 10 bits of it.
+    """
+    pattern = None
+    with reading(path):
+        if glob.has_magic(path.name) and not path.exists():
+            path, pattern = path.parent, path.name
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            opener: Any = partial(FolderSource, fps=fps, pattern=pattern, bits=bits)
+        elif not stat.S_ISREG(mode):
+            raise CannotOpen(f"{path}: neither a file nor a folder; use: wsshm run - < {path}")
+        else:
+            with path.open("rb"):  # says plainly what is wrong where FFmpeg would not
+                pass
+            opener = StillSource if path.suffix.lower() in IMAGES else None
+    if fps is not None and not path.is_dir():
+        raise UsageError(f"{path}: --fps is for a folder of pictures; this has its own times")
+    if opener is None:
+        from engines.video.read.video import VideoSource  # which builds on this module
+
+        return VideoSource(path, clip or Clip(), threads, bits)
+    if clip and clip != Clip():
+        some = f"; for some of them name those, as in '{path}/1*.png'" * path.is_dir()
+        raise UsageError(f"{path}: --start and --duration cut videos, not pictures{some}")
+    if bits > 8 and fps is None:
+        raise UsageError(f"{path}: --bits {bits} needs a video; pictures are written in 8 bits")
+    source: FrameSource = opener(path)
+    return source
+
+
+def natural_order(path: Path) -> list[Any]:
+    """Sort key by which ``2.png`` comes before ``10.png``."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [*((int(p), "") if p.isdecimal() else (0, p) for p in parts), (0, path.name)]
+
+
+def read_still(path: Path) -> tuple[av.VideoFrame, Layout]:
+    """A picture in planar RGB, turned as its EXIF data says.
+
+    Raises:
+        CannotOpen, BadData: it cannot be read, or is no picture.
+    """
+    with reading(path):
+        data = np.fromfile(path, np.uint8)
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as e:
+        if "MAX_IMAGE" in e.err:
+            raise BadData(f"{path}: over {MAX_PIXELS >> 20} megapixels; make it smaller") from e
+        raise BadData(f"{path}: not a readable picture ({e.err})") from e
+    if bgr is None:
+        raise BadData(f"{path}: not a readable picture; it may be empty, damaged or another kind")
+    height, width = bgr.shape[:2]
+    layout = Layout(width, height, "gbrp", matrix=0, range=fr.FULL)
+    return fr.from_rgb(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), layout), layout
+
+
+class StillSource(FrameSource):
+    """One picture as one frame."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path, self.total = path, 1
+        self._picture, self.layout = read_still(path)
+
+    def items(self) -> Iterator[Frame]:
+        yield Frame(self._picture, self.layout, 0, self.time_base, name=self.path.stem)
+
+
+class FolderSource(FrameSource):
+    """The pictures of a folder in natural order.
+
+    Each is at its own size; in a video, all are at that of the first.
+
+    Args:
+        fps: pictures a second of the video they make; None for pictures by themselves.
+        pattern: what their names fit, as in a shell; all pictures when None.
+        bits: of a code of the video's frames.
+    """
+
+    def __init__(
+        self, path: Path, fps: Fraction | None = None, pattern: str | None = None, bits: int = 8
+    ):
+        super().__init__()
+        self.path = path
+        with reading(path):
+            named = (p for p in path.iterdir() if fnmatch(p.name, pattern or "*"))
+            found = [p for p in named if p.suffix.lower() in IMAGES and p.is_file()]
+        kept = (p for p in found if p.name[0] != "." and ".part" not in p.suffixes[-2:-1])
+        self._files = sorted(kept, key=natural_order)
+        if not self._files:
+            which = f"of the name {pattern} " * bool(pattern)
+            kinds = " ".join(sorted(IMAGES))
+            raise BadData(f"{path}: no pictures {which}in this folder ({kinds})")
+        self.total = len(self._files)
+        stems = Counter(p.stem for p in self._files)
+        self._names = [p.stem if stems[p.stem] == 1 else p.name for p in self._files]
+        _, self.layout = self._first_readable()
+        self._is_video = fps is not None
+        if fps is not None:
+            self.rate, self.time_base = fps, 1 / fps
+            width, height = self.layout.width, self.layout.height
+            matrix = fr.BT709 if height >= 720 else fr.BT601
+            self.layout = Layout(width, height, fr.with_bits("yuv420p", bits), matrix)
+
+    def _first_readable(self) -> tuple[av.VideoFrame, Layout]:
+        for path in self._files:
+            try:
+                return read_still(path)
+            except (BadData, CannotOpen):
+                continue  # named when its turn comes
+        raise BadData(f"{self.path}: none of its {self.total} pictures can be read")
+
+    def _converted(self, picture: av.VideoFrame, layout: Layout) -> av.VideoFrame:
+        size = self.layout.width, self.layout.height
+        if (layout.width, layout.height) != size:
+            text = f"{self.path}: pictures of another size are scaled to {size[0]}x{size[1]}"
+            if text not in self.warnings:
+                self.warnings.append(text)
+        return fr.from_rgb(fr.RgbScaler(layout)(picture, *size), self.layout)
+
+    def items(self) -> Iterator[Frame]:
+        bad = []
+        for index, (path, name) in enumerate(zip(self._files, self._names, strict=True)):
+            try:
+                picture, layout = read_still(path)
+            except (BadData, CannotOpen) as e:
+                self.warnings.append(str(e))
+                bad.append(path.name)
+                continue
+            if self._is_video:
+                picture, layout, name = self._converted(picture, layout), self.layout, ""
+            yield Frame(picture, layout, index, self.time_base, int(self._is_video), name)
+        if bad:
+            self.fault = (
+                f"{self.path}: {len(bad)} of {self.total} pictures could not be read: "
+                + ", ".join(bad[:5])
+                + (" …" if len(bad) > 5 else "")
+            )

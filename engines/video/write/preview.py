@@ -1,0 +1,117 @@
+"""A window that shows the result as it is made, and takes keys."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+from engines.errors import Unavailable, WsshmError
+from engines.video import frame as fr
+from engines.video.compose.composite import Composited
+from engines.video.frame import Layout, Plane
+from engines.video.pipeline import Stop
+from engines.video.write.sink import FrameSink, write_picture
+
+TITLE = "wsshm: q quits, b next background, s snapshot"
+LARGEST = 1280, 720  # pixels of the window; a larger picture is scaled down
+QUIT = {ord("q"), ord("Q"), 27}
+WITHIN = 30  # frames over which the rate is taken
+
+
+def check_display() -> None:
+    """See that a window can be opened. Where it cannot, OpenCV would end the process.
+
+    Raises:
+        Unavailable: what is missing, and the command that mends it.
+    """
+    code = "import cv2; cv2.namedWindow('wsshm'); cv2.destroyAllWindows()"
+    trial = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", code], capture_output=True, text=True, errors="replace"
+    )
+    if trial.returncode == 0:
+        return
+    if "not implemented" in trial.stderr:
+        raise Unavailable(
+            "--preview: this OpenCV cannot open windows; mend it with: "
+            "pip uninstall -y opencv-python-headless && pip install --force-reinstall opencv-python"
+        )
+    lines = [x for x in trial.stderr.splitlines() if "display" in x] or ["no window can be opened"]
+    raise Unavailable(
+        f"--preview: {lines[0].rpartition(': ')[2].strip()}; run it in a desktop session, or from "
+        "afar with: ssh -X"
+    )
+
+
+class Preview(FrameSink):
+    """A window with the result and its frames a second; a snapshot is written where it is run.
+
+    Args:
+        stop: set by the key q, and when the window is closed.
+        next_background: called by the key b.
+        note: told where a snapshot went.
+
+    Raises:
+        Unavailable: as `check_display`.
+    """
+
+    def __init__(
+        self, stop: Stop, next_background: Callable[[], None], note: Callable[[str], None]
+    ):
+        check_display()
+        cv2.namedWindow(TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
+        self.path, self.warnings = Path("the window"), []
+        self._stop, self._next, self._note = stop, next_background, note
+        self._scalers: dict[Layout, fr.RgbScaler] = {}
+        self._times: deque[float] = deque(maxlen=WITHIN)
+
+    def write(self, item: Composited) -> None:
+        assert item.picture is not None
+        layout = item.frame.layout
+        scale = min(1.0, LARGEST[0] / layout.width, LARGEST[1] / layout.height)
+        width, height = (max(1, int(edge * scale)) for edge in (layout.width, layout.height))
+        shown = self._rgb(item, width, height)
+        self._times.append(time.perf_counter())
+        bgr = cv2.cvtColor(shown, cv2.COLOR_RGB2BGR)
+        cv2.imshow(TITLE, with_rate(bgr, self._times))
+        self.frames += 1
+        key = cv2.waitKey(1) & 0xFF
+        if key in QUIT or cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+            self._stop.requested = True
+        elif key == ord("b"):
+            self._next()
+        elif key == ord("s"):
+            try:
+                self._note(f"snapshot: {self._snapshot(item)}")
+            except WsshmError as e:  # the run goes on without it
+                self._note(str(e))
+
+    def _rgb(self, item: Composited, width: int, height: int) -> Plane:
+        layout = item.frame.layout
+        scaler = self._scalers.setdefault(layout, fr.RgbScaler(layout))
+        assert item.picture is not None
+        return scaler(item.picture, width, height)
+
+    def _snapshot(self, item: Composited) -> Path:
+        number = 1
+        while (path := Path(f"wsshm_snapshot_{number}.png")).exists():
+            number += 1
+        write_picture(path, self._rgb(item, item.frame.layout.width, item.frame.layout.height))
+        return path
+
+    def close(self, whole: bool) -> None:
+        cv2.destroyAllWindows()
+
+
+def with_rate(bgr: Plane, times: deque[float]) -> Plane:
+    """(H, W, 3) uint8 with the rate of the latest `times`, in seconds, written into its corner."""
+    if len(times) > 1:
+        text = f"{(len(times) - 1) / max(1e-6, times[-1] - times[0]):.0f} FPS"
+        for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+            cv2.putText(bgr, text, (10, 26), cv2.FONT_HERSHEY_SIMPLEX, 0.7, colour, width)
+    return bgr

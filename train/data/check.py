@@ -1,0 +1,173 @@
+"""Every file of a data set read once, so that faults are known by name before the first step."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from PIL import ExifTags, Image
+
+from engines.datasets import layout
+from engines.datasets.layout import read_image, read_label
+from engines.errors import BadData
+
+PIXELS = 8192 * 8192
+_TOO_LARGE = "more than 8192x8192 pixels; make it smaller or remove it"
+_EMPTY = "remove it and its picture, or put the picture in background"
+
+Fault = tuple[Path, str]  # the file, then what is wrong with it and what to do
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture with its label, or one of them alone; `present` is the least value of a person."""
+
+    image: Path | None
+    label: Path | None = None
+    present: int = 1
+    has_alpha: bool = False  # the picture is an RGBA cut-out
+
+
+def check(root: Path, say: Callable[[str], None]) -> str:
+    """Hand every fault of the data in `root` to `say`, a line each.
+
+    Returns:
+        How many files were read, where there is no fault.
+
+    Raises:
+        BadData: there are any; how many, in how many files.
+    """
+    lines, files = _read_all(root)
+    for line in lines:
+        say(line)
+    if lines:
+        raise BadData(f"{root}: {len(lines)} faults in {files} files; mend or remove what is named")
+    return f"{root}: no fault in {files} files"
+
+
+def faults(root: Path) -> list[str]:
+    """A line for every fault, ``path: what is wrong; what to do``, in natural order; all splits."""
+    return _read_all(root)[0]
+
+
+def _read_all(root: Path) -> tuple[list[str], int]:
+    """The lines, and how many files were read."""
+    items, found = _items(root)
+    images = {item.image for item in items if item.image}
+    found += _split_faults(root, images)
+    with warnings.catch_warnings():  # Pillow's: a strange header is a fault or nothing, no warning
+        warnings.simplefilter("ignore")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found += chain.from_iterable(pool.map(_faults, items))
+    files = images | {item.label for item in items if item.label}
+    if not files:
+        found.append((root, f"no pictures in seg, matte or background; {layout.UNKNOWN}"))
+    unique = sorted(set(found), key=lambda fault: (layout.natural_key(fault[0]), fault[1]))
+    return [f"{path}: {what}" for path, what in unique], len(files)
+
+
+def _items(root: Path) -> tuple[list[Item], list[Fault]]:
+    """All files that would be used, and those that lie wrong or alone."""
+    items = [Item(p) for p in layout.pictures(root / "background")]
+    found: list[Fault] = []
+    for kind, present in ("seg", 128), ("matte", 1):
+        found += [(p, layout.UNKNOWN) for p in layout.unknown_sets(root, kind)]
+        for folder in layout.folders(root, kind):
+            images = layout.pictures(folder.images)
+            if folder.labels is None:
+                items += [Item(p, has_alpha=True) for p in images]
+                continue
+            labels = {p.stem: p for p in layout.pictures(folder.labels)}
+            items += [Item(p, labels.get(p.stem), present) for p in images]
+            found += [
+                (p, f"no file of that name in {folder.labels}; add its label or remove it")
+                for p in images
+                if p.stem not in labels
+            ]
+            stems = {p.stem for p in images}
+            for label in layout.pictures(folder.labels):
+                if label.stem not in stems or labels[label.stem] != label:
+                    items.append(Item(None, label, present))
+                    found.append((label, f"belongs to no picture in {folder.images}; remove it"))
+    return items, found
+
+
+def _split_faults(root: Path, images: set[Path]) -> Iterator[Fault]:
+    """What the split files name that is not there or is no split."""
+    try:
+        named = layout.splits(root)
+    except BadData as e:
+        table, _, what = str(e).partition(": ")
+        yield Path(table), what
+        return
+    for name, split in named.items():
+        path = root / name
+        ours = Path(name).parts[0] in ("seg", "matte", "background")
+        if not (path in images if ours else path.is_file()):
+            yield path, "a split file names it, but there is no such picture; correct that line"
+        if split not in ("train", "val", "test"):
+            yield path, f"its split is {split!r}; correct it to train, val or test"
+
+
+def _faults(item: Item) -> list[Fault]:
+    found: list[Fault] = []
+    sizes: dict[Path, tuple[int, int]] = {}
+    for path in (item.image, item.label):
+        if path is None:
+            continue
+        size, wrong = _header(path)
+        if size:
+            sizes[path] = size
+        if not wrong:
+            wrong = _content(item, path)
+        found += [(path, what) for what in wrong]
+    if len(set(sizes.values())) == 2:
+        (image, label), ((w, h), (label_w, label_h)) = sizes, sizes.values()
+        what = f"{w}x{h}, but {label} is {label_w}x{label_h}; remove or replace one of them"
+        found.append((image, what))
+    return found
+
+
+def _header(path: Path) -> tuple[tuple[int, int] | None, list[str]]:
+    """Stored width and height where they can be compared, and what is wrong beside the pixels."""
+    try:
+        with Image.open(path) as image:
+            size, mode, coding = image.size, image.mode, str(image.tile)
+            turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) != 1
+            if size[0] * size[1] > PIXELS:
+                return None, [_TOO_LARGE]
+            if image.format in ("JPEG", "MPO"):  # OpenCV makes up what is missing at the end
+                image.draft(mode, (1, 1))
+                image.load()
+    except Image.DecompressionBombError:
+        return None, [_TOO_LARGE]
+    except Exception as e:  # a broken file makes Pillow raise more than it documents
+        reason = getattr(e, "strerror", None) or "not a readable picture, or it ends early"
+        return None, [f"{reason}; remove or replace it"]
+    wrong = {
+        "its EXIF data rotate it; turn the pixels and drop that": turned,
+        "16-bit; save it with 8 bits a channel": ";16" in coding,
+        "has a palette; save it as grey or RGB": mode in ("P", "PA"),
+        "CMYK; save it as RGB": mode == "CMYK",
+    }
+    return None if turned else size, [what for what, so in wrong.items() if so]
+
+
+def _content(item: Item, path: Path) -> list[str]:
+    """What is wrong with the pixels, read as for training."""
+    try:
+        pixels = read_label(path) if path == item.label else read_image(path)
+    except BadData as e:
+        return [str(e).removeprefix(f"{path}: ")]
+    if path == item.label:
+        return [] if (pixels >= item.present).any() else [f"empty, nobody in it; {_EMPTY}"]
+    if item.has_alpha and pixels.shape[2] != 4:
+        return ["no alpha in it; save it as RGBA or remove it"]
+    if item.has_alpha and not pixels[..., 3].any():
+        return [f"its alpha is empty, nobody in it; {_EMPTY}"]
+    return []

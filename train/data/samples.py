@@ -1,0 +1,231 @@
+"""Training samples, drawn and composited on the fly; `engines.datasets.layout` has the folders."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from engines.datasets.composites import extend_foreground
+from engines.datasets.layout import (
+    Pair,
+    list_backgrounds,
+    list_cutouts,
+    list_pairs,
+    read_cutout,
+    read_image,
+    read_pair,
+)
+from engines.errors import BadData
+from train.config import Config
+from train.data import augment
+from train.data.augment import U8
+
+
+def generator(seed: int, index: int) -> np.random.Generator:
+    """The random numbers of sample `index`, or of anything else that counts from 2**63 on."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
+
+
+class Samples(Dataset):
+    """Sample i of a run: everything random about it follows from (seed, i) alone.
+
+    So a run does not depend on the number of workers or processes, and resumes by starting at
+    another i. An item is a dictionary:
+
+    - ``image`` (3, S, S) uint8: what is learnt from, with strong augmentation;
+    - ``weak`` (3, S, S) uint8: the same crop without it, where a teacher is to label it;
+    - ``label`` (1, S, S) uint8: mask or alpha, 255 = person;
+    - ``fine`` bool: whether `label` is an alpha;
+    - ``name`` str: the files it was made of.
+
+    Raises:
+        BadData: files that cannot be read, all of them named, or nothing of a kind that is needed.
+    """
+
+    def __init__(self, root: Path, config: Config, processes: int = 1):
+        self.config = config
+        photos, cutouts, backgrounds = listed(root, config)
+        self.photos = _some(photos, config.masks, config.seed)
+        self.people = _some(cutouts, config.mattes, config.seed)
+        self.backgrounds = backgrounds
+        self.photo_weight = _weights(self.photos, config.mask_sources)
+        self.people_weight = _weights(self.people, config.matte_sources)
+        names = [p.image.relative_to(root).as_posix() for p in (*self.photos, *self.people)]
+        names += [p.relative_to(root).as_posix() for p in self.backgrounds]
+        self.fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
+        # Decoded once and shared with the workers by fork, as far as half of the free memory goes.
+        budget = _free_memory() // 2 // processes
+        self._photos, budget = _cached(self.photos, read_pair, budget)
+        self._people, budget = _cached(self.people, _read_person, budget)
+        self._backgrounds, budget = _cached(self.backgrounds, _read_background, budget)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        index, size = key
+        rng = generator(self.config.seed, index)
+        kind = rng.random()
+        composites, empty = self.config.composites, self.config.empty
+        if kind < composites:
+            n = 1 + (rng.random() < 0.2) + (rng.random() < 0.05)
+            chosen = [int(i) for i in rng.choice(len(self.people), n, p=self.people_weight)]
+            people = [self._people(i) for i in chosen]
+            background, name = self._background(rng)
+            image, label = augment.composite(rng, people, background, size)
+            image = augment.degrade(rng, image)
+            weak, names = image, [self.people[i].image.name for i in chosen] + [name]
+        elif kind < composites + empty:
+            background, name = self._background(rng)
+            weak, label = augment.zoom_crop(rng, background, None, size)
+            image, names = augment.strong(rng, weak), [name]
+        else:
+            i = int(rng.choice(len(self.photos), p=self.photo_weight))
+            photo, mask = self._photos(i)
+            weak, label = augment.zoom_crop(rng, photo, mask, size)
+            names = [self.photos[i].image.name]
+            if self.config.paste and rng.random() < self.config.paste:
+                i = int(rng.choice(len(self.photos), p=self.photo_weight))
+                weak, label = augment.paste(rng, weak, label, *self._photos(i))
+                names.append(self.photos[i].image.name)
+            image = augment.strong(rng, weak) if self.config.strong else weak
+        item = {
+            "image": _tensor(image),
+            "label": torch.from_numpy(label)[None],
+            "fine": kind < composites + empty,
+            "name": " ".join(names),
+        }
+        return item | {"weak": _tensor(weak)} if self.config.has_teacher else item
+
+    def _background(self, rng: np.random.Generator) -> tuple[U8, str]:
+        i = int(rng.integers(len(self.backgrounds)))
+        return self._backgrounds(i), self.backgrounds[i].name
+
+
+def listed(root: Path, config: Config) -> tuple[list[Pair], list[Pair], list[Path]]:
+    """Photographs with masks, cut-outs and backgrounds that a run draws from, all of ``train``.
+
+    Raises:
+        BadData: there are none of a kind that the run needs.
+    """
+    composites, made = config.composites, config.composites + config.empty
+    photos = list_pairs(root, "seg", "train") if made < 1 else []
+    cutouts = list_cutouts(root, "train") if composites else []
+    backgrounds = list_backgrounds(root, "train") if made else []
+    if composites and not cutouts:
+        raise BadData(f"{root}: no cut-outs for composites; put some in matte/<set>/rgba")
+    return photos, cutouts, backgrounds
+
+
+def _tensor(image: U8) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+
+
+def _read_person(pair: Pair) -> tuple[U8]:
+    return (extend_foreground(read_cutout(pair)),)
+
+
+def _read_background(path: Path) -> tuple[U8]:
+    return (read_image(path)[..., :3],)
+
+
+def _cached(
+    items: Sequence[Any], read: Callable[[Any], tuple[U8, ...]], budget: int
+) -> tuple[Callable[[int], Any], int]:
+    """A function from index to what `read` gives, and what is left of `budget` bytes.
+
+    Every file is read once here, so that a broken one is named before the first step.
+    """
+    faults: list[str] = []
+    kept: list[tuple[U8, ...] | None] = []
+
+    def load(item: Any) -> tuple[U8, ...] | None:
+        try:
+            return read(item)
+        except BadData as e:
+            faults.append(str(e))
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(items), 64):  # few at a time: what does not fit is not kept
+            for arrays in pool.map(load, items[start : start + 64]):
+                budget -= sum(a.nbytes for a in arrays or ())
+                kept.append(arrays if budget > 0 else None)
+    if faults:
+        raise BadData("\n  ".join([f"{len(faults)} files cannot be used:", *sorted(faults)]))
+
+    def get(i: int) -> Any:
+        arrays = kept[i] or read(items[i])
+        return arrays[0] if len(arrays) == 1 else arrays
+
+    return get, max(budget, 0)
+
+
+def _free_memory() -> int:
+    """Bytes that can be had without swapping, within a container's limit; 8 GB if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 8 * 1024**3
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / f"memory.{n}").read_text().strip() for n in ("max", "current"))
+    except OSError:
+        return free
+    return free if limit == "max" else max(0, min(free, int(limit) - int(used)))
+
+
+def _some(items: list[Pair], count: int, seed: int) -> list[Pair]:
+    """`count` of the items, in their order; all of them when it is 0."""
+    if not count or count >= len(items):
+        return items
+    chosen = np.random.default_rng(seed).choice(len(items), count, replace=False)
+    return [items[i] for i in sorted(chosen)]
+
+
+def _weights(items: list[Pair], shares: dict[str, float]) -> np.ndarray:
+    """Chance of each item: its set's share, spread evenly over the set."""
+    sources = [p.source for p in items]
+    counts = {s: sources.count(s) for s in set(sources)}
+    w = np.array([shares.get(s, 1.0) / counts[s] for s in sources])
+    if len(w) and not w.any():
+        raise BadData(f"every set there is ({', '.join(sorted(counts))}) has a share of 0")
+    return w / w.sum() if len(w) else w
+
+
+class Batches(Sampler):
+    """Batches of (index, crop size) from step `start` to the end of the stages.
+
+    Of every batch, process `rank` of `processes` gets each `processes`-th sample.
+    """
+
+    def __init__(self, config: Config, start: int = 0, rank: int = 0, processes: int = 1):
+        self.config, self.start, self.rank, self.processes = config, start, rank, processes
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        step = index = 0
+        for stage in self.config.stages:
+            for _ in range(stage.steps):
+                if step >= self.start:
+                    rng = generator(self.config.seed, 2**63 + step)
+                    size = int(rng.choice(stage.sizes))
+                    yield [(index + i, size) for i in range(self.rank, stage.batch, self.processes)]
+                step, index = step + 1, index + stage.batch
+
+    def __len__(self) -> int:
+        return self.config.steps - self.start
+
+
+def quiet_worker(_: int) -> None:
+    """What a loader's worker process does first: signals to stop are its parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    cv2.setNumThreads(1)

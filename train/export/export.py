@@ -1,0 +1,171 @@
+"""Checkpoint → ONNX with its `ModelSpec`, in float32, float16 or int8.
+
+The graph takes uint8 N×H×W×3 and gives float32 alpha N×H×W; H and W are free, multiples of the
+stride. Whatever its precision, it is compared with torch before a file is written.
+
+    fp32   large kernels are stored as float16 and cast when the file is loaded, which halves it
+    fp16   `train.export.half`, for graphics cards
+    int8   `train.export.quantise`, for processors; needs pictures to calibrate on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from engines.contract import KEY, ModelSpec
+from engines.datasets.layout import list_backgrounds, list_pairs, pictures, read_image
+from engines.errors import BadData, CannotOpen, UsageError, WsshmError
+from engines.preprocess import fit
+from train import config
+from train.checkpoint import checkpoint
+from train.export.graph import Deployed, observe, trace
+from train.export.half import check_range, half
+from train.export.parity import EXACT, TOLERANCES, Parity, compare, synthetic
+from train.export.quantise import quantise
+from train.networks.unet import MattingNet
+
+U8 = NDArray[np.uint8]
+
+# Values; smaller kernels (depthwise, full size) stay float32: little to save, much to lose.
+SMALL = 5_000
+HEAD = "net.matte"  # nor is the last one rounded
+PICTURES = 80  # looked at, at most
+HELD = 5  # every fifth is compared with torch, and never calibrated on; for fp16 all are
+LEAST = 10  # pictures for int8
+
+
+@dataclass(frozen=True)
+class Exported:
+    """How far a written file is from torch; what fp16 and int8 make of the network.
+
+    `peak` is the greatest |value| of the network, which fp16 has to hold, and `floats` how many
+    convolutions are in float32 there; `tap` the features up to which the encoder of int8 is.
+    """
+
+    parity: Parity
+    peak: float | None = None
+    floats: int | None = None
+    tap: str | None = None
+
+
+def load_net(path: Path) -> MattingNet:
+    """The network of a checkpoint or of released weights, its averaged weights, in eval mode.
+
+    Raises:
+        CannotOpen, BadData: not readable, not of this project, or of another network.
+    """
+    arch, weights = checkpoint.weights(path)
+    try:
+        net = MattingNet(arch)
+    except ValueError as e:
+        raise BadData(f"{path}: {e}") from e
+    checkpoint.match(net, weights, path)
+    return net.eval()
+
+
+def trained_sizes(path: Path) -> tuple[int, ...]:
+    """Sides, in pixels, of the crops that a run's checkpoint has seen, if its folder tells."""
+    try:
+        stages = config.saved(path.parent)["stages"]
+        return tuple(sorted({int(size) for stage in stages for size in stage["sizes"]}))
+    except (WsshmError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def real_frames(folder: Path, size: int, stride: int) -> list[U8]:
+    """At most `PICTURES` pictures as a network sees them, each (1, H, W, 3) uint8 RGB.
+
+    Args:
+        folder: holds pictures, or data in our layout: then its pictures to train on, as many from
+            one set as from another.
+        size: shorter edge, in pixels.
+
+    Raises:
+        CannotOpen, BadData: not a folder, no pictures in it, or one that cannot be read.
+    """
+    if not folder.is_dir():
+        raise CannotOpen(f"{folder}: no such folder")
+    sets: dict[str, list[Path]] = {}
+    for kind in ("seg", "matte"):
+        for pair in list_pairs(folder, kind, "train", required=False):
+            sets.setdefault(f"{kind}/{pair.source}", []).append(pair.image)
+    sets["background"] = list_backgrounds(folder, "train", required=False)
+    found = [paths for paths in sets.values() if paths] or [pictures(folder)]
+    each = -(-PICTURES // len(found))
+    spread = [paths[:: -(-len(paths) // each)] for paths in found if paths]
+    paths = [s[i] for i in range(each) for s in spread if i < len(s)][:PICTURES]
+    if not paths:
+        raise BadData(
+            f"{folder}: no pictures in it, nor any to train on in seg, matte or background"
+        )
+    return [_frame(path, size, stride) for path in paths]
+
+
+def _frame(path: Path, size: int, stride: int) -> U8:
+    rgb = read_image(path)[..., :3]
+    return fit(rgb.shape[1], rgb.shape[0], size, stride).shrink(rgb)[np.newaxis]
+
+
+def export(net: MattingNet, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) -> Exported:
+    """Write `net` to `out` in the precision that `spec` says.
+
+    Args:
+        frames: of `real_frames`; int8 needs them. Without, torch is compared on synthetic ones.
+
+    Raises:
+        UsageError: no such precision, or fewer than `LEAST` frames for int8.
+        BadData: the graph differs from torch by more than `TOLERANCES`, or float16 cannot hold its
+            values; nothing is written.
+        CannotCreate, WriteFailed: a full disk, for one; nothing is left, and `out` is as it was.
+    """
+    if spec.precision not in TOLERANCES:
+        raise UsageError(f"precision {spec.precision}: use {', '.join(TOLERANCES)}")
+    if spec.precision == "int8" and len(frames) < LEAST:
+        raise UsageError(f"int8 needs {LEAST} pictures to calibrate on, there are {len(frames)}")
+    each = 1 if spec.precision == "fp16" else HELD
+    held, deployed = frames[::each] or synthetic(spec.stride), Deployed(net).eval()
+    with torch.inference_mode():
+        expected = [deployed(torch.from_numpy(frame)).numpy() for frame in held]
+    model = trace(net, spec, widen=spec.precision == "int8")
+    peak, floats, tap = None, None, None
+    compare(model, held, expected, real=bool(frames)).check(EXACT, out)
+    if spec.precision == "fp16":
+        peak = check_range(model, observe(model, held))
+        model, floats = half(model, held, expected)
+    elif spec.precision == "int8":
+        others = [frame for i, frame in enumerate(frames) if i % HELD]
+        model, tap = quantise(model, others, held, expected)
+    else:
+        _round_weights(model)
+    onnx.helper.set_model_props(model, {KEY: spec.to_json()})
+    model.doc_string = f"{spec.name}: human matting, wsshm"
+    onnx.checker.check_model(model, full_check=True)
+    parity = compare(model, held, expected, real=bool(frames))
+    parity.check(TOLERANCES[spec.precision], out)
+    with checkpoint.replacing(out) as f:
+        f.write(model.SerializeToString())
+    return Exported(parity, peak, floats, tap)
+
+
+def _round_weights(model: onnx.ModelProto) -> None:
+    """Store large kernels as float16 behind a Cast, which engines fold away on loading."""
+    casts = []
+    for weight in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < SMALL or weight.name.startswith(HEAD):
+            continue
+        name, weight.name = weight.name, f"{weight.name}.half"
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), weight.name))
+        casts.append(
+            onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT)
+        )
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

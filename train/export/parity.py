@@ -1,0 +1,93 @@
+"""How far an exported graph is from torch, and how far it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from engines.errors import BadData
+from train.export.graph import session
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+SHAPES = (1, 1, 1), (1, 9, 16), (2, 12, 7), (3, 2, 5)  # N, and H and W in strides
+# Most of |difference| of alpha that a graph may have: as it comes from torch, and as it is
+# written, by `ModelSpec.precision`. Kernels stored in 16 bits, which fp32 has too, and integers
+# move the steep edges of alpha by a fraction of a pixel: a few pixels differ much more than others.
+EXACT = {"max": 1e-4}
+TOLERANCES = {
+    "fp32": {"max": 0.05, "p99": 1e-3},
+    "fp16": {"max": 5e-3},
+    "int8": {"mean": 5e-3},
+}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """|difference| of alpha from torch's, over all pixels of some pictures.
+
+    `pictures` counts the real ones; 0: the frames were synthetic.
+    """
+
+    max: float
+    p99: float
+    mean: float
+    pictures: int
+
+    def __str__(self) -> str:
+        seen = f"{self.pictures} pictures" if self.pictures else "synthetic frames only"
+        return (
+            f"mean {self.mean:.2g}, 99 % of pixels below {self.p99:.2g}, at most {self.max:.2g} "
+            f"({seen})"
+        )
+
+    def check(self, allowed: dict[str, float], out: Path) -> None:
+        """Raises: BadData, where one of ``max``, ``p99`` and ``mean`` is more than is `allowed`."""
+        for name, most in allowed.items():
+            if not getattr(self, name) <= most:
+                raise BadData(
+                    f"{out}: alpha differs from torch by {getattr(self, name):.2g} ({name}), "
+                    f"allowed {most:g}; nothing is written"
+                )
+
+
+def synthetic(stride: int) -> list[U8]:
+    """Frames (N, H, W, 3) of `SHAPES`, of random blocks."""
+    rng, made = np.random.default_rng(0), []
+    for n, h, w in SHAPES:
+        h, w = h * stride, w * stride
+        blocks = rng.integers(0, 256, (n, max(2, h // 16), max(2, w // 16), 3), np.uint8)
+        tall = blocks.repeat(-(-h // blocks.shape[1]), 1).repeat(-(-w // blocks.shape[2]), 2)
+        made.append(np.ascontiguousarray(tall[:, :h, :w]))
+    return made
+
+
+def each_difference(
+    model: onnx.ModelProto, frames: Sequence[U8], expected: Sequence[F32]
+) -> Iterator[F32]:
+    """|difference| of alpha, on one of frames (N, H, W, 3) after the other, from `expected`."""
+    run, entry = session(model), model.graph.input[0].name
+    for frame, alpha in zip(frames, expected, strict=True):
+        yield np.abs(run.run(None, {entry: frame})[0] - alpha)
+
+
+def differences(model: onnx.ModelProto, frames: Sequence[U8], expected: Sequence[F32]) -> F32:
+    """|difference| of each value of alpha, on frames (N, H, W, 3), from `expected`, (N, H, W)."""
+    return np.concatenate([d.ravel() for d in each_difference(model, frames, expected)])
+
+
+def compare(
+    model: onnx.ModelProto, frames: Sequence[U8], expected: Sequence[F32], real: bool
+) -> Parity:
+    """The graph beside the alpha that torch gives for each of `frames`."""
+    values = differences(model, frames, expected)
+    return Parity(
+        float(values.max()), float(np.percentile(values, 99)),
+        float(values.mean(dtype=np.float64)), len(frames) if real else 0,
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Masks for photographs with boxes.
+
+``python -m train.tools.pseudo MODEL.onnx IMAGES BOXES.csv OUT``
+
+A model sees every person by itself, cut out around its box and enlarged, and the whole picture as
+well. There is nobody outside the boxes and somebody in each, so a picture with an empty box is left
+out. OUT becomes a set of masks like any other: OUT/images and OUT/masks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import shutil
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from engines.datasets.layout import pictures, read_image
+from engines.engine import MattingEngine, open_engine
+from engines.errors import BadData, guarded, reading, writing
+from engines.measure.quality.evaluate import matte
+
+MARGIN = 0.25  # of the box's longer side, seen around it on every side
+CLOSE_UP = 0.6  # weight of what the enlarged box says against the whole picture
+FILLED = 0.2  # share of a box that a person fills at least
+Box = tuple[float, float, float, float]  # centre x and y, width, height; parts of the picture
+
+
+def read_boxes(path: Path) -> dict[str, list[Box]]:
+    """Boxes by the stem of their picture's name.
+
+    Args:
+        path: CSV with the columns name, cx, cy, w, h; the latter as in `Box`.
+
+    Raises:
+        CannotOpen, BadData: the file.
+    """
+    boxes: dict[str, list[Box]] = defaultdict(list)
+    with reading(path), path.open(newline="") as f:
+        try:
+            for row in csv.DictReader(f):
+                cx, cy, w, h = (float(row[key]) for key in ("cx", "cy", "w", "h"))
+                boxes[Path(row["name"]).stem].append((cx, cy, w, h))
+        except (KeyError, TypeError, ValueError) as e:
+            raise BadData(f"{path}: not a table of name, cx, cy, w, h ({e!r})") from e
+    return dict(boxes)
+
+
+def label(
+    engine: MattingEngine, rgb: NDArray[np.uint8], boxes: list[Box]
+) -> NDArray[np.uint8] | None:
+    """A mask of the persons in the boxes, 0 or 255; None where a box would be empty.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+    """
+    height, width = rgb.shape[:2]
+    whole = _both_ways(engine, rgb)
+    person = np.zeros((height, width), np.float32)
+    for cx, cy, w, h in boxes:
+        margin = MARGIN * max(w * width, h * height)
+        x0, x1 = (round((cx + side * w / 2) * width) for side in (-1, 1))
+        y0, y1 = (round((cy + side * h / 2) * height) for side in (-1, 1))
+        box = np.s_[max(y0, 0) : y1, max(x0, 0) : x1]
+        top, left = max(0, round(y0 - margin)), max(0, round(x0 - margin))
+        part = np.ascontiguousarray(rgb[top : round(y1 + margin), left : round(x1 + margin)])
+        close = np.zeros_like(person)
+        close[top : top + part.shape[0], left : left + part.shape[1]] = _both_ways(engine, part)
+        mixed = CLOSE_UP * close[box] + (1 - CLOSE_UP) * whole[box]
+        if (mixed > 0.5).mean() < FILLED:
+            return None
+        person[box] = np.maximum(person[box], mixed)
+    return np.where(person > 0.5, 255, 0).astype(np.uint8)
+
+
+def _both_ways(engine: MattingEngine, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    size = engine.spec.size
+    there = matte(engine, rgb, size)
+    mirrored = matte(engine, np.ascontiguousarray(rgb[:, ::-1]), size)
+    mean = (there + mirrored[:, ::-1]) / 2
+    return mean.astype(np.float32)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m train.tools.pseudo", description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("boxes", type=Path, help="CSV: name, cx, cy, w, h, in parts of the picture")
+    parser.add_argument("out", type=Path, help="DATA/seg/<set>")
+    args = parser.parse_args()
+    engine, boxes = open_engine(args.model), read_boxes(args.boxes)
+    found = [p for p in pictures(args.images) if p.stem in boxes]
+    if not found:
+        raise BadData(f"{args.images}: no picture that {args.boxes} has boxes of")
+    images, masks = args.out / "images", args.out / "masks"
+    kept = 0
+    with writing(args.out, begun=False):
+        for folder in (images, masks):
+            folder.mkdir(parents=True, exist_ok=True)
+    for path in tqdm(found, unit=" pictures", mininterval=5):
+        rgb = read_image(path)[..., :3]
+        mask = label(engine, np.ascontiguousarray(rgb), boxes[path.stem])
+        if mask is None:
+            continue
+        with writing(masks, begun=True):
+            part = masks / f"{path.stem}.part.png"
+            cv2.imwrite(str(part), mask, [cv2.IMWRITE_PNG_BILEVEL, 1])
+            os.replace(part, masks / f"{path.stem}.png")
+            shutil.copyfile(path, images / path.name)
+        kept += 1
+    print(f"{args.out}: {kept} of {len(found)} pictures; in the others a box would be empty")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
