@@ -10,7 +10,6 @@ import pytest
 
 from engines.video.write.encoders import ENCODERS
 from tests.faults.helpers import GOP, RATE, moving_clip
-from tests.train.conftest import dataset  # noqa: F401, a fixture of these tests too
 
 
 @pytest.fixture(scope="session")

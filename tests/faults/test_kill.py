@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Wsshm
+from tests.conftest import REPOSITORY, Wsshm
 from tests.faults.helpers import GOP, Running, decode, moving_clip, parts
 
 TOTAL, LATE = 900, 600
 SOUNDS = ["sound", "sound that ends", "sound that starts late", "silent"]
-REPOSITORY = Path(__file__).parents[2]
 
 # `wsshm run` without its words: the job itself in a process of its own, which notes in a file how
 # many frames the encoder has been given. The page cache outlives the process, so that after the

@@ -15,10 +15,10 @@ from typing import Any
 import av
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.faults.helpers import command, moving_clip
 from tests.faults.senders import Sender
 
-REPOSITORY = Path(__file__).parents[2]
 PACE = 100_000  # bytes a second of a slow reader
 FRAMES = 120  # for it: 40 MB
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from engines.errors import UsageError
+from tests.conftest import REPOSITORY
 from tests.train.gradients import KINDS, config, gradients, share
 from tests.train.processes import (
     Training,
@@ -34,7 +35,6 @@ from train.trainer import distribute
 
 pytestmark = pytest.mark.timeout(900)  # every process imports torch, on whatever machine
 
-REPOSITORY = Path(__file__).parents[2]
 ALONE = World(0, 1, torch.device("cpu"))
 
 

@@ -35,8 +35,8 @@ from engines.video.pipeline import Pipeline
 from engines.video.read.source import Clip
 from engines.video.write.sink import Encoding
 from tests import graphs
-from tests.conftest import Wsshm, one_error_line
-from tests.measure import peer_graphs
+from tests.conftest import REPOSITORY, Wsshm, one_error_line
+from tests.engines.measure.estimators import peer_graphs
 from tests.media import probe
 
 STEPS = ["decode", "scale", "network", "finish", "composite", "encode"]
@@ -215,7 +215,7 @@ def test_peak_memory_is_a_processs_own() -> None:
 ORPHAN = """
 import os
 from engines.measure.speed.bench import Worker
-from tests.measure.test_bench import adding
+from tests.engines.measure.speed.test_bench import adding
 if __name__ == "__main__":
     worker = Worker(adding, 1)
     print(worker._process.pid, flush=True)
@@ -226,7 +226,7 @@ if __name__ == "__main__":
 def test_worker_ends_with_whoever_started_it(tmp_path: Path) -> None:
     script = tmp_path / "orphan.py"
     script.write_text(ORPHAN)
-    root = str(Path(__file__).parents[2])
+    root = str(REPOSITORY)
     result = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, timeout=50,
         env=os.environ | {"PYTHONPATH": root},

@@ -17,7 +17,7 @@ from engines.measure.speed import bench_clip
 from engines.video import run as job
 from engines.video.frame import Layout
 from engines.video.read.source import Clip
-from tests.measure import peer_graphs
+from tests.engines.measure.estimators import peer_graphs
 
 
 def test_frames_come_in_order_to_a_peer_that_starts_empty(

@@ -171,7 +171,7 @@ SAVE = """
 import sys
 from pathlib import Path
 from engines import tensorrt_plan
-from tests.test_tensorrt import made
+from tests.engines.tensorrt.test_tensorrt import made
 tensorrt_plan.cache = lambda: Path(sys.argv[1])
 print("ready", flush=True)
 while True:
@@ -205,7 +205,7 @@ def test_full_disk_while_saving_keeps_what_was_there(cache: Path) -> None:
         "from pathlib import Path\n"
         "from engines import tensorrt_plan\n"
         "from engines.errors import WsshmError\n"
-        "from tests.test_tensorrt import made\n"
+        "from tests.engines.tensorrt.test_tensorrt import made\n"
         "tensorrt_plan.cache = lambda: Path(sys.argv[1])\n"
         "try:\n    tensorrt_plan.save(made(data=bytes(10_000_000)))\n"
         "except WsshmError as e:\n    print(e)\n    sys.exit(e.exit_code)\n"

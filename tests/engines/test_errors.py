@@ -6,7 +6,6 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import av
 import pytest
@@ -21,8 +20,9 @@ from engines.errors import (
     reading,
     writing,
 )
+from tests.conftest import REPOSITORY
 
-README = Path(__file__).parents[1] / "README.md"
+README = REPOSITORY / "README.md"
 
 
 def subclasses(cls: type) -> Iterator[type]:

@@ -21,10 +21,10 @@ from engines.video import run as job
 from engines.video.pipeline import Pipeline
 from engines.video.write.sink import Encoding, Save
 from tests import graphs
+from tests.engines.video.test_alpha_video import with_alpha
+from tests.engines.video.write.test_sinks import LOSSLESS, PLAIN, decoded, run
 from tests.faults.helpers import moving_clip
 from tests.media import heard, noise_clip, probe
-from tests.test_alpha_video import with_alpha
-from tests.test_sinks import LOSSLESS, PLAIN, decoded, run
 
 CONTAINERS = ["mp4", "mov", "mkv", "webm"]
 RATE = 48_000

@@ -17,8 +17,8 @@ from engines.video import run as job
 from engines.video.compose.composite import HAZE, OWN
 from engines.video.matte.postprocess import Finish
 from engines.video.write.sink import Encoding, Save
+from tests.engines.video.write.test_sinks import LOSSLESS, PLAIN, decoded, ramp_clip, run
 from tests.media import grey_clip, heard, noise_clip, probe, sound_clip, write_clip
-from tests.test_sinks import LOSSLESS, PLAIN, decoded, ramp_clip, run
 
 MOVIES = ["mov", "webm", "mkv"]
 

@@ -12,8 +12,8 @@ from av.codec.context import Flags
 
 from engines.video import frame as fr
 from engines.video.read.source import Clip, open_source
+from tests.engines.video.read.test_sources import frames_of, run
 from tests.media import noise_clip, probe
-from tests.test_sources import frames_of, run
 
 FRAMES, WIDTH, HEIGHT = 20, 160, 64
 

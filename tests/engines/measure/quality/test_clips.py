@@ -13,7 +13,7 @@ from engines.measure.quality.clips import Part
 from engines.measure.quality.evaluate import evaluate, means
 from engines.models import shipped
 from tests.conftest import SHARED
-from tests.measure import peer_graphs
+from tests.engines.measure.estimators import peer_graphs
 from tests.media import grey_clip, portrait_frame
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from engines.measure.quality import cases as case_sets
 from tests.conftest import Wsshm, one_error_line
-from tests.measure import peer_graphs
+from tests.engines.measure.estimators import peer_graphs
 from tests.media import grey_clip
 from wsshm_cli.evaluate import Set
 

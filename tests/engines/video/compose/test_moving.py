@@ -15,8 +15,8 @@ from engines.errors import BadData, CannotOpen
 from engines.video import frame as fr
 from engines.video.compose.background import BackgroundFit
 from engines.video.write.sink import Encoding
+from tests.engines.video.write.test_sinks import LOSSLESS, decoded, run
 from tests.media import noise_clip, probe
-from tests.test_sinks import LOSSLESS, decoded, run
 
 STEP = 20  # codes between the greys of two frames
 

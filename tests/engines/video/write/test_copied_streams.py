@@ -16,8 +16,8 @@ from engines.video import run as job
 from engines.video.read.source import Clip
 from engines.video.write.sink import Encoding
 from engines.video.write.video import count_frames
+from tests.engines.video.write.test_sinks import run
 from tests.media import noise_clip, sound_clip
-from tests.test_sinks import run
 
 RATE = 48_000
 CUES = [(0.2, 0.7, "Hello <i>there</i>\nsecond line"), (0.8, 0.95, "Bär")]

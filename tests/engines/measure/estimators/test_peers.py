@@ -10,7 +10,7 @@ from engines.errors import BadData, CannotOpen
 from engines.measure.estimators.open import open_matter
 from tests import graphs
 from tests.conftest import SHARED
-from tests.measure import peer_graphs
+from tests.engines.measure.estimators import peer_graphs
 
 SIZES = [(90, 160), (200, 75), (33, 500), (1, 1)]  # landscape, portrait, strip, one pixel
 FILES = [

@@ -19,10 +19,10 @@ from engines.video.read.source import open_source
 from engines.video.write import encoders
 from engines.video.write.sink import Encoding, Save
 from tests.conftest import Wsshm
+from tests.engines.video.compose.test_composite import KR_KB
+from tests.engines.video.write.test_sinks import decoded, run
 from tests.media import noise_clip
 from tests.outlines import PERSON, WALL, framed, over, reduced, soft_person, textured
-from tests.test_composite import KR_KB
-from tests.test_sinks import decoded, run
 
 FFV1 = Encoding("ffv1")
 MEANINGS = [(m, r) for m in (fr.BT601, fr.BT709) for r in (fr.LIMITED, fr.FULL)]
