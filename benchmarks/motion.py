@@ -137,8 +137,10 @@ def walk(
 
 def flicker(clip: Clip) -> None:
     still = [None, *(metrics.unchanged(a, b) for a, b in pairwise(clip.pictures))]
-    for name, enlarge in (("bilinear", lambda frame, alpha: full_size(alpha, frame.layout)),
-                          ("refined", refined)):  # fmt: skip
+    for name, enlarge in (
+        ("bilinear", lambda frame, alpha: full_size(alpha, frame.layout)),
+        ("refined", refined),
+    ):
         found = []
         for strength in STRENGTHS:
             before, changes = None, []

@@ -166,10 +166,14 @@ def refinement(name: str, engine: MattingEngine | None, found: list[Known]) -> N
                 values, (full_size(small, frame.layout), refined(frame, small)), strict=True
             ):
                 a = codes / 255
-                own.append([
-                    1e3 * mse(a, true), 1e3 * mse(a, true, edge),
-                    gradient_error(a, true) / 1e3, 1e3 * mad(a, true),
-                ])  # fmt: skip
+                own.append(
+                    [
+                        1e3 * mse(a, true),
+                        1e3 * mse(a, true, edge),
+                        gradient_error(a, true) / 1e3,
+                        1e3 * mad(a, true),
+                    ]
+                )
         before, after = (over_sources(found, v) for v in values)
         cells = [
             f"{b:6.2f} →{a:6.2f} {a / b - 1:+5.0%}" for b, a in zip(before, after, strict=True)
@@ -178,9 +182,11 @@ def refinement(name: str, engine: MattingEngine | None, found: list[Known]) -> N
 
 
 def fringe(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
-    print(f"\n{name}: composites against those of the person's true colour, in codes of 255 on "
-          "0.02 < alpha < 0.98: mean and root mean square, before → after; and the mean where "
-          "the true alpha is under a half")  # fmt: skip
+    print(
+        f"\n{name}: composites against those of the person's true colour, in codes of 255 on "
+        "0.02 < alpha < 0.98: mean and root mean square, before → after; and the mean where "
+        "the true alpha is under a half"
+    )
     for colour, value in COLOURS.items():
         values: list[list[list[float]]] = [[], []]
         for known in found:
@@ -194,9 +200,9 @@ def fringe(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
             outside = edge & (known.alpha < 128)
             for own, shown in zip(values, (frame, cleaned(frame, small, alpha)), strict=True):
                 error = np.abs(rgb_over(shown, alpha, background) - ideal).mean(axis=2)
-                own.append([
-                    error[edge].mean(), np.sqrt((error[edge] ** 2).mean()), error[outside].mean()
-                ])  # fmt: skip
+                own.append(
+                    [error[edge].mean(), np.sqrt((error[edge] ** 2).mean()), error[outside].mean()]
+                )
         before, after = (over_sources(found, v) for v in values)
         cells = [
             f"{b:6.2f} →{a:6.2f} {a / b - 1:+5.0%}" for b, a in zip(before, after, strict=True)
@@ -233,9 +239,7 @@ def speed(engine: MattingEngine, found: list[Known]) -> None:
     share = len(lines.points(alpha.shape)) / alpha.size
 
     def fresh() -> outline.Outline:
-        return outline.Outline(
-            lines.mask, lines.low, lines.high, lines.person, lines.background
-        )  # fmt: skip
+        return outline.Outline(lines.mask, lines.low, lines.high, lines.person, lines.background)
 
     turn = iter(range(1 << 30))
     steps: dict[str, Callable[[], Any]] = {
@@ -257,8 +261,10 @@ def speed(engine: MattingEngine, found: list[Known]) -> None:
             begun = time.thread_time()
             step()
             spent[name].append(time.thread_time() - begun)
-    print(f"\ncore-ms a frame at 1920×1080, matte of {small.shape[1]}×{small.shape[0]}, outline "
-          f"{share:.1%} of the frame")  # fmt: skip
+    print(
+        f"\ncore-ms a frame at 1920×1080, matte of {small.shape[1]}×{small.shape[0]}, outline "
+        f"{share:.1%} of the frame"
+    )
     for name, times in spent.items():
         print(f"  {name:26} {1e3 * median(times):6.2f}")
 

@@ -26,8 +26,10 @@ def main() -> None:
                 values.setdefault(key, []).append(case)
         rows: dict[str, list[Row]] = {}
         for (model, source, name, group), found in values.items():
-            mean = {k: float(np.mean([np.nan if f[k] is None else f[k] for f in found]))
-                    for k in found[0]}  # fmt: skip
+            mean = {
+                k: float(np.mean([np.nan if f[k] is None else f[k] for f in found]))
+                for k in found[0]
+            }
             rows.setdefault(model, []).append(Row(model, kind, source, name, group, mean))
         models = list(rows)
         for m in METRICS:

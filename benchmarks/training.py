@@ -40,13 +40,19 @@ def main() -> None:
     cv2.setNumThreads(1)
     loader = iter(
         DataLoader(
-            samples, batch_sampler=Batches(config), num_workers=args.workers,
-            worker_init_fn=quiet_worker, pin_memory=device.type == "cuda",
-            prefetch_factor=4, multiprocessing_context="fork",
+            samples,
+            batch_sampler=Batches(config),
+            num_workers=args.workers,
+            worker_init_fn=quiet_worker,
+            pin_memory=device.type == "cuda",
+            prefetch_factor=4,
+            multiprocessing_context="fork",
         )
-    )  # fmt: skip
-    print(f"{device}, torch {torch.__version__}, {torch.get_num_threads()} threads, bf16, "
-          f"batch {args.batch} at {args.size}x{args.size}, {args.workers} workers")  # fmt: skip
+    )
+    print(
+        f"{device}, torch {torch.__version__}, {torch.get_num_threads()} threads, bf16, "
+        f"batch {args.batch} at {args.size}x{args.size}, {args.workers} workers"
+    )
     for arch in args.arch:
         net = MattingNet(arch).to(device, memory_format=torch.channels_last).train()
         optimiser = torch.optim.AdamW(net.parameters(), 1e-4)

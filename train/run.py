@@ -18,8 +18,19 @@ from train.config import Config
 from train.process import World
 
 RELEASED, MODEL = "model.safetensors", "model.onnx"  # what a finished run leaves
-STATE = {"config", "step", "net", "ema", "optimiser", "scaler", "rng", "sums", "counted",
-         "teacher_sha", "files"}  # fmt: skip
+STATE = {
+    "config",
+    "step",
+    "net",
+    "ema",
+    "optimiser",
+    "scaler",
+    "rng",
+    "sums",
+    "counted",
+    "teacher_sha",
+    "files",
+}
 
 
 @dataclass(frozen=True)
@@ -80,11 +91,16 @@ def describe(run: Run, world: World) -> None:
     with writing(run.out, begun=False):
         run.out.mkdir(parents=True, exist_ok=True)
         text = run.config.to_toml(
-            version=version(), torch=torch.__version__, data=str(run.data.absolute()),
-            init=str(run.init or ""), encoder="" if run.init else run.encoder,
-            encoder_range="[-1, 1]" if run.tf_range else "", teacher=str(run.teacher or ""),
-            device=str(world.device), processes=str(world.size),
-        )  # fmt: skip
+            version=version(),
+            torch=torch.__version__,
+            data=str(run.data.absolute()),
+            init=str(run.init or ""),
+            encoder="" if run.init else run.encoder,
+            encoder_range="[-1, 1]" if run.tf_range else "",
+            teacher=str(run.teacher or ""),
+            device=str(world.device),
+            processes=str(world.size),
+        )
         (run.out / "config.toml").write_text(text, encoding="utf-8")
 
 

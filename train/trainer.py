@@ -128,12 +128,19 @@ def train(run: Run, world: World, say: Callable[[str], None]) -> int:
         if not world.first:
             return
         own = {
-            "arch": config.arch, "config": config.plain(), "step": step,
-            "net": net.state_dict(), "ema": average.state_dict(),
-            "optimiser": optimiser.state_dict(), "scaler": scaler.state_dict(),
-            "rng": torch.get_rng_state(), "sums": sums, "counted": counted,
-            "teacher_sha": teacher_sha, "files": samples.fingerprint,
-        }  # fmt: skip
+            "arch": config.arch,
+            "config": config.plain(),
+            "step": step,
+            "net": net.state_dict(),
+            "ema": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "scaler": scaler.state_dict(),
+            "rng": torch.get_rng_state(),
+            "sums": sums,
+            "counted": counted,
+            "teacher_sha": teacher_sha,
+            "files": samples.fingerprint,
+        }
         if world.device.type == "cuda":
             own["cuda_rng"] = torch.cuda.get_rng_state(world.device)
         if follower:
@@ -377,9 +384,13 @@ def _evaluate(
     assert isinstance(own, MattingNet)
     sets = sorted({p.source for p in (*samples.photos, *samples.people)})
     spec = ModelSpec(
-        f"{config.kind}-{config.arch}", config.arch, own.stride, max(config.sizes), config.sizes,
+        f"{config.kind}-{config.arch}",
+        config.arch,
+        own.stride,
+        max(config.sizes),
+        config.sizes,
         trained_on=", ".join(sets)[:200] or "unstated",
-    )  # fmt: skip
+    )
     export(own, path, spec)
     try:
         scores = mask_iou(open_engine(path), run.data, limit=VAL_PICTURES)
@@ -397,9 +408,13 @@ def _evaluate(
 def _progress(total: int, step: int, world: World) -> Iterator[Any]:
     pause = 0.5 if sys.stderr.isatty() else 60.0
     with tqdm(
-        total=total, initial=step, unit=" steps", dynamic_ncols=True, mininterval=pause,
+        total=total,
+        initial=step,
+        unit=" steps",
+        dynamic_ncols=True,
+        mininterval=pause,
         disable=not world.first,
-    ) as bar:  # fmt: skip
+    ) as bar:
         yield bar
 
 

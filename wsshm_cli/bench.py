@@ -29,7 +29,8 @@ def bench(
     model: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="MODEL", show_default=False,
+            metavar="MODEL",
+            show_default=False,
             help="A shipped model, or an ONNX file of wsshm, RVM, MediaPipe selfie, Google Meet or "
             "SINet. The others are compared with the first.",
         ),
@@ -37,7 +38,9 @@ def bench(
     input: Annotated[
         Path | None,
         typer.Option(
-            "--input", metavar="CLIP", readable=False,
+            "--input",
+            metavar="CLIP",
+            readable=False,
             help="A video. [default: one is made, a person under a camera that drifts]",
         ),
     ] = None,
@@ -53,14 +56,20 @@ def bench(
     size: Annotated[
         int | None,
         typer.Option(
-            "--size", min=64, max=2160, metavar="N",
+            "--size",
+            min=64,
+            max=2160,
+            metavar="N",
             help="Shorter edge our models see, in pixels. [default: each model's own]",
         ),
     ] = None,
     batch: Annotated[
         int | None,
         typer.Option(
-            "--batch", min=1, max=256, metavar="N",
+            "--batch",
+            min=1,
+            max=256,
+            metavar="N",
             help="Frames our models see at once when they run alone. [default: 1]",
         ),
     ] = None,
@@ -73,7 +82,10 @@ def bench(
     seconds: Annotated[
         float,
         typer.Option(
-            "--seconds", min=0.1, max=3600, metavar="S",
+            "--seconds",
+            min=0.1,
+            max=3600,
+            metavar="S",
             help="How long a model runs in a round, and how much of the clip is used.",
         ),
     ] = 3.0,
@@ -84,14 +96,16 @@ def bench(
     end_to_end: Annotated[
         bool | None,
         typer.Option(
-            "--end-to-end/--model-only", show_default=False,
+            "--end-to-end/--model-only",
+            show_default=False,
             help="Only from file to file, or only the network. [default: both]",
         ),
     ] = None,
     paper: Annotated[
         bool,
         typer.Option(
-            "--paper", help="The paper's networks with random weights, 512x512, batch 1, beside "
+            "--paper",
+            help="The paper's networks with random weights, 512x512, batch 1, beside "
             "its figures. Needs 'wsshm[train]'.",
         ),
     ] = False,
@@ -103,7 +117,7 @@ def bench(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")
     ] = False,
-) -> None:  # fmt: skip
+) -> None:
     """How fast models are, alone and from file to file: wsshm bench fast peer.onnx"""
     with ending():
         _unwind_on_signals()
@@ -115,8 +129,10 @@ def bench(
 
         if paper:
             if end_to_end or any(x is not None for x in (input, frames_size, size, batch)):
-                raise UsageError("--paper says what is measured: leave out --input, --end-to-end, "
-                                 "--frames-size, --size and --batch")  # fmt: skip
+                raise UsageError(
+                    "--paper says what is measured: leave out --input, --end-to-end, "
+                    "--frames-size, --size and --batch"
+                )
             end_to_end, frames_size, size = False, f"{PAPER_SIZE}x{PAPER_SIZE}", PAPER_SIZE
         if end_to_end is not False:
             _check_background(bg)
@@ -125,8 +141,10 @@ def bench(
         frame = _frame(input, frames_size)
         found = machine()
         if found["load"] is not None and found["load"] > found["cores"] / 4:
-            report.warning(f"the machine is busy (load {found['load']:.1f} on {found['cores']} "
-                           "cores): times are too long, core-ms hold")  # fmt: skip
+            report.warning(
+                f"the machine is busy (load {found['load']:.1f} on {found['cores']} "
+                "cores): times are too long, core-ms hold"
+            )
         found["versions"] = {"wsshm": __version__, **found["versions"]}
         found |= {"threads": threads or found["cores"], "model_only": None, "end_to_end": None}
         with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
@@ -255,9 +273,12 @@ def _alone(
     with _steps("alone", len(networks) * rounds) as step:
         speeds = bench.measure(networks, threads, seconds, rounds, step)
     return bench_table.speeds(
-        speeds, batch=batch, rounds=rounds, seconds=seconds,
+        speeds,
+        batch=batch,
+        rounds=rounds,
+        seconds=seconds,
         paper=bench_table.paper() if paper else None,
-    )  # fmt: skip
+    )
 
 
 def _made(folder: Path, seconds: float, frame: tuple[int, int]) -> Path:
@@ -287,9 +308,13 @@ def _clip(
     with _steps("end to end", len(networks) * runs) as step:
         speeds = bench_clip.measure(networks, config, runs, step)
     return bench_table.speeds(
-        speeds, width=frame[0], height=frame[1], background=background,
-        encoder=bench_clip.ENCODER, runs=runs,
-    )  # fmt: skip
+        speeds,
+        width=frame[0],
+        height=frame[1],
+        background=background,
+        encoder=bench_clip.ENCODER,
+        runs=runs,
+    )
 
 
 @contextmanager

@@ -64,9 +64,12 @@ def _checks() -> list[Row]:
         )
     )
     for name, more in (
-        ("models", _model_rows), ("GPU", _gpu_rows), ("codecs", _codec_rows),
-        ("cameras", _camera_rows), ("virtual camera", _virtual_camera_rows),
-    ):  # fmt: skip
+        ("models", _model_rows),
+        ("GPU", _gpu_rows),
+        ("codecs", _codec_rows),
+        ("cameras", _camera_rows),
+        ("virtual camera", _virtual_camera_rows),
+    ):
         try:
             rows.extend(more())
         except ImportError as e:  # also of a library that a package needs and the system lacks

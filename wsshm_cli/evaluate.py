@@ -39,7 +39,8 @@ def evaluate(
     model: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...", show_default=False,
+            metavar="MODEL...",
+            show_default=False,
             help="A shipped model, an ONNX file of wsshm, RVM, MediaPipe selfie, Google Meet or "
             "SINet, or a checkpoint (.pt, .safetensors). The others are compared with the first.",
         ),
@@ -47,7 +48,9 @@ def evaluate(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", metavar="DIR", readable=False,
+            "--data",
+            metavar="DIR",
+            readable=False,
             help="seg/<set>/images + masks, matte/<set>/…, background. "
             "[default: $WSSHM_DATA, then ./data]",
         ),
@@ -55,14 +58,16 @@ def evaluate(
     sets: Annotated[
         list[Set] | None,
         typer.Option(
-            "--set", metavar="masks|mattes|composites|empty",
+            "--set",
+            metavar="masks|mattes|composites|empty",
             help="What to measure on; may be given again. [default: all that DIR holds]",
         ),
     ] = None,
     green: Annotated[
         list[str] | None,
         typer.Option(
-            "--green", metavar=CLIP,
+            "--green",
+            metavar=CLIP,
             help="Measure on this clip before a green screen too; its alpha is keyed. FIRST and "
             "LAST count pictures from 0; may be given again.",
         ),
@@ -70,14 +75,16 @@ def evaluate(
     empty: Annotated[
         list[str] | None,
         typer.Option(
-            "--empty", metavar=CLIP,
+            "--empty",
+            metavar=CLIP,
             help="Measure on this clip that shows nobody: how much is taken for a person.",
         ),
     ] = None,
     static: Annotated[
         list[str] | None,
         typer.Option(
-            "--static", metavar=CLIP,
+            "--static",
+            metavar=CLIP,
             help="Measure on this clip whose camera and background stand still: how much alpha "
             "flickers where the picture does not change.",
         ),
@@ -88,7 +95,10 @@ def evaluate(
     size: Annotated[
         int | None,
         typer.Option(
-            "--size", min=64, max=2160, metavar="N",
+            "--size",
+            min=64,
+            max=2160,
+            metavar="N",
             help="Shorter edge our models see, in pixels. [default: each model's own, "
             f"{PAPER_SIZE} for weights without their run's folder]",
         ),
@@ -112,7 +122,9 @@ def evaluate(
     sheet: Annotated[
         Path | None,
         typer.Option(
-            "--sheet", metavar="FILE.png", readable=False,
+            "--sheet",
+            metavar="FILE.png",
+            readable=False,
             help="Draw each model's worst, median and best case of every set.",
         ),
     ] = None,
@@ -120,7 +132,7 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")
     ] = False,
-) -> None:  # fmt: skip
+) -> None:
     """How good models are: wsshm eval default peer.onnx --data DIR"""
     with ending():
         from engines.errors import UsageError

@@ -41,7 +41,8 @@ def export(
     checkpoint: Annotated[
         Path,
         typer.Argument(
-            metavar="CHECKPOINT", readable=False,
+            metavar="CHECKPOINT",
+            readable=False,
             help="model.safetensors or step-….pt of a run; with --to tensorrt, a shipped model or "
             "an ONNX file of wsshm too.",
         ),
@@ -65,7 +66,9 @@ def export(
     calibrate: Annotated[
         Path | None,
         typer.Option(
-            "--calibrate", metavar="DIR", readable=False,
+            "--calibrate",
+            metavar="DIR",
+            readable=False,
             help="Pictures, or data to train on: what int8 is calibrated on, and every file "
             "compared with torch on. [default: $WSSHM_DATA, then ./data]",
         ),
@@ -73,7 +76,10 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="OUT", readable=False,
+            "-o",
+            "--output",
+            metavar="OUT",
+            readable=False,
             help="The ONNX file. [default: CHECKPOINT with .onnx, -fp16.onnx or -int8.onnx at its "
             "end]",
         ),
@@ -86,7 +92,10 @@ def export(
     size: Annotated[
         int | None,
         typer.Option(
-            "--size", min=64, max=2160, metavar="N",
+            "--size",
+            min=64,
+            max=2160,
+            metavar="N",
             help="Shorter edge it is run at unless told otherwise, in pixels. [default: the "
             f"largest crop its run has seen, {PAPER_SIZE} for weights without their run's folder]",
         ),
@@ -94,7 +103,9 @@ def export(
     trained_sizes: Annotated[
         list[int] | None,
         typer.Option(
-            "--trained-size", min=1, metavar="N",
+            "--trained-size",
+            min=1,
+            metavar="N",
             help="Side of the crops it was trained on; repeatable. [default: its run's]",
         ),
     ] = None,
@@ -115,7 +126,7 @@ def export(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON on stdout.")
     ] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Make a model file of a checkpoint: wsshm export runs/student-lite0/model.safetensors"""
     with ending():
         from engines.contract import ModelSpec
@@ -124,10 +135,16 @@ def export(
         if to is Format.tensorrt:
             if checkpoint.suffix.lower() not in (".pt", ".safetensors"):
                 _check_none(
-                    checkpoint, precision=precision, calibrate=calibrate, output=output, name=name,
-                    trained_size=trained_sizes, trained_on=trained_on, licence=licence,
+                    checkpoint,
+                    precision=precision,
+                    calibrate=calibrate,
+                    output=output,
+                    name=name,
+                    trained_size=trained_sizes,
+                    trained_on=trained_on,
+                    licence=licence,
                     metric=metric,
-                )  # fmt: skip
+                )
                 return _build(_onnx(checkpoint), size, as_json)
             _check_tensorrt(precision)
         precision = precision or (Precision.fp16 if to is Format.tensorrt else Precision.fp32)
@@ -146,10 +163,16 @@ def export(
         path = checkpoint.absolute()
         called = name or (path.parent.name if path.stem == "model" else path.stem)
         spec = ModelSpec(
-            called, net.arch, net.stride, size or max(sizes, default=PAPER_SIZE), sizes,
-            precision.value, trained_on=trained_on or "unstated", licence=licence or "unstated",
+            called,
+            net.arch,
+            net.stride,
+            size or max(sizes, default=PAPER_SIZE),
+            sizes,
+            precision.value,
+            trained_on=trained_on or "unstated",
+            licence=licence or "unstated",
             metrics=metrics,
-        )  # fmt: skip
+        )
         frames = exporter.real_frames(folder, spec.size, spec.stride) if folder else []
         if frames:
             report.line(f"{called}: {net.arch}, looked at on {len(frames)} pictures of {folder}")
@@ -198,9 +221,12 @@ def _build(model: Path, size: int | None, as_json: bool) -> None:
 
     pause = 0.2 if sys.stderr.isatty() else 10.0
     with tqdm(
-        total=1.0, dynamic_ncols=True, mininterval=pause, delay=pause,
+        total=1.0,
+        dynamic_ncols=True,
+        mininterval=pause,
+        delay=pause,
         bar_format="{desc}: {percentage:.0f}% {bar}",
-    ) as bar:  # fmt: skip
+    ) as bar:
 
         def show(phase: str, fraction: float) -> None:
             bar.set_description(phase, refresh=False)
@@ -210,10 +236,13 @@ def _build(model: Path, size: int | None, as_json: bool) -> None:
     if as_json:
         report.as_json(
             {
-                "file": str(built.path), "bytes": built.path.stat().st_size, "model": str(model),
-                "is_new": built.is_new, "parity": built.plan.parity,
+                "file": str(built.path),
+                "bytes": built.path.stat().st_size,
+                "model": str(model),
+                "is_new": built.is_new,
+                "parity": built.plan.parity,
             }
-        )  # fmt: skip
+        )
         return
     there = "built" if built.is_new else "was there already"
     report.out(f"{built.path}: plan of {model}, {there}")

@@ -77,7 +77,9 @@ def run(
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="OUT",
+            "-o",
+            "--output",
+            metavar="OUT",
             help="A .mp4 .mkv .mov .webm file, a picture, a folder/ for PNG files, or - for "
             "stdout. [default: INPUT_wsshm.mp4 (.webm where it is transparent, .png for a picture) "
             "beside INPUT]",
@@ -86,7 +88,8 @@ def run(
     bg: Annotated[
         str,
         typer.Option(
-            "--bg", metavar="IMAGE|VIDEO|#rrggbb|blur[:N]|transparent",
+            "--bg",
+            metavar="IMAGE|VIDEO|#rrggbb|blur[:N]|transparent",
             help="What to put behind the person; N is the blur in percent of the shorter edge. "
             "A video is repeated as often as need be.",
         ),
@@ -94,14 +97,16 @@ def run(
     bg_fit: Annotated[
         BackgroundFit,
         typer.Option(
-            "--bg-fit", metavar="cover|contain|stretch",
+            "--bg-fit",
+            metavar="cover|contain|stretch",
             help="How a background of another shape fills the frame: cut, with bars, or distorted.",
         ),
     ] = BackgroundFit.cover,
     save: Annotated[
         list[Save],
         typer.Option(
-            "--save", metavar="composite|alpha|foreground",
+            "--save",
+            metavar="composite|alpha|foreground",
             help="What to write; give it twice for two outputs in one pass. alpha is the matte, "
             "foreground the person with straight alpha (.mov, .webm, .mkv or PNG files). Sound and "
             "subtitles go into the first that is not alpha.",
@@ -118,14 +123,16 @@ def run(
     engine: Annotated[
         str,
         typer.Option(
-            "--engine", metavar="auto|onnx|tensorrt",
+            "--engine",
+            metavar="auto|onnx|tensorrt",
             help="tensorrt needs a plan: wsshm export MODEL --to tensorrt.",
         ),
     ] = "auto",
     precision: Annotated[
         Precision,
         typer.Option(
-            "--precision", metavar="auto|fp32|fp16|int8",
+            "--precision",
+            metavar="auto|fp32|fp16|int8",
             help="Of the network. auto times int8 against fp32, once on each machine, and is fp16 "
             "on a GPU.",
         ),
@@ -133,7 +140,8 @@ def run(
     size: Annotated[
         str | None,
         typer.Option(
-            "--size", metavar="N|auto",
+            "--size",
+            metavar="N|auto",
             help="Shorter edge of what the network sees, in pixels; auto is the largest that keeps "
             "up with the clip on this machine. [default: the model's]",
         ),
@@ -145,7 +153,10 @@ def run(
     smooth: Annotated[
         float,
         typer.Option(
-            "--smooth", min=0, max=0.95, metavar="0..0.95",
+            "--smooth",
+            min=0,
+            max=0.95,
+            metavar="0..0.95",
             help="How much a matte holds on to the one before where the picture stands still.",
         ),
     ] = 0.8,
@@ -166,31 +177,39 @@ def run(
     islands: Annotated[
         float,
         typer.Option(
-            "--islands", min=0, max=1, metavar="0..1",
+            "--islands",
+            min=0,
+            max=1,
+            metavar="0..1",
             help="Remove parts that are smaller than this share of the largest one.",
         ),
     ] = 0.0,
     erode: Annotated[
         int,
         typer.Option(
-            "--erode", min=-64, max=64, metavar="N",
+            "--erode",
+            min=-64,
+            max=64,
+            metavar="N",
             help="Make the person N pixels smaller on every side, larger where N is negative.",
         ),
     ] = 0,
     feather: Annotated[
         float,
         typer.Option(
-            "--feather", min=0, max=64, metavar="N",
+            "--feather",
+            min=0,
+            max=64,
+            metavar="N",
             help="Let edges fade over N pixels to either side.",
         ),
     ] = 0.0,
-    webcam: Annotated[
-        bool, typer.Option("--webcam", help="Take a camera as INPUT.")
-    ] = False,
+    webcam: Annotated[bool, typer.Option("--webcam", help="Take a camera as INPUT.")] = False,
     camera: Annotated[
         str | None,
         typer.Option(
-            "--camera", metavar="N|PATH",
+            "--camera",
+            metavar="N|PATH",
             help="Which camera; see wsshm doctor. [default: the first]",
         ),
     ] = None,
@@ -210,7 +229,8 @@ def run(
     virtual_device: Annotated[
         str | None,
         typer.Option(
-            "--virtual-device", metavar="PATH",
+            "--virtual-device",
+            metavar="PATH",
             help="Which virtual camera; see wsshm doctor. [default: the first]",
         ),
     ] = None,
@@ -225,7 +245,8 @@ def run(
     fps: Annotated[
         str | None,
         typer.Option(
-            "--fps", metavar="N|N/D",
+            "--fps",
+            metavar="N|N/D",
             help="Make a video of a folder of pictures, so many a second, as in 30000/1001.",
         ),
     ] = None,
@@ -238,7 +259,8 @@ def run(
     codec: Annotated[
         str | None,
         typer.Option(
-            "--codec", metavar="NAME",
+            "--codec",
+            metavar="NAME",
             help="h264, hevc, vp9, av1, prores or an encoder of FFmpeg, as h264_nvenc. "
             "[default: h264; vp9 for .webm; with alpha, prores for .mov and vp9 for .mkv]",
         ),
@@ -246,7 +268,8 @@ def run(
     crf: Annotated[
         float | None,
         typer.Option(
-            "--crf", metavar="N",
+            "--crf",
+            metavar="N",
             help="Quality of the encoder, lower is better: up to 51, for vp9 and av1 63. "
             "[default: h264 20, hevc 23, vp9 30, 24 with alpha, av1 32]",
         ),
@@ -254,7 +277,8 @@ def run(
     bits: Annotated[
         Bits,
         typer.Option(
-            "--bits", metavar="8|10",
+            "--bits",
+            metavar="8|10",
             help="Of the colours of video, all the way; the matte has 8. 10 goes into h264, hevc, "
             "av1, prores and ffv1.",
         ),
@@ -268,7 +292,7 @@ def run(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON on stdout.")
     ] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Put a person on another background: wsshm run clip.mp4 --bg beach.jpg"""
     with ending():
         # Taken over before the imports, so that no signal finds Python's own handlers.
@@ -296,16 +320,28 @@ def run(
         if virtual_device is not None and not virtual_cam:
             raise UsageError(f"--virtual-device {virtual_device}: add --virtual-cam")
         config = job.RunConfig(
-            input=source, output=out, output_is_folder=(output or "").endswith(("/", os.sep)),
-            background=bg, save=wanted, model=model, device=device,
-            engine=engine, precision=precision.value, size=_pixels(size),
-            finish=finish, clip=sources.Clip(first, length),
+            input=source,
+            output=out,
+            output_is_folder=(output or "").endswith(("/", os.sep)),
+            background=bg,
+            save=wanted,
+            model=model,
+            device=device,
+            engine=engine,
+            precision=precision.value,
+            size=_pixels(size),
+            finish=finish,
+            clip=sources.Clip(first, length),
             encoding=sinks.Encoding(codec, crf, not no_audio, format=format and format.value),
-            overwrite=overwrite, background_fit=background.BackgroundFit(bg_fit.value),
-            fps=None if fps is None else _rate(fps), reconnect=reconnect,
-            virtual_camera=virtual_cam, virtual_device=virtual_device, preview=preview,
+            overwrite=overwrite,
+            background_fit=background.BackgroundFit(bg_fit.value),
+            fps=None if fps is None else _rate(fps),
+            reconnect=reconnect,
+            virtual_camera=virtual_cam,
+            virtual_device=virtual_device,
+            preview=preview,
             bits=int(bits.value),
-        )  # fmt: skip
+        )
         progress = _Progress()
         if isinstance(source, Stream):
             progress.on_start = _signals_kill()
@@ -477,15 +513,24 @@ def _report(
     report.line(f"{speed} → {outputs}")
     if as_json:
         with suppress(BrokenPipeError):
-            report.as_json({
-                "model": started.model, "device": started.device,
-                "precision": started.precision, "size": started.size,
-                "frames": s.frames, "total": s.total, "seconds": round(s.seconds, 3),
-                "fps": round(fps, 2), "slowest": s.slowest,
-                "busy": {k: round(v, 3) for k, v in s.busy.items()},
-                "dropped": s.dropped,
-                "latency_ms": [round(1000 * x, 1) for x in s.latency] if s.latency else None,
-                "outputs": [str(p) for p in s.outputs], "left": [str(p) for p in s.left],
-                "warnings": s.warnings, "error": str(s.error) if s.error else None,
-                "exit_code": s.exit_code,
-            })  # fmt: skip
+            report.as_json(
+                {
+                    "model": started.model,
+                    "device": started.device,
+                    "precision": started.precision,
+                    "size": started.size,
+                    "frames": s.frames,
+                    "total": s.total,
+                    "seconds": round(s.seconds, 3),
+                    "fps": round(fps, 2),
+                    "slowest": s.slowest,
+                    "busy": {k: round(v, 3) for k, v in s.busy.items()},
+                    "dropped": s.dropped,
+                    "latency_ms": [round(1000 * x, 1) for x in s.latency] if s.latency else None,
+                    "outputs": [str(p) for p in s.outputs],
+                    "left": [str(p) for p in s.left],
+                    "warnings": s.warnings,
+                    "error": str(s.error) if s.error else None,
+                    "exit_code": s.exit_code,
+                }
+            )

@@ -46,18 +46,20 @@ Data = Annotated[
 Arch = Annotated[
     str | None,
     typer.Option(
-        "--arch", metavar="NAME",
+        "--arch",
+        metavar="NAME",
         help="r101, r50, r34, r18, r18x0.5, r18x0.25, mbv2 or lite0 to lite2. "
         "[default: the recipe's]",
     ),
-]  # fmt: skip
+]
 Recipe = Annotated[
     str,
     typer.Option(
-        "--recipe", metavar="NAME|FILE",
+        "--recipe",
+        metavar="NAME|FILE",
         help="paper, cpu (hours instead of weeks), or a TOML file of your own.",
     ),
-]  # fmt: skip
+]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")]
 Out = Annotated[
     Path | None,
@@ -70,11 +72,12 @@ Init = Annotated[
 Encoder = Annotated[
     str,
     typer.Option(
-        "--encoder-weights", metavar="auto|none|FILE",
+        "--encoder-weights",
+        metavar="auto|none|FILE",
         help="Where a fresh encoder starts: auto finds or downloads ImageNet's, FILE is a copy of "
         "them (torchvision's, or with batch norm folded); a narrow ResNet takes the whole one's.",
     ),
-]  # fmt: skip
+]
 TfRange = Annotated[
     bool,
     typer.Option("--tf-encoder", help="That FILE expects RGB in [-1, 1], as TensorFlow's do."),
@@ -146,10 +149,20 @@ def pretrain(
     """Step 0: learn from masks alone. The other steps do it by themselves."""
     options = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
     _train(
-        "pretrain", recipe, options, precision, runs, out, data, device,
-        init=init, encoder=encoder_weights, tf_range=tf_encoder, resume=resume,
+        "pretrain",
+        recipe,
+        options,
+        precision,
+        runs,
+        out,
+        data,
+        device,
+        init=init,
+        encoder=encoder_weights,
+        tf_range=tf_encoder,
+        resume=resume,
         workers=workers,
-    )  # fmt: skip
+    )
 
 
 @train.command()
@@ -174,10 +187,20 @@ def teacher(
     """Step 1: learn fine boundaries from mattes, composited over backgrounds."""
     options = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
     _train(
-        "teacher", recipe, options | _boundary(lambda_), precision, runs, out, data, device,
-        init=init, encoder=encoder_weights, tf_range=tf_encoder, resume=resume,
+        "teacher",
+        recipe,
+        options | _boundary(lambda_),
+        precision,
+        runs,
+        out,
+        data,
+        device,
+        init=init,
+        encoder=encoder_weights,
+        tf_range=tf_encoder,
+        resume=resume,
         workers=workers,
-    )  # fmt: skip
+    )
 
 
 @train.command()
@@ -220,15 +243,30 @@ def student(
 ) -> None:
     """Step 2: learn natural pictures from masks whose boundaries a teacher refines."""
     options: dict[str, Any] = {
-        "arch": arch, "seed": seed, "masks": masks, "mattes": mattes,
+        "arch": arch,
+        "seed": seed,
+        "masks": masks,
+        "mattes": mattes,
         "labels": labels.value if labels else None,
-        "strong": None if strong_aug else False, "teacher_ema": None if ema else 0.0,
-    }  # fmt: skip
+        "strong": None if strong_aug else False,
+        "teacher_ema": None if ema else 0.0,
+    }
     _train(
-        "student", recipe, options | _boundary(lambda_), precision, runs, out, data, device,
-        init=init, teacher=teacher, encoder=encoder_weights, tf_range=tf_encoder, resume=resume,
+        "student",
+        recipe,
+        options | _boundary(lambda_),
+        precision,
+        runs,
+        out,
+        data,
+        device,
+        init=init,
+        teacher=teacher,
+        encoder=encoder_weights,
+        tf_range=tf_encoder,
+        resume=resume,
         workers=workers,
-    )  # fmt: skip
+    )
 
 
 def _boundary(weight: float | None) -> dict[str, Any]:

@@ -181,11 +181,14 @@ class _Candidate:
 
         with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
             trial = replace(
-                self._config, output=Path(folder) / name, size=least,
+                self._config,
+                output=Path(folder) / name,
+                size=least,
                 encoding=replace(encoding, format=None),
                 clip=replace(self._config.clip, duration=length),
-                virtual_camera=False, preview=False,
-            )  # fmt: skip
+                virtual_camera=False,
+                preview=False,
+            )
             summary = run(trial, stop, mark, mark)
         spent = time.process_time() - marks[0][1]
         if stop.requested:

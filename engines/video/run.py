@@ -164,9 +164,12 @@ def run(
         if source.live:  # one frame with all threads is there sooner than two with half of them
             config = replace(config, most_lanes=1)
         background = open_background(
-            config.background, source.sample_aspect, config.background_fit, warnings.append,
+            config.background,
+            source.sample_aspect,
+            config.background_fit,
+            warnings.append,
             source.layout.bits,
-        )  # fmt: skip
+        )
         if background and Save.composite not in config.save and not config.is_shown:
             background.close()  # what is wrong with it has been said
             background = None
@@ -193,10 +196,19 @@ def run(
         watch = Watch(stuck, remedy)
         matting = _Matting(engine, size, finish, watch)
         first = matting.fit(source.layout)
-        on_start(Started(
-            engine.spec.name, engine.name, engine.device, engine.spec.precision, why,
-            size, first, source.layout, source.total,
-        ))  # fmt: skip
+        on_start(
+            Started(
+                engine.spec.name,
+                engine.name,
+                engine.device,
+                engine.spec.precision,
+                why,
+                size,
+                first,
+                source.layout,
+                source.total,
+            )
+        )
         cuts_out = config.writes_files and any(
             needs_alpha(save, config.background == "transparent") for save in config.save
         )
@@ -348,9 +360,12 @@ class _Matting:
     """From a frame to its matte, in three steps."""
 
     def __init__(
-        self, engine: MattingEngine, size: int, finish: Finish,
+        self,
+        engine: MattingEngine,
+        size: int,
+        finish: Finish,
         watch: Callable[[Plane, NDArray[np.float32]], None],
-    ):  # fmt: skip
+    ):
         self._engine, self.size, self._finisher = engine, size, Finisher(finish)
         self._watch = watch
         self._scaler: RgbScaler | None = None

@@ -212,17 +212,37 @@ def test_json_has_every_key(wsshm: Wsshm, portrait: Path, ones: Path, tmp_path: 
     assert result.stdout.count("\n") == 1
     data = json.loads(result.stdout)
     assert set(data) == {
-        "model", "device", "precision", "size", "frames", "total", "seconds", "fps", "slowest",
-        "busy", "dropped", "latency_ms", "outputs", "left", "warnings", "error", "exit_code",
-    }  # fmt: skip
+        "model",
+        "device",
+        "precision",
+        "size",
+        "frames",
+        "total",
+        "seconds",
+        "fps",
+        "slowest",
+        "busy",
+        "dropped",
+        "latency_ms",
+        "outputs",
+        "left",
+        "warnings",
+        "error",
+        "exit_code",
+    }
     assert (data["dropped"], data["latency_ms"]) == (None, None)  # of a live source only
     network = [data[key] for key in ("model", "device", "precision", "size")]
     assert network == ["tiny", "cpu", "fp32", 64]
     assert data["frames"] == data["total"] == 15
     assert data["seconds"] > 0
     assert list(data["busy"]) == [
-        "decode", "scale", "network", "finish", "composite", "encode",
-    ]  # fmt: skip
+        "decode",
+        "scale",
+        "network",
+        "finish",
+        "composite",
+        "encode",
+    ]
     assert data["slowest"] in data["busy"]
     assert (data["outputs"], data["left"], data["warnings"]) == (["o.mp4"], [], [])
     assert (data["error"], data["exit_code"]) == (None, 0)
@@ -250,9 +270,18 @@ def test_stdout_is_empty_without_json(wsshm: Wsshm, portrait: Path, ones: Path) 
 def test_minutes_and_hours_are_understood(wsshm: Wsshm, portrait: Path, ones: Path) -> None:
     """0:00:01.5 is a second and a half."""
     result = wsshm(
-        "run", portrait, "--model", ones, "-o", "out.mp4", "--start", "0:00:01.5",
-        "--duration", ".25", "--json",
-    )  # fmt: skip
+        "run",
+        portrait,
+        "--model",
+        ones,
+        "-o",
+        "out.mp4",
+        "--start",
+        "0:00:01.5",
+        "--duration",
+        ".25",
+        "--json",
+    )
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["frames"] in (7, 8)
 

@@ -26,8 +26,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """White people on black: brightness finds them. Two masks, two mattes, two cut-outs."""
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     alpha = cv2.GaussianBlur(np.pad(np.full((40, 30), 255, np.uint8), 20), (0, 0), 2)
-    folders = ("seg/a/images", "seg/a/masks", "seg/b/images", "seg/b/masks", "matte/c/images",
-               "matte/c/alphas", "matte/d/rgba", "background")  # fmt: skip
+    folders = (
+        "seg/a/images",
+        "seg/a/masks",
+        "seg/b/images",
+        "seg/b/masks",
+        "matte/c/images",
+        "matte/c/alphas",
+        "matte/d/rgba",
+        "background",
+    )
     for folder in folders:
         (root / folder).mkdir(parents=True)
     for source, names in (("a", ("1", "2")), ("b", ("3",))):
@@ -74,12 +82,29 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tables_json_and_sheet(
-    wsshm: Wsshm, brightness: Path, zeros: Path, data: Path, green: Path, still: Path,
+    wsshm: Wsshm,
+    brightness: Path,
+    zeros: Path,
+    data: Path,
+    green: Path,
+    still: Path,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     peer = peer_graphs.selfie(tmp_path / "peer.onnx")
-    every = ("eval", brightness, zeros, peer, "--data", data, "--green", green,
-             "--empty", f"{still}@2-4", "--static", still)  # fmt: skip
+    every = (
+        "eval",
+        brightness,
+        zeros,
+        peer,
+        "--data",
+        data,
+        "--green",
+        green,
+        "--empty",
+        f"{still}@2-4",
+        "--static",
+        still,
+    )
     result = wsshm(*every, "--json", "--sheet", "sheet.png")
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
@@ -87,8 +112,13 @@ def test_tables_json_and_sheet(
     assert [m["size"] for m in found["models"]] == [64, 64, None]
     sets = found["sets"]
     assert {k: v["pictures"] for k, v in sets.items()} == {
-        "masks": 3, "mattes": 2, "composites": 6, "empty": 7, "green": 3, "static": 5,
-    }  # fmt: skip
+        "masks": 3,
+        "mattes": 2,
+        "composites": 6,
+        "empty": 7,
+        "green": 3,
+        "static": 5,
+    }
     masks = sets["masks"]
     assert masks["mean_over_sources"]["brightness"]["iou"] > 0.95
     nobody = masks["mean_over_sources"]["zeros"]
@@ -114,8 +144,11 @@ def test_tables_json_and_sheet(
     assert sets["static"]["mean_over_sources"]["zeros"] == {"flicker": 0, "flicker_soft": None}
     assert "flicker" not in sets["static"]["cases"][0]
     assert len(sets["mattes"]["cases"]) == 6
-    assert found["metrics"]["mse"] == {"shown_as": "MSE×10³", "factor": 1000.0,
-                                       "where": "the whole picture"}  # fmt: skip
+    assert found["metrics"]["mse"] == {
+        "shown_as": "MSE×10³",
+        "factor": 1000.0,
+        "where": "the whole picture",
+    }
 
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     assert sheet.shape == (6 * 22 + 18 * 222, 3 * 800 + 2 * 12, 3)
@@ -161,8 +194,9 @@ def test_parts_of_the_data(wsshm: Wsshm, brightness: Path, data: Path) -> None:
         return {k: [f"{c['source']}/{c['name']}" for c in v["cases"]] for k, v in found.items()}
 
     assert cases("--set", "masks", "--set", "mattes") == {
-        "masks": ["a/1", "a/2", "b/3"], "mattes": ["c/1", "c/2"],
-    }  # fmt: skip
+        "masks": ["a/1", "a/2", "b/3"],
+        "mattes": ["c/1", "c/2"],
+    }
     assert cases("--limit", 1, "--only", "[ac]/*") == {"masks": ["a/1"], "mattes": ["c/1"]}
 
 
@@ -260,13 +294,25 @@ def test_ctrl_c_ends_at_once(brightness: Path, data: Path, tmp_path: Path) -> No
         (tmp_path / "data/seg/a" / kind).mkdir(parents=True)
         for i in range(1500):
             os.link(data / f"seg/a/{kind}/1.png", tmp_path / f"data/seg/a/{kind}/{i}.png")
-    command = [sys.executable, "-m", "wsshm_cli", "eval", brightness, "--split", "train",
-               "--sheet", "sheet.png"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "wsshm_cli",
+        "eval",
+        brightness,
+        "--split",
+        "train",
+        "--sheet",
+        "sheet.png",
+    ]
     with subprocess.Popen(
         list(map(str, command)),
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:  # fmt: skip
+    ) as process:
         assert process.stderr is not None
         seen = ""
         while "masks:" not in seen and (letter := process.stderr.read(1)):

@@ -58,9 +58,21 @@ def test_int8_is_calibrated_on_pictures(wsshm: Wsshm, run: Path, tmp_path: Path)
     for i in range(12):
         io.imsave(tmp_path / f"pictures/{i}.png", astronaut[i * 20 : i * 20 + 200, :300])
     result = wsshm(
-        "export", "mine/model.safetensors", "--precision", "int8", "--calibrate", "pictures",
-        "--size", 64, "--trained-size", 128, "--name", "other", "--json", timeout=140,
-    )  # fmt: skip
+        "export",
+        "mine/model.safetensors",
+        "--precision",
+        "int8",
+        "--calibrate",
+        "pictures",
+        "--size",
+        64,
+        "--trained-size",
+        128,
+        "--name",
+        "other",
+        "--json",
+        timeout=140,
+    )
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["file"] == "mine/model-int8.onnx"

@@ -149,9 +149,12 @@ def half_size_output(path: Path) -> Path:
         h.make_node("Div", ["z", "white"], ["alpha"]),
     ]
     constants = {
-        "white": np.float32([255]), "begin": np.array([0]), "end": np.array([9999]),
-        "axes": np.array([1]), "steps": np.array([2]),
-    }  # fmt: skip
+        "white": np.float32([255]),
+        "begin": np.array([0]),
+        "end": np.array([9999]),
+        "axes": np.array([1]),
+        "steps": np.array([2]),
+    }
     return graphs.build(path, nodes, constants)
 
 
@@ -242,12 +245,33 @@ def external_data_by_link(path: Path) -> Path:
 
 
 FILES = [
-    no_metadata, foreign_key, wrong_input_name, wrong_output_name, second_input, int8_input,
-    float_input, float16_output, wrong_rank, planar_input, half_size_output, nan_output,
-    infinite_output, too_large_output, negative_output, fails_when_run, cut_off, empty, junk,
-    another_kind, newer_format, newer_opset, unknown_operator, external_data_beside_it,
-    external_data_elsewhere, external_data_by_link,
-]  # fmt: skip
+    no_metadata,
+    foreign_key,
+    wrong_input_name,
+    wrong_output_name,
+    second_input,
+    int8_input,
+    float_input,
+    float16_output,
+    wrong_rank,
+    planar_input,
+    half_size_output,
+    nan_output,
+    infinite_output,
+    too_large_output,
+    negative_output,
+    fails_when_run,
+    cut_off,
+    empty,
+    junk,
+    another_kind,
+    newer_format,
+    newer_opset,
+    unknown_operator,
+    external_data_beside_it,
+    external_data_elsewhere,
+    external_data_by_link,
+]
 
 
 @pytest.mark.parametrize("make", FILES)
@@ -298,10 +322,13 @@ def test_bad_description_is_refused_by_name(tmp_path: Path, what: str) -> None:
 
 
 @relaxed
-@given(st.text() | st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-).map(json.dumps))  # fmt: skip
+@given(
+    st.text()
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    ).map(json.dumps)
+)
 def test_any_text_for_a_description_is_refused(text: str) -> None:
     """Whatever stands in the metadata, the answer is bad data."""
     with pytest.raises(BadData):
@@ -312,9 +339,11 @@ _json = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_si
 
 
 @relaxed
-@given(st.dictionaries(
-    st.sampled_from([*json.loads(graphs.SPEC.to_json())]), _json | st.lists(_json, max_size=2)
-))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.sampled_from([*json.loads(graphs.SPEC.to_json())]), _json | st.lists(_json, max_size=2)
+    )
+)
 def test_any_field_of_another_type_is_refused(changes: dict[str, object]) -> None:
     """What `from_metadata` does accept has the types it says."""
     try:
@@ -580,9 +609,9 @@ def test_padding_is_undone_exactly(width: int, height: int, size: int, stride: i
     padded = f.pad(rgb)
     assert padded.shape == (f.padded_height, f.padded_width, 3)
     np.testing.assert_array_equal(f.unpad(padded), rgb)
-    np.testing.assert_array_equal(padded[:, f.width :], padded[:, [f.width - 1]][:, :1].repeat(
-        f.padded_width - f.width, 1
-    ))  # fmt: skip
+    np.testing.assert_array_equal(
+        padded[:, f.width :], padded[:, [f.width - 1]][:, :1].repeat(f.padded_width - f.width, 1)
+    )
     np.testing.assert_array_equal(
         padded[f.height :], padded[[f.height - 1]].repeat(f.padded_height - f.height, 0)
     )

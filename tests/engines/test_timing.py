@@ -81,9 +81,18 @@ def test_another_size_or_another_file_is_measured_anew(
 
 @pytest.mark.parametrize(
     "damage",
-    [b"", b"{", b"\xff\xfe", b"[1, 2]", b"null", b"{}", b'{"a": "b"}', b'{"a": null}',
-     b"[" * 100_000],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[1, 2]",
+        b"null",
+        b"{}",
+        b'{"a": "b"}',
+        b'{"a": null}',
+        b"[" * 100_000,
+    ],
+)
 def test_damaged_memory_is_measured_over(cache: Path, quick: Path, damage: bytes) -> None:
     """Whatever stands in the file, a number comes back and the file is good afterwards."""
     cache.parent.mkdir(parents=True)
@@ -121,8 +130,10 @@ def test_memory_does_not_grow_for_ever(
     for width in (32, 64, 96, 128, 160):
         timing.work(engines, 32, width)
     assert [key.split()[-1] for key in json.loads(cache.read_text())] == [
-        "96x32", "128x32", "160x32",
-    ]  # fmt: skip
+        "96x32",
+        "128x32",
+        "160x32",
+    ]
 
 
 @pytest.mark.parametrize("low_is_quick", [True, False])
@@ -160,9 +171,12 @@ def test_run_takes_the_faster_file(
     started: list[job.Started] = []
     for precision in ("auto", "fp32", "int8"):
         config = job.RunConfig(
-            portrait, tmp_path / "o.mp4", overwrite=True, precision=precision,
+            portrait,
+            tmp_path / "o.mp4",
+            overwrite=True,
+            precision=precision,
             clip=job.Clip(0, 0.1),
-        )  # fmt: skip
+        )
         assert job.run(config, on_start=started.append).exit_code == 0
     assert [s.precision for s in started] == ["int8", "fp32", "int8"]
     assert ["times as fast" in s.why for s in started] == [True, False, False]

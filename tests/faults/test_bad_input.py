@@ -180,9 +180,15 @@ def fifo(folder: Path, stack: ExitStack) -> Case:
 @case
 def hdr(folder: Path, stack: ExitStack) -> Case:
     path = noise_clip(
-        folder / "in.mp4", 10, codec="libx265", pix_fmt="yuv420p10le", color_trc=16,
-        color_primaries=9, colorspace=9, options={"x265-params": "log-level=error"},
-    )  # fmt: skip
+        folder / "in.mp4",
+        10,
+        codec="libx265",
+        pix_fmt="yuv420p10le",
+        color_trc=16,
+        color_primaries=9,
+        colorspace=9,
+        options={"x265-params": "log-level=error"},
+    )
     return Case(65, "in.mp4", "HDR video (PQ)", "convert it", [path])
 
 
@@ -384,8 +390,11 @@ def test_bad_input(name: str, stack: ExitStack, ones: Path, tmp_path: Path):
     before = contents(tmp_path)
     result = subprocess.run(
         [*case.prefix, *command("run", *args, "--json")],
-        cwd=tmp_path, capture_output=True, text=True, timeout=50,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
     assert result.returncode == case.code, result.stderr
     line = one_error_line(result, case.names, case.says, case.advice)
     print(line)

@@ -149,8 +149,11 @@ def test_disk_without_any_room(moving: Path, ones: Path, tmp_path: Path):
         output = folder / "out.mp4"
         result = subprocess.run(
             command("run", moving, "--model", ones, "-o", output),
-            cwd=tmp_path, capture_output=True, text=True, timeout=50,
-        )  # fmt: skip
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=50,
+        )
         assert result.returncode == 74, result.stderr
         one_error_line(result, output, FULL["disk"], "free some space")
         assert [p.name for p in folder.iterdir()] == ["filler"]
@@ -162,8 +165,12 @@ def test_standard_output_is_full(kind: str, moving: Path, ones: Path, tmp_path: 
     with open("/dev/full", "wb") as full:
         result = subprocess.run(
             command("run", moving, "--model", ones, "-o", "-", "--format", kind),
-            cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=50,
-        )  # fmt: skip
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=50,
+        )
     assert result.returncode == 74, result.stderr
     one_error_line(result, "-:", FULL["disk"])
 

@@ -85,9 +85,14 @@ def check(part: Path, frames: int, held_back: int) -> None:
 
 
 def trial(
-    frames: int, clip: Path, model: Path, folder: Path, suffix: str, held_back: int,
+    frames: int,
+    clip: Path,
+    model: Path,
+    folder: Path,
+    suffix: str,
+    held_back: int,
     exact: bool = False,
-) -> Path:  # fmt: skip
+) -> Path:
     """One kill; returns what it left."""
     folder.mkdir()
     there = kill_after(frames, clip, model, folder / f"out{suffix}", exact)

@@ -214,9 +214,13 @@ def test_a_file_as_standard_input_can_be_wound_back(ones: Path, tmp_path: Path):
     clip = moving_clip(tmp_path / "in.mp4", 60)
     with clip.open("rb") as file:
         result = subprocess.run(
-            command("run", "-", "--model", ones), cwd=tmp_path, stdin=file,
-            capture_output=True, text=True, timeout=50,
-        )  # fmt: skip
+            command("run", "-", "--model", ones),
+            cwd=tmp_path,
+            stdin=file,
+            capture_output=True,
+            text=True,
+            timeout=50,
+        )
     assert result.returncode == 0, result.stderr
     assert decode(tmp_path / "stdin_wsshm.mp4").frames == 60
 
@@ -225,9 +229,12 @@ def test_a_file_as_standard_input_can_be_wound_back(ones: Path, tmp_path: Path):
 def test_a_signal_while_a_pipe_is_silent(signum: int, ones: Path, tmp_path: Path):
     data = moving_clip(tmp_path / "in.ts", 90).read_bytes()
     process = subprocess.Popen(
-        command("run", "-", "--model", ones, "-o", "out.mp4", "--json"), cwd=tmp_path,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        command("run", "-", "--model", ones, "-o", "out.mp4", "--json"),
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdin is not None
     process.stdin.write(data)
     process.stdin.flush()
@@ -247,9 +254,11 @@ def test_a_full_disk_while_a_pipe_is_open(ones: Path, tmp_path: Path):
     data = moving_clip(tmp_path / "in.ts", 150, 320, 240).read_bytes()
     with disk(tmp_path / "disk", 60) as small:
         process = subprocess.Popen(
-            command("run", "-", "--model", ones, "-o", small / "out.mkv"), cwd=tmp_path,
-            stdin=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            command("run", "-", "--model", ones, "-o", small / "out.mkv"),
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         assert process.stdin is not None
         with suppress(BrokenPipeError):
             process.stdin.write(data)

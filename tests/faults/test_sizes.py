@@ -29,8 +29,10 @@ SMALL = [(1, 1), (1, 67), (101, 1), (2, 2), (2, 61), (3, 5), (97, 61), (641, 361
 LARGE = [(7680, 4320), (7681, 4320)]
 FORMATS = ["yuv420p", "yuv444p", "bgr0"]
 # By default those of ordinary video, and the smallest and one more of every other kind.
-QUICK = [*((*size, FORMATS[0]) for size in SMALL),
-         *((*size, pixels) for size in [(1, 1), (641, 361)] for pixels in FORMATS[1:])]  # fmt: skip
+QUICK = [
+    *((*size, FORMATS[0]) for size in SMALL),
+    *((*size, pixels) for size in [(1, 1), (641, 361)] for pixels in FORMATS[1:]),
+]
 MORE = [(*size, pixels) for size in SMALL + LARGE for pixels in FORMATS]
 
 
@@ -141,8 +143,11 @@ def test_bombs_are_refused(ones: Path, tmp_path: Path) -> None:
     runs += [["good.mp4", "-o", "out.mp4", "--bg", name, *model] for name in bombs]
     result = subprocess.run(
         [sys.executable, "-c", RUNS, json.dumps(runs)],
-        cwd=tmp_path, capture_output=True, text=True, timeout=50,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
     assert result.returncode == 0, result.stderr
     errors = [x for x in result.stderr.splitlines() if x.startswith("wsshm: error: ")]
     (code, *_), *refused = [line.split() for line in result.stdout.splitlines()]

@@ -134,7 +134,7 @@ def test_head_leaves_twenty_times(moving: Path, ones: Path, tmp_path: Path) -> N
             subprocess.Popen(
                 ["head", "-c", size], stdin=run.stdout, stdout=subprocess.PIPE
             ) as head,
-        ):  # fmt: skip
+        ):
             assert run.stdout is not None
             assert run.stderr is not None
             run.stdout.close()  # head's alone now
@@ -158,9 +158,19 @@ def test_reader_that_leaves_while_a_file_is_written(
     clip = tmp_path / "in.mp4"
     clip.symlink_to(moving)
     args = command(
-        "run", clip, "--model", ones, "-o", "-", "--format", "y4m",
-        "--save", "composite", "--save", "alpha",
-    )  # fmt: skip
+        "run",
+        clip,
+        "--model",
+        ones,
+        "-o",
+        "-",
+        "--format",
+        "y4m",
+        "--save",
+        "composite",
+        "--save",
+        "alpha",
+    )
     with subprocess.Popen(
         args, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -209,8 +219,12 @@ def test_terminal_gets_no_video(portrait: Path, ones: Path, tmp_path: Path) -> N
     try:
         done = subprocess.run(
             command("run", portrait, "--model", ones, "-o", "-"),
-            cwd=tmp_path, stdout=theirs, stderr=subprocess.PIPE, text=True, timeout=50,
-        )  # fmt: skip
+            cwd=tmp_path,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=50,
+        )
     finally:
         os.close(theirs)
         os.close(ours)

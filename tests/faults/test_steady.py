@@ -80,8 +80,11 @@ def said_by(script: str, *args: object, timeout: float) -> Any:
     """What a script prints as JSON that knows `HELD`; it must end well."""
     result = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", HELD + script, *map(str, args)],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout,
-    )  # fmt: skip
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -191,9 +194,10 @@ def test_a_slow_reader(seconds: float, ones: Path, tmp_path: Path) -> None:
         (tmp_path / "out").open("wb") as out,
         subprocess.Popen(
             command("run", clip, "--model", ones, "-o", "-", "--format", "y4m"),
-            stdout=out, stderr=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.PIPE,
         ) as process,
-    ):  # fmt: skip
+    ):
         out.close()  # the process's alone now
         assert reader.began.wait(30)
         time.sleep(0.5)

@@ -31,8 +31,11 @@ def trial(kind: str, percent: float, model: Path, folder: Path) -> None:
     there = decodable(clip).frames
     result = subprocess.run(
         command("run", clip, "--model", model, "-o", out, "--json"),
-        cwd=folder, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
     assert not parts(folder)
     if not there:
         assert kind == "index last" or percent <= 5

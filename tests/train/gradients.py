@@ -28,9 +28,16 @@ def config(kind: str) -> Config:
     """One step of every kind of sample, with every loss."""
     losses = [name for name in LOSSES if name != "context" or kind == "student"]
     return Config(
-        kind, "r18x0.25", (Stage(1, 8, (64,)),), dict.fromkeys(losses, 1.0), lr=1e-3,
-        composites=0.4, empty=0.2, mask_edge=0.25, seed=17,
-    )  # fmt: skip
+        kind,
+        "r18x0.25",
+        (Stage(1, 8, (64,)),),
+        dict.fromkeys(losses, 1.0),
+        lr=1e-3,
+        composites=0.4,
+        empty=0.2,
+        mask_edge=0.25,
+        seed=17,
+    )
 
 
 def share(kind: str, data: Path, rank: int = 0, processes: int = 1) -> dict[str, Any]:

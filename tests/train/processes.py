@@ -32,10 +32,17 @@ def torchrun(processes: int = 2) -> list[object]:
 def recipe(path: Path, *, pretrain: int = 4, steps: int = 4, size: int = 64, **keys: Any) -> Path:
     """Write a recipe: four small crops a step, in fp32; `keys` are fields of `Config`."""
     fields = {
-        "arch": "r18x0.25", "precision": "fp32", "lr": 1e-3, "warmup": 4,
-        "average": 0.9, "teacher_ema": 0.9, "log_every": 4, "evaluate_every": 0,
-        "composites": 0.4, "empty": 0.1,
-    } | keys  # fmt: skip
+        "arch": "r18x0.25",
+        "precision": "fp32",
+        "lr": 1e-3,
+        "warmup": 4,
+        "average": 0.9,
+        "teacher_ema": 0.9,
+        "log_every": 4,
+        "evaluate_every": 0,
+        "composites": 0.4,
+        "empty": 0.1,
+    } | keys
     lines = [f"{name} = {json.dumps(value)}" for name, value in fields.items()]
     for kind in KINDS:
         n = pretrain if kind == "pretrain" else steps
@@ -74,9 +81,13 @@ class Training:
         command = [sys.executable, "-m", *launcher, "wsshm_cli", "train", *args, *options]
         with self.stderr.open("w") as stderr:
             self.process = subprocess.Popen(
-                [str(x) for x in command], cwd=folder, stdout=stderr, stderr=stderr,
-                start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+                [str(x) for x in command],
+                cwd=folder,
+                stdout=stderr,
+                stderr=stderr,
+                start_new_session=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
 
     def __enter__(self) -> Training:
         return self

@@ -55,14 +55,34 @@ def test_the_paper_recipe_has_the_papers_figures() -> None:
 
 
 EVERY_FIELD = Config(
-    "student", "mbv2", (Stage(3, 4, (32, 64)), Stage(5, 2, (96,))),
-    {"l1": 1.0, "laplacian": 3.5, "boundary": 0.01}, lr=3e-4, encoder_lr=1e-5, weight_decay=1e-4,
-    schedule="constant", warmup=2, clip=0.5, average=0.9, precision="fp32", labels="teacher",
-    strong=False, teacher_ema=0.5, composites=0.25, empty=0.125, paste=0.375, mask_edge=0.5,
-    masks=7, mattes=8,
-    seed=9, log_every=10, save_every=11, evaluate_every=12,
-    mask_sources={"a set": 2.0, 'its "name".1': 1}, matte_sources={"b": 0.5},
-)  # fmt: skip
+    "student",
+    "mbv2",
+    (Stage(3, 4, (32, 64)), Stage(5, 2, (96,))),
+    {"l1": 1.0, "laplacian": 3.5, "boundary": 0.01},
+    lr=3e-4,
+    encoder_lr=1e-5,
+    weight_decay=1e-4,
+    schedule="constant",
+    warmup=2,
+    clip=0.5,
+    average=0.9,
+    precision="fp32",
+    labels="teacher",
+    strong=False,
+    teacher_ema=0.5,
+    composites=0.25,
+    empty=0.125,
+    paste=0.375,
+    mask_edge=0.5,
+    masks=7,
+    mattes=8,
+    seed=9,
+    log_every=10,
+    save_every=11,
+    evaluate_every=12,
+    mask_sources={"a set": 2.0, 'its "name".1': 1},
+    matte_sources={"b": 0.5},
+)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +191,7 @@ def test_an_option_that_is_a_dictionary_is_merged() -> None:
         ("lr = 1\nlr = 2", ["not TOML"]),
         ("\xff", ["not TOML"]),
     ],
-)  # fmt: skip
+)
 def test_what_makes_no_sense_is_one_error_that_names_key_and_file(
     tmp_path: Path, text: str, needles: list[str]
 ) -> None:

@@ -62,9 +62,13 @@ def test_gradients_are_those_of_one_process(dataset: Path, tmp_path: Path) -> No
     """Though the processes have different numbers of fine labels, which some losses need."""
     command = [sys.executable, "-m", *torchrun(), "tests.train.gradients", dataset, tmp_path]
     result = subprocess.run(
-        [str(x) for x in command], cwd=REPOSITORY, capture_output=True, text=True, timeout=200,
+        [str(x) for x in command],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=200,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert result.returncode == 0, result.stderr
     whole, *halves = (share("pretrain", dataset, *ranks) for ranks in ((0, 1), (0, 2), (1, 2)))
     composites = [" " in name for name in whole["name"]]
@@ -103,6 +107,13 @@ def test_two_processes_train_stop_and_go_on_as_one_run(dataset: Path, tmp_path: 
     assert [row["step"] for row in rows(out)] == list(range(1, 61))
     names = sorted(re.sub("tfevents.*", "tfevents", p.name) for p in out.iterdir())
     assert names == [
-        "config.toml", "events.out.tfevents", "events.out.tfevents", "grid.png", "metrics.jsonl",
-        "model.onnx", "model.safetensors", f"step-{int(step):08d}.pt", "step-00000060.pt",
-    ]  # fmt: skip
+        "config.toml",
+        "events.out.tfevents",
+        "events.out.tfevents",
+        "grid.png",
+        "metrics.jsonl",
+        "model.onnx",
+        "model.safetensors",
+        f"step-{int(step):08d}.pt",
+        "step-00000060.pt",
+    ]

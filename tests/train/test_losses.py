@@ -20,13 +20,14 @@ def batch(n: int, side: int = 32) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(n)
     shape = (n, 1, side, side)
     return {
-        "matte": torch.randn(shape, generator=rng), "boundary": torch.randn(shape, generator=rng),
+        "matte": torch.randn(shape, generator=rng),
+        "boundary": torch.randn(shape, generator=rng),
         "label": torch.rand(shape, generator=rng),
         "boundary_label": torch.rand(shape, generator=rng),
         "fine": torch.arange(n) % 2 == 0,
         "features": torch.rand((n, 3, 8, 8), generator=rng),
         "of_teacher": torch.rand((n, 3, 4, 4), generator=rng),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("term", OF_MATTES)

@@ -101,9 +101,14 @@ def test_every_run_of_a_chain_leaves_the_same_files(chain: Chain) -> None:
         steps = STEPS if kind != "pretrain" else 4
         kept = ["step-00000034.pt", "step-00000040.pt"] if steps == STEPS else ["step-00000004.pt"]
         assert names == [
-            "config.toml", "events.out.tfevents", "grid.png", "metrics.jsonl", "model.onnx",
-            "model.safetensors", *kept,
-        ]  # fmt: skip
+            "config.toml",
+            "events.out.tfevents",
+            "grid.png",
+            "metrics.jsonl",
+            "model.onnx",
+            "model.safetensors",
+            *kept,
+        ]
         assert saved(out)["step"] == steps
         arch, weights = checkpoint.weights(out / "model.safetensors")
         assert arch == "r18x0.25"
@@ -175,8 +180,15 @@ def test_tensorboard_of_a_resumed_run_has_every_step_once(tmp_path: Path) -> Non
             for step in range(start + 1, end + 1):
                 log.scalars(step, {"total": start + step})
     assert [(row["step"], row["total"]) for row in rows(tmp_path)] == [
-        (1, 1), (2, 2), (3, 3), (4, 4), (5, 9), (6, 10), (7, 11), (8, 12),
-    ]  # fmt: skip
+        (1, 1),
+        (2, 2),
+        (3, 3),
+        (4, 4),
+        (5, 9),
+        (6, 10),
+        (7, 11),
+        (8, 12),
+    ]
     shown = [(e.step, e.value) for e in board(tmp_path).Scalars("total")]
     assert shown == [(row["step"], row["total"]) for row in rows(tmp_path)]
 
@@ -186,10 +198,20 @@ def test_killed_and_resumed_is_the_same_run(chain: Chain, workers: int, tmp_path
     """17 steps, SIGKILL and 23 steps end in the very bits of 40, the teacher's included."""
     out = tmp_path / "student"
     args = [
-        "student", "--recipe", chain.recipe, "--data", chain.data, "--out", out,
-        "--workers", workers, "--init", chain.out("pretrain") / "model.safetensors",
-        "--teacher", chain.out("teacher") / "model.safetensors",
-    ]  # fmt: skip
+        "student",
+        "--recipe",
+        chain.recipe,
+        "--data",
+        chain.data,
+        "--out",
+        out,
+        "--workers",
+        workers,
+        "--init",
+        chain.out("pretrain") / "model.safetensors",
+        "--teacher",
+        chain.out("teacher") / "model.safetensors",
+    ]
     with Training(tmp_path, *args) as training:
         training.until((out / "step-00000017.pt").exists)
         training.signal(signal.SIGKILL)
@@ -280,8 +302,11 @@ def test_a_loss_that_is_not_finite_ends_a_run(dataset: Path, tmp_path: Path) -> 
     assert reached(out) == step
     named = line.partition("the batch: ")[2].split("; ")
     assert len(named) == 4
-    pictures = {p.name for folder in ("seg/a/images", "matte/b/rgba", "background")
-                for p in (dataset / folder).iterdir()}  # fmt: skip
+    pictures = {
+        p.name
+        for folder in ("seg/a/images", "matte/b/rgba", "background")
+        for p in (dataset / folder).iterdir()
+    }
     assert {name for sample in named for name in sample.split()} <= pictures
     state = saved(out)
     assert state["step"] == step

@@ -36,18 +36,34 @@ MAX_SLACK = 1_000_000  # bytes by which the entries may exceed the file
 MAX_DIMS = 8
 
 DTYPES = {
-    "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
-    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8,
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
-}  # fmt: skip
+}
 REBUILD, ORDERED = "torch._utils _rebuild_tensor_v2", "collections OrderedDict"
 PARAMETER = "torch._utils _rebuild_parameter"  # in state dictionaries as torchvision publishes some
 GLOBALS = {REBUILD, PARAMETER, ORDERED, *(f"torch {name}" for name in DTYPES)}
 CONSTANTS = {
-    "BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "NONE", "NEWTRUE",
-    "NEWFALSE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_TUPLE",
-}  # fmt: skip
+    "BINUNICODE",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG1",
+    "BINFLOAT",
+    "NONE",
+    "NEWTRUE",
+    "NEWFALSE",
+    "EMPTY_LIST",
+    "EMPTY_DICT",
+    "EMPTY_TUPLE",
+}
 # One top folder, whatever its name; in it the pickle, the storages, and small notes of torch.
 NAME = re.compile(
     r"(?P<top>[^/\\\x00-\x1f]+)/(data\.pkl|version|byteorder|data/\d+|\.[a-z]\w*(/\w+)?)", re.ASCII

@@ -58,9 +58,12 @@ def _window(picture: U8, x0: int, y0: int, side: int) -> U8:
     inside = picture[max(y0, 0) : y0 + side, max(x0, 0) : x0 + side]
     return cv2.copyMakeBorder(
         inside,
-        max(-y0, 0), max(y0 + side - h, 0), max(-x0, 0), max(x0 + side - w, 0),
+        max(-y0, 0),
+        max(y0 + side - h, 0),
+        max(-x0, 0),
+        max(x0 + side - w, 0),
         cv2.BORDER_REFLECT,
-    )  # fmt: skip
+    )
 
 
 def flat_edges(alpha: U8) -> tuple[bool, bool, bool]:

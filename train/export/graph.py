@@ -77,10 +77,15 @@ def trace(net: MattingNet, spec: ModelSpec, widen: bool = False) -> onnx.ModelPr
         warnings.simplefilter("ignore", DeprecationWarning)  # this exporter needs no more packages
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # of what goes below
         torch.onnx.export(
-            Deployed(net).eval(), (example,), written, dynamo=False, opset_version=OPSET,
-            input_names=[spec.input], output_names=[spec.output],
+            Deployed(net).eval(),
+            (example,),
+            written,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[spec.input],
+            output_names=[spec.output],
             dynamic_axes={spec.input: axes, spec.output: axes},
-        )  # fmt: skip
+        )
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(written.getvalue()))
     _fold_padding(model)
     model = Extractor(model).extract_model([spec.input], [spec.output])  # what is needed now
@@ -201,11 +206,13 @@ def observe(model: onnx.ModelProto, frames: Iterable[U8]) -> dict[str, Activatio
     low, high = np.min(ends, 0)[:, 0], np.max(ends, 0)[:, 1]
     return {
         name: Activation(
-            float(low[i]), float(high[i]), float(np.max([p[i] for p in peaks])),
+            float(low[i]),
+            float(high[i]),
+            float(np.max([p[i] for p in peaks])),
             np.mean([m[i] for m in means], 0),
         )
         for i, name in enumerate(names)
-    }  # fmt: skip
+    }
 
 
 def _activations(model: onnx.ModelProto) -> list[str]:

@@ -88,6 +88,8 @@ def compare(
     """The graph beside the alpha that torch gives for each of `frames`."""
     values = differences(model, frames, expected)
     return Parity(
-        float(values.max()), float(np.percentile(values, 99)),
-        float(values.mean(dtype=np.float64)), len(frames) if real else 0,
-    )  # fmt: skip
+        float(values.max()),
+        float(np.percentile(values, 99)),
+        float(values.mean(dtype=np.float64)),
+        len(frames) if real else 0,
+    )

@@ -56,9 +56,17 @@ def _quantised(
     names = [node.name for node in model.graph.node if node.name not in floats]
     _correct_biases(given.graph, seen, names)
     quantizer = QDQQuantizer(
-        given, True, True, QuantType.QInt8, QuantType.QUInt8, _ranges(model, seen), names, [],
-        OPERATIONS, {},
-    )  # fmt: skip
+        given,
+        True,
+        True,
+        QuantType.QInt8,
+        QuantType.QUInt8,
+        _ranges(model, seen),
+        names,
+        [],
+        OPERATIONS,
+        {},
+    )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     result: onnx.ModelProto = quantizer.model.model

@@ -36,9 +36,16 @@ def step_losses(
     matte, edges, context = model(unit(batch["image"], device))
     with torch.autocast(device.type, enabled=False):  # losses are computed in float32
         return matting_losses(
-            matte.float(), edges.float(), wanted.label, wanted.boundary, wanted.fine,
-            config.loss, config.mask_edge, context.float(), wanted.context,
-        )  # fmt: skip
+            matte.float(),
+            edges.float(),
+            wanted.label,
+            wanted.boundary,
+            wanted.fine,
+            config.loss,
+            config.mask_edge,
+            context.float(),
+            wanted.context,
+        )
 
 
 def targets(

@@ -284,8 +284,17 @@ _RESNETS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
     101: (Bottleneck, (3, 4, 23, 3)),
 }
 architectures = (
-    "r101", "r50", "r34", "r18", "r18x0.5", "r18x0.25", "mbv2", "lite0", "lite1", "lite2",
-)  # fmt: skip
+    "r101",
+    "r50",
+    "r34",
+    "r18",
+    "r18x0.5",
+    "r18x0.25",
+    "mbv2",
+    "lite0",
+    "lite1",
+    "lite2",
+)
 
 
 def _build(arch: str) -> tuple[Any, int, tuple[int, ...]]:

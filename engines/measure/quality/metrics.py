@@ -85,9 +85,9 @@ def outside_band(mask: NDArray[np.uint8], px: float = BAND) -> Region:
     if person.all() or not person.any():
         return np.ones(mask.shape, np.bool_)
     # A pixel is 0 away in one of the two maps: where it is itself on the other side.
-    distance = [cv2.distanceTransform(p, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for p in (
-        person, 1 - person
-    )]  # fmt: skip
+    distance = [
+        cv2.distanceTransform(p, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for p in (person, 1 - person)
+    ]
     far: Region = np.maximum(*distance) > px
     return far
 

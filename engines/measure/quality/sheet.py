@@ -65,15 +65,17 @@ class Sheet:
                 chosen = zip(
                     ("worst", "median", "best"), (own[0], own[len(own) // 2], own[-1]), strict=True
                 )
-                strips.append([
-                    self._block(
-                        f"{name}, {what}: {row.values[key] * metric.factor:.3g}  "
-                        f"{row.source}/{row.name}",
-                        row,
-                        i,
-                    )
-                    for what, row in chosen
-                ])  # fmt: skip
+                strips.append(
+                    [
+                        self._block(
+                            f"{name}, {what}: {row.values[key] * metric.factor:.3g}  "
+                            f"{row.source}/{row.name}",
+                            row,
+                            i,
+                        )
+                        for what, row in chosen
+                    ]
+                )
         save(path, _stack(strips))
 
     def _keep(self, key: tuple[str, ...], picture: U8) -> None:

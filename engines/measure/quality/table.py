@@ -95,10 +95,12 @@ def as_json(rows: list[Row], matters: list[Matter], split: str) -> dict[str, Any
     out: dict[str, Any] = {
         "models": [{"name": m.name, "size": getattr(m, "size", None)} for m in matters],
         "split": split,
-        "metrics": {m.key: {"shown_as": m.head, "factor": m.factor, "where": REGIONS[m.region]}
-                    for m in METRICS},
+        "metrics": {
+            m.key: {"shown_as": m.head, "factor": m.factor, "where": REGIONS[m.region]}
+            for m in METRICS
+        },
         "sets": {},
-    }  # fmt: skip
+    }
     for kind, by_model in _by_set(rows, names):
         means = {n: means_of(own) for n, own in by_model.items()}
         first = by_model[names[0]]

@@ -30,13 +30,16 @@ def models(networks: list[Network]) -> list[Found]:
     """What the models are; costs are of one frame, None where they were not counted."""
     return [
         {
-            "name": n.name, "file": str(n.file), "precision": n.precision, "size": n.size,
+            "name": n.name,
+            "file": str(n.file),
+            "precision": n.precision,
+            "size": n.size,
             "input": list(next(iter(n.shapes.values()))),
             "macs": n.cost and n.cost.macs // n.batch,
             "parameters": n.cost and n.cost.parameters,
         }
         for n in networks
-    ]  # fmt: skip
+    ]
 
 
 def speeds(of: Sequence[Speed | ClipSpeed], **how: Any) -> Found:

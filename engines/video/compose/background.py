@@ -175,9 +175,12 @@ def place(
 
 
 def open_background(
-    spec: str, sample_aspect: Fraction | None = None, fit: BackgroundFit = BackgroundFit.cover,
-    on_note: Callable[[str], None] = lambda text: None, bits: int = 8,
-) -> Background | None:  # fmt: skip
+    spec: str,
+    sample_aspect: Fraction | None = None,
+    fit: BackgroundFit = BackgroundFit.cover,
+    on_note: Callable[[str], None] = lambda text: None,
+    bits: int = 8,
+) -> Background | None:
     """A background from what ``--bg`` says; None for ``transparent``.
 
     Args:

@@ -33,9 +33,13 @@ class Moving:
     """
 
     def __init__(
-        self, path: Path, sample_aspect: Fraction | None, fit: BackgroundFit,
-        on_note: Callable[[str], None], bits: int,
-    ):  # fmt: skip
+        self,
+        path: Path,
+        sample_aspect: Fraction | None,
+        fit: BackgroundFit,
+        on_note: Callable[[str], None],
+        bits: int,
+    ):
         self._path, self._fit, self._aspect = path, fit, float(sample_aspect or 1)
         self._note, self._bits = on_note, bits
         self._source = VideoSource(path, Clip(), bits=bits)
@@ -86,12 +90,17 @@ class Moving:
             (source.width, source.height), (layout.width, layout.height), self._fit, aspect, step=2
         )
         picture = self._reformatter.reformat(
-            _cut(shown, part), width, height, layout.format,
-            src_colorspace=source.matrix, src_color_range=source.range,
+            _cut(shown, part),
+            width,
+            height,
+            layout.format,
+            src_colorspace=source.matrix,
+            src_color_range=source.range,
             dst_colorspace=ITU601 if layout.matrix == fr.BT601 else layout.matrix,
-            dst_color_range=layout.range, threads=1,
+            dst_color_range=layout.range,
+            threads=1,
             interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
-        )  # fmt: skip
+        )
         planes = fr.planes(picture)
         if (width, height) == (layout.width, layout.height):
             return planes

@@ -49,9 +49,11 @@ class Deinterlacer:
         self._size = picture.width, picture.height
         self._graph = graph = Graph()
         buffer = graph.add_buffer(
-            width=picture.width, height=picture.height, format=picture.format,
+            width=picture.width,
+            height=picture.height,
+            format=picture.format,
             time_base=self._stream.time_base,
-        )  # fmt: skip
+        )
         graph.link_nodes(buffer, graph.add("bwdif", HOW), graph.add("buffersink")).configure()
         text = "the video is interlaced: each two fields become one picture"
         if text not in self._warnings:

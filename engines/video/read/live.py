@@ -22,9 +22,13 @@ TOLERATED = 0.05  # share of frames that may be dropped
 
 
 def open_stream(
-    stream: Stream, clip: Clip, threads: int = 0, stop: Stop | None = None,
-    reconnect: bool = False, bits: int = 8,
-) -> FrameSource:  # fmt: skip
+    stream: Stream,
+    clip: Clip,
+    threads: int = 0,
+    stop: Stop | None = None,
+    reconnect: bool = False,
+    bits: int = 8,
+) -> FrameSource:
     """Open standard input, an address or a camera.
 
     Args:
@@ -129,9 +133,12 @@ class LiveSource(FrameSource):
                     self._frames += 1
                     ticks = round(item.duration * item.time_base / self.time_base)
                     yield replace(
-                        item, pts=pts, duration=ticks, time_base=self.time_base,
+                        item,
+                        pts=pts,
+                        duration=ticks,
+                        time_base=self.time_base,
                         arrived=time.perf_counter(),
-                    )  # fmt: skip
+                    )
                 elif shift is not None and item.stream_index in sounds:
                     # Sound before the first picture would have none to go with.
                     ticks = round(shift / item.time_base)

@@ -84,9 +84,12 @@ class FrameSource(ABC):
 
 
 def open_source(
-    path: Path, clip: Clip | None = None, threads: int = 0, fps: Fraction | None = None,
+    path: Path,
+    clip: Clip | None = None,
+    threads: int = 0,
+    fps: Fraction | None = None,
     bits: int = 8,
-) -> FrameSource:  # fmt: skip
+) -> FrameSource:
     """Open a video file, a picture, a folder of pictures, or those of one that ``*.png`` fits.
 
     Args:

@@ -36,9 +36,14 @@ class CopiedStreams:
     """
 
     def __init__(
-        self, container: Any, source: FrameSource, ending: str, keep: str, sound: bool,
+        self,
+        container: Any,
+        source: FrameSource,
+        ending: str,
+        keep: str,
+        sound: bool,
         warnings: list[str],
-    ):  # fmt: skip
+    ):
         self._container, self._source = container, source
         self._ending, self._family = ending, FAMILY.get(ending, ending)
         self._keep, self._warnings = keep, warnings
@@ -48,9 +53,9 @@ class CopiedStreams:
             self._add(stream, SOUND)
         for stream in source.subtitles:
             self._add(stream, TEXT)
-        container.metadata.update({
-            k: v for k, v in source.metadata.items() if k.lower() not in ABOUT_CONTAINER
-        })  # fmt: skip
+        container.metadata.update(
+            {k: v for k, v in source.metadata.items() if k.lower() not in ABOUT_CONTAINER}
+        )
         if source.chapters:
             container.set_chapters(source.chapters)
 

@@ -24,8 +24,13 @@ ENCODERS: dict[str, tuple[str, float, dict[str, str]]] = {
 }
 # The worst quality of each encoder that takes a constant rate factor; the best is 0.
 CRF_UP_TO = {
-    "libx264": 51, "libx265": 51, "libvpx": 63, "libvpx-vp9": 63, "libsvtav1": 63, "libaom-av1": 63,
-}  # fmt: skip
+    "libx264": 51,
+    "libx265": 51,
+    "libvpx": 63,
+    "libvpx-vp9": 63,
+    "libsvtav1": 63,
+    "libaom-av1": 63,
+}
 PRORES = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}  # editors look for the vendor
 # Encoders of straight alpha: the pixels they are given for 8 and for 10 bits, and what they are
 # told beside the above. VP9 has no alternate reference frames with alpha; at its usual 30, soft
@@ -214,9 +219,15 @@ def _hardware_options(name: str, crf: float | None) -> dict[str, str]:
 
 
 def check_starts(
-    encoder: Encoder, layout: Layout, rate: Fraction, time_base: Fraction, container: str,
-    file: str, options: dict[str, str] | None = None, instead: str = "-o NAME.mkv",
-) -> None:  # fmt: skip
+    encoder: Encoder,
+    layout: Layout,
+    rate: Fraction,
+    time_base: Fraction,
+    container: str,
+    file: str,
+    options: dict[str, str] | None = None,
+    instead: str = "-o NAME.mkv",
+) -> None:
     """See that an encoder works here and that a container holds what it writes.
 
     Args:

@@ -132,9 +132,14 @@ def carries(ending: str, save: Save) -> bool:
 
 
 def open_sink(
-    path: Path, ending: str, save: Save, transparent: bool, source: FrameSource,
-    encoding: Encoding, copies: bool = False,
-) -> FrameSink:  # fmt: skip
+    path: Path,
+    ending: str,
+    save: Save,
+    transparent: bool,
+    source: FrameSource,
+    encoding: Encoding,
+    copies: bool = False,
+) -> FrameSink:
     """The sink that fits the ending and the source.
 
     Args:

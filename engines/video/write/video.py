@@ -72,9 +72,16 @@ class VideoSink(FrameSink):
     """
 
     def __init__(
-        self, path: Path, ending: str, save: Save, source: FrameSource, encoding: Encoding,
-        *, alpha: bool, copies: bool,
-    ):  # fmt: skip
+        self,
+        path: Path,
+        ending: str,
+        save: Save,
+        source: FrameSource,
+        encoding: Encoding,
+        *,
+        alpha: bool,
+        copies: bool,
+    ):
         self.path, self._save, self._source, self._encoding = path, save, source, encoding
         self.warnings = []
         self._ending, self._kind = ending, CONTAINERS[ending]
@@ -85,10 +92,15 @@ class VideoSink(FrameSink):
         self._rate = source.rate or Fraction(25)
         self._time_base = 1 / self._rate if self._kind.is_bare else source.time_base
         encoders.check_starts(
-            self._encoder, self._layout, self._rate, self._time_base, self._kind.format,
-            f"{path}: {ending}", self._kind.options,
+            self._encoder,
+            self._layout,
+            self._rate,
+            self._time_base,
+            self._kind.format,
+            f"{path}: {ending}",
+            self._kind.options,
             "--format mkv" if path == STDOUT else "-o NAME.mkv",
-        )  # fmt: skip
+        )
         self._copying = copies
         if self._kind.is_bare and encoding.audio and source.audio and save is not Save.alpha:
             self.warnings.append(f"{ending} cannot hold sound: left out")
@@ -129,9 +141,13 @@ class VideoSink(FrameSink):
                 context.codec_tag = "hvc1"  # Apple's players take no other
             if self._copying:
                 self._copied = CopiedStreams(
-                    self._container, self._source, self._ending, self._keep, self._encoding.audio,
+                    self._container,
+                    self._source,
+                    self._ending,
+                    self._keep,
+                    self._encoding.audio,
                     self.warnings,
-                )  # fmt: skip
+                )
             self._container.start_encoding()
 
     def _encoded_layout(self, layout: Layout) -> Layout:
@@ -229,10 +245,14 @@ class VideoSink(FrameSink):
             picture = padded
         if source.format != pixels or source.range != layout.range:
             picture = self._reformatter.reformat(
-                picture, format=pixels, src_colorspace=source.matrix, dst_colorspace=layout.matrix,
-                src_color_range=source.range, dst_color_range=layout.range,
+                picture,
+                format=pixels,
+                src_colorspace=source.matrix,
+                dst_colorspace=layout.matrix,
+                src_color_range=source.range,
+                dst_color_range=layout.range,
                 threads=fr.scaler_threads(pixels),
-            )  # fmt: skip
+            )
         if self._encoder.alpha:
             _set_alpha(picture, _padded(item.alpha, layout.width, layout.height))
         layout.tag(picture)

@@ -196,10 +196,16 @@ class VirtualCameraSink(FrameSink):
                 self._to_rgb = fr.RgbScaler(source)
             return fr.from_rgb(self._to_rgb(picture, width, height), self._layout)
         return self._reformatter.reformat(
-            picture, width, height, self._layout.format, src_colorspace=fr.BT601,
-            dst_colorspace=fr.BT601, src_color_range=source.range, dst_color_range=fr.LIMITED,
+            picture,
+            width,
+            height,
+            self._layout.format,
+            src_colorspace=fr.BT601,
+            dst_colorspace=fr.BT601,
+            src_color_range=source.range,
+            dst_color_range=fr.LIMITED,
             interpolation=Interpolation.BILINEAR,
-        )  # fmt: skip
+        )
 
     def close(self, whole: bool) -> None:
         if self._camera is not None:

@@ -108,8 +108,11 @@ def test_names_come_in_natural_order(data: Path) -> None:
 
 def test_every_kind_is_found(data: Path) -> None:
     assert listed(data) == {
-        "seg train": 3, "matte train": 1, "cutouts train": 2, "background train": 2,
-    }  # fmt: skip
+        "seg train": 3,
+        "matte train": 1,
+        "cutouts train": 2,
+        "background train": 2,
+    }
     rgba = data / "matte/c/rgba/1.png"
     assert list_cutouts(data, "train")[1] == Pair("c", rgba, None)
 
@@ -146,9 +149,13 @@ def test_a_manifest_keeps_val_apart(data: Path) -> None:
     (data / "manifest.csv").write_text("path,split\nseg/a/images/2.jpg,val\n")
     (data / "background/BACKGROUND.csv").write_text("file,split\n2.jpg,val\n")
     assert listed(data) == {
-        "seg train": 2, "seg val": 1, "matte train": 1, "cutouts train": 2,
-        "background train": 1, "background val": 1,
-    }  # fmt: skip
+        "seg train": 2,
+        "seg val": 1,
+        "matte train": 1,
+        "cutouts train": 2,
+        "background train": 1,
+        "background val": 1,
+    }
 
 
 def test_val_txt_keeps_val_apart(data: Path) -> None:
@@ -160,9 +167,14 @@ def test_val_txt_keeps_val_apart(data: Path) -> None:
         "seg/a/images/never_there.jpg\n"
     )
     assert listed(data) == {
-        "seg train": 2, "seg val": 2, "matte train": 1, "cutouts train": 1, "cutouts val": 1,
-        "background train": 1, "background val": 1,
-    }  # fmt: skip
+        "seg train": 2,
+        "seg val": 2,
+        "matte train": 1,
+        "cutouts train": 1,
+        "cutouts val": 1,
+        "background train": 1,
+        "background val": 1,
+    }
 
 
 def test_a_split_file_overrides_the_published_split(tmp_path: Path) -> None:
@@ -171,8 +183,11 @@ def test_a_split_file_overrides_the_published_split(tmp_path: Path) -> None:
         write(tmp_path / f"matte/PPM-100/matte/{name}.jpg", 1)
     (tmp_path / "manifest.csv").write_text("path,split\nmatte/PPM-100/image/1.jpg,train\n")
     assert listed(tmp_path) == {
-        "matte train": 1, "cutouts train": 1, "matte val": 1, "cutouts val": 1,
-    }  # fmt: skip
+        "matte train": 1,
+        "cutouts train": 1,
+        "matte val": 1,
+        "cutouts val": 1,
+    }
 
 
 @pytest.mark.parametrize(

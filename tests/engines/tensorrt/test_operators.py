@@ -33,22 +33,50 @@ NUMBERS = FLOATS | {T.INT32, T.INT64}
 ANY = NUMBERS | {T.BOOL}
 
 TYPES: dict[str, set[int]] = {
-    "Add": NUMBERS, "AveragePool": FLOATS, "BatchNormalization": FLOATS, "Cast": ANY | {T.UINT8},
-    "Clip": FLOATS, "Concat": ANY, "Constant": ANY, "ConstantOfShape": ANY, "Conv": FLOATS,
-    "ConvTranspose": FLOATS, "DepthToSpace": NUMBERS, "Div": NUMBERS, "Gather": ANY,
-    "GlobalAveragePool": FLOATS, "Identity": ANY, "MaxPool": FLOATS, "Mul": NUMBERS,
-    "Pad": NUMBERS, "ReduceMean": NUMBERS, "Relu": NUMBERS, "Reshape": ANY, "Resize": FLOATS,
-    "Sigmoid": FLOATS, "Slice": ANY, "Squeeze": ANY, "Sub": NUMBERS, "Transpose": ANY,
+    "Add": NUMBERS,
+    "AveragePool": FLOATS,
+    "BatchNormalization": FLOATS,
+    "Cast": ANY | {T.UINT8},
+    "Clip": FLOATS,
+    "Concat": ANY,
+    "Constant": ANY,
+    "ConstantOfShape": ANY,
+    "Conv": FLOATS,
+    "ConvTranspose": FLOATS,
+    "DepthToSpace": NUMBERS,
+    "Div": NUMBERS,
+    "Gather": ANY,
+    "GlobalAveragePool": FLOATS,
+    "Identity": ANY,
+    "MaxPool": FLOATS,
+    "Mul": NUMBERS,
+    "Pad": NUMBERS,
+    "ReduceMean": NUMBERS,
+    "Relu": NUMBERS,
+    "Reshape": ANY,
+    "Resize": FLOATS,
+    "Sigmoid": FLOATS,
+    "Slice": ANY,
+    "Squeeze": ANY,
+    "Sub": NUMBERS,
+    "Transpose": ANY,
     "Unsqueeze": ANY,
-}  # fmt: skip
+}
 OPSETS = range(9, 25)
 
 # Inputs, by position, whose values must be known when a plan is built.
 CONSTANT = {
-    "Conv": (1, 2), "ConvTranspose": (1, 2), "Clip": (1, 2), "Pad": (1, 2), "ReduceMean": (1,),
-    "Resize": (1, 2, 3), "Squeeze": (1,), "Unsqueeze": (1,), "Slice": (3,),
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Clip": (1, 2),
+    "Pad": (1, 2),
+    "ReduceMean": (1,),
+    "Resize": (1, 2, 3),
+    "Squeeze": (1,),
+    "Unsqueeze": (1,),
+    "Slice": (3,),
     "BatchNormalization": (1, 2, 3, 4),
-}  # fmt: skip
+}
 
 # Attributes: what each may be. One that is not given has its default, which is among them.
 ALLOWED: dict[str, dict[str, Callable[[Any], bool]]] = {
@@ -58,18 +86,24 @@ ALLOWED: dict[str, dict[str, Callable[[Any], bool]]] = {
     "Pad": {"mode": lambda v: v in (b"constant", b"edge", b"reflect")},
     "Resize": {
         "mode": lambda v: v in (b"nearest", b"linear"),
-        "coordinate_transformation_mode": lambda v: v in (
-            b"half_pixel", b"pytorch_half_pixel", b"tf_half_pixel_for_nn", b"asymmetric",
-            b"align_corners",
+        "coordinate_transformation_mode": lambda v: (
+            v
+            in (
+                b"half_pixel",
+                b"pytorch_half_pixel",
+                b"tf_half_pixel_for_nn",
+                b"asymmetric",
+                b"align_corners",
+            )
         ),
-        "nearest_mode": lambda v: v in (
-            b"floor", b"ceil", b"round_prefer_floor", b"round_prefer_ceil"
+        "nearest_mode": lambda v: (
+            v in (b"floor", b"ceil", b"round_prefer_floor", b"round_prefer_ceil")
         ),
         "keep_aspect_ratio_policy": lambda v: v == b"stretch",
         "antialias": lambda v: v == 0,
         "axes": lambda v: list(v) == [0, 1, 2, 3],
     },
-}  # fmt: skip
+}
 
 
 def faults(model: onnx.ModelProto) -> list[str]:
@@ -170,14 +204,16 @@ FAULTY = {
     "mode is b'cubic'": [_resize(mode="cubic")],
     "antialias is 1": [_resize(mode="linear", antialias=1)],
     "of type DOUBLE": [
-        h.make_node("Cast", ["x"], ["d"], to=T.DOUBLE), h.make_node("Cast", ["d"], ["y"], to=1)
+        h.make_node("Cast", ["x"], ["d"], to=T.DOUBLE),
+        h.make_node("Cast", ["d"], ["y"], to=1),
     ],
     "of type UINT8": [
         h.make_node("Transpose", ["frames"], ["t"], perm=[0, 2, 1, 3]),
         h.make_node("Cast", ["t"], ["y"], to=T.FLOAT),
     ],
     "neither float32 nor float16": [
-        h.make_node("Cast", ["frames"], ["i"], to=T.INT32), h.make_node("Cast", ["i"], ["y"], to=1)
+        h.make_node("Cast", ["frames"], ["i"], to=T.INT32),
+        h.make_node("Cast", ["i"], ["y"], to=1),
     ],
     "input 1 is not known": [
         h.make_node("Cast", ["x"], ["i"], to=T.INT64),
@@ -185,7 +221,7 @@ FAULTY = {
         h.make_node("Reshape", ["most", "eight"], ["pads"]),
         h.make_node("Pad", ["x", "pads"], ["y"]),
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("words", FAULTY)

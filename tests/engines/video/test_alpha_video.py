@@ -57,12 +57,20 @@ def test_alpha_of_a_person_survives(tmp_path: Path, ending: str) -> None:
     clip = tmp_path / "in.mp4"
     write_clip(clip, seconds=0.4, width=320, height=240)
     for save, name, encoding in (
-        (Save.foreground, f"f.{ending}", Encoding()), (Save.alpha, "a.mkv", LOSSLESS)
-    ):  # fmt: skip
-        summary = job.run(job.RunConfig(
-            clip, tmp_path / name, save=(save,), model="fast", precision="fp32", size=160,
-            encoding=encoding,
-        ))  # fmt: skip
+        (Save.foreground, f"f.{ending}", Encoding()),
+        (Save.alpha, "a.mkv", LOSSLESS),
+    ):
+        summary = job.run(
+            job.RunConfig(
+                clip,
+                tmp_path / name,
+                save=(save,),
+                model="fast",
+                precision="fp32",
+                size=160,
+                encoding=encoding,
+            )
+        )
         assert summary.exit_code == 0, summary.error
     frames = with_alpha(tmp_path / f"f.{ending}")
     times, wanted = [f.pts * f.time_base for f in frames], probe(clip).times
@@ -104,9 +112,13 @@ def test_colour_and_matte_are_known(
         grey = 16 + matte * (219 / 255)
     out, is_prores = tmp_path / f"f.{ending}", ending == "mov"
     run(
-        tmp_path / "in.mkv", out, brightness,
-        save=(Save.foreground,), encoding=Encoding(crf=None if is_prores else 4), finish=PLAIN,
-    )  # fmt: skip
+        tmp_path / "in.mkv",
+        out,
+        brightness,
+        save=(Save.foreground,),
+        encoding=Encoding(crf=None if is_prores else 4),
+        finish=PLAIN,
+    )
     frames = with_alpha(out)
     assert len(frames) == 3
     for frame in frames:
@@ -171,9 +183,13 @@ def test_lossless_alpha(tmp_path: Path, brightness: Path) -> None:
     """FFV1 in Matroska: the matte and the person's colours to the last code."""
     matte = ramp_clip(tmp_path / "in.mkv", 64, 64)
     run(
-        tmp_path / "in.mkv", tmp_path / "f.mkv", brightness,
-        save=(Save.foreground, Save.alpha), encoding=Encoding("ffv1"), finish=PLAIN,
-    )  # fmt: skip
+        tmp_path / "in.mkv",
+        tmp_path / "f.mkv",
+        brightness,
+        save=(Save.foreground, Save.alpha),
+        encoding=Encoding("ffv1"),
+        finish=PLAIN,
+    )
     written = mattes(tmp_path / "f_alpha.mkv")
     for frame, alpha in zip(with_alpha(tmp_path / "f.mkv"), written, strict=True):
         luma, _, _, seen = planes(frame)
@@ -197,9 +213,14 @@ def test_container_without_alpha_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("codec", "ending", "able"), [("h264", "mov", "prores"), ("av1", "webm", "vp9"),
-    ("vp9", "mov", "prores"), ("hevc", "mkv", "vp9, ffv1, prores")],
-)  # fmt: skip
+    ("codec", "ending", "able"),
+    [
+        ("h264", "mov", "prores"),
+        ("av1", "webm", "vp9"),
+        ("vp9", "mov", "prores"),
+        ("hevc", "mkv", "vp9, ffv1, prores"),
+    ],
+)
 def test_codec_without_alpha_is_refused(
     tmp_path: Path, ones: Path, codec: str, ending: str, able: str
 ) -> None:
@@ -215,16 +236,18 @@ def test_codec_without_alpha_is_refused(
 @pytest.mark.parametrize("ending", [".mp4", ".webm", ""])
 @pytest.mark.parametrize("background", ["#00ff00", "transparent"])
 @pytest.mark.parametrize(
-    "saves", [s for n in (1, 2, 3) for s in itertools.permutations(Save, n)][3:],
+    "saves",
+    [s for n in (1, 2, 3) for s in itertools.permutations(Save, n)][3:],
     ids=lambda s: "-".join(x.value for x in s),
-)  # fmt: skip
+)
 def test_outputs_in_any_combination(
     tmp_path: Path, ones: Path, saves: tuple[Save, ...], background: str, ending: str
 ) -> None:
     """Each is there and whole, with alpha where it belongs; sound goes into exactly one."""
     first_rgba = saves[0] is Save.foreground or (saves[0], background) == (
-        Save.composite, "transparent"
-    )  # fmt: skip
+        Save.composite,
+        "transparent",
+    )
     clip = sound_clip(tmp_path / "in.mkv", "libopus", 0.2)
     out = tmp_path / f"o{ending}"
     if first_rgba and ending == ".mp4":
@@ -270,10 +293,17 @@ def test_decontaminated_colour_is_written(tmp_path: Path) -> None:
     lumas = []
     for clean in (True, False):
         out = tmp_path / f"{clean}.mov"
-        summary = job.run(job.RunConfig(
-            clip, out, save=(Save.foreground,), model="fast", precision="fp32", size=160,
-            finish=Finish(smooth=0, decontaminate=clean),
-        ))  # fmt: skip
+        summary = job.run(
+            job.RunConfig(
+                clip,
+                out,
+                save=(Save.foreground,),
+                model="fast",
+                precision="fp32",
+                size=160,
+                finish=Finish(smooth=0, decontaminate=clean),
+            )
+        )
         assert summary.exit_code == 0
         lumas.append([planes(f) for f in with_alpha(out)])
     for cleaned, plain in zip(*lumas, strict=True):

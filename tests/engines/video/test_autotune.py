@@ -222,9 +222,17 @@ def test_stop_while_it_is_measured_ends_the_run(portrait: Path, slow: Path, tmp_
     folder = tmp_path / "temporary"
     folder.mkdir()
     command = [
-        sys.executable, "-m", "wsshm_cli", "run", str(portrait), "--model", str(slow),
-        "-o", str(tmp_path / "o.mp4"), "--realtime",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "wsshm_cli",
+        "run",
+        str(portrait),
+        "--model",
+        str(slow),
+        "-o",
+        str(tmp_path / "o.mp4"),
+        "--realtime",
+    ]
     environment = os.environ | {"TMPDIR": str(folder)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         while not any(folder.rglob("*.mp4")):

@@ -173,10 +173,17 @@ def hashes(path: Path) -> list[str]:
 def test_every_pixel_is_as_it_was(tmp_path: Path, threads: int, lanes: int, depth: int) -> None:
     """The frames are those of the list below, however many threads and items in queues."""
     config = job.RunConfig(
-        patterned(tmp_path / "in.mp4"), tmp_path / "out.mkv", "#3366cc",
-        model=str(ramp(tmp_path / "ramp.onnx")), size=64, finish=PLAIN, encoding=Encoding("ffv1"),
-        threads=threads, network_threads=2, most_lanes=lanes,
-    )  # fmt: skip
+        patterned(tmp_path / "in.mp4"),
+        tmp_path / "out.mkv",
+        "#3366cc",
+        model=str(ramp(tmp_path / "ramp.onnx")),
+        size=64,
+        finish=PLAIN,
+        encoding=Encoding("ffv1"),
+        threads=threads,
+        network_threads=2,
+        most_lanes=lanes,
+    )
     summary = job.run(config, pipeline=partial(Pipeline, depth=depth))
     assert summary.error is None
     assert hashes(tmp_path / "out.mkv") == FRAMES
@@ -184,20 +191,36 @@ def test_every_pixel_is_as_it_was(tmp_path: Path, threads: int, lanes: int, dept
 
 # Of `patterned` through `ramp` over #3366cc: they change with the compositing rule only.
 FRAMES = [
-    "ce90c527286212f1430ec0c2fe8c3241", "8a450c739b27211ea6787566e4b61c68",
-    "48343a8878f3b20368d334725af69ac9", "9dd32259fa14ec1e1447116cb3e8b4c5",
-    "e2ef4fa53f887ada223127d3ab0612e5", "abea043e212fd3b6bcc8eb89aea0a94e",
-    "acab97ca4b4dda91fb9178c62e37c039", "6f32c40cbd423b22d5e231ff1493024d",
-    "e4259181d3aebec5b8e782a6b5fc8894", "7859c508d2deabba9b5e1614a15c84c6",
-    "8c80e2b28bbe84a34a736aa602779609", "32286b3a437f21b20359eb55109645eb",
-    "74ad22c4efc8e40c9dd1411a181d358c", "6fa69dd9443434e2041febbf5becacad",
-    "380037e05abe53abfb92b8aa3777dac3", "64aa4cd1e287f1bd02c4e16d583405b3",
-]  # fmt: skip
+    "ce90c527286212f1430ec0c2fe8c3241",
+    "8a450c739b27211ea6787566e4b61c68",
+    "48343a8878f3b20368d334725af69ac9",
+    "9dd32259fa14ec1e1447116cb3e8b4c5",
+    "e2ef4fa53f887ada223127d3ab0612e5",
+    "abea043e212fd3b6bcc8eb89aea0a94e",
+    "acab97ca4b4dda91fb9178c62e37c039",
+    "6f32c40cbd423b22d5e231ff1493024d",
+    "e4259181d3aebec5b8e782a6b5fc8894",
+    "7859c508d2deabba9b5e1614a15c84c6",
+    "8c80e2b28bbe84a34a736aa602779609",
+    "32286b3a437f21b20359eb55109645eb",
+    "74ad22c4efc8e40c9dd1411a181d358c",
+    "6fa69dd9443434e2041febbf5becacad",
+    "380037e05abe53abfb92b8aa3777dac3",
+    "64aa4cd1e287f1bd02c4e16d583405b3",
+]
 
 BARS = [
-    (255, 255, 255), (191, 191, 0), (0, 191, 191), (0, 191, 0),
-    (191, 0, 191), (191, 0, 0), (0, 0, 191), (0, 0, 0), (104, 104, 104), (200, 120, 90),
-]  # fmt: skip
+    (255, 255, 255),
+    (191, 191, 0),
+    (0, 191, 191),
+    (0, 191, 0),
+    (191, 0, 191),
+    (191, 0, 0),
+    (0, 0, 191),
+    (0, 0, 0),
+    (104, 104, 104),
+    (200, 120, 90),
+]
 BAR = 16  # pixels
 KR_KB = {fr.BT601: (0.299, 0.114), fr.BT709: (0.2126, 0.0722)}
 
@@ -247,18 +270,28 @@ def colours(frame: av.VideoFrame) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "encoding", "save", "levels"),
     [
-        ("o.mp4", LOSSLESS, Save.composite, 2), ("o.mov", LOSSLESS, Save.composite, 2),
-        ("o.mkv", Encoding("ffv1"), Save.composite, 2), ("o.y4m", Encoding(), Save.composite, 2),
-        ("f.mkv", Encoding("ffv1"), Save.foreground, 2), ("f.mov", Encoding(), Save.foreground, 2),
-        ("f.webm", Encoding(crf=0), Save.foreground, 3), ("o", Encoding(), Save.composite, 2),
+        ("o.mp4", LOSSLESS, Save.composite, 2),
+        ("o.mov", LOSSLESS, Save.composite, 2),
+        ("o.mkv", Encoding("ffv1"), Save.composite, 2),
+        ("o.y4m", Encoding(), Save.composite, 2),
+        ("f.mkv", Encoding("ffv1"), Save.foreground, 2),
+        ("f.mov", Encoding(), Save.foreground, 2),
+        ("f.webm", Encoding(crf=0), Save.foreground, 3),
+        ("o", Encoding(), Save.composite, 2),
         ("f", Encoding(), Save.foreground, 2),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
-)  # fmt: skip
+)
 def test_colour_bars(
-    tmp_path: Path, ones: Path, name: str, encoding: Encoding, save: Save, levels: int,
-    matrix: int, color_range: int,
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    ones: Path,
+    name: str,
+    encoding: Encoding,
+    save: Save,
+    levels: int,
+    matrix: int,
+    color_range: int,
+) -> None:
     """Every colour within 2 of 255 levels, through each lossless output, by its own tags.
 
     VP9 with alpha has no lossless mode here: 3.

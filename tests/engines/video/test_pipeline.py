@@ -419,9 +419,12 @@ def test_a_slow_sink_does_not_hold_up_the_source() -> None:
         got.append(item)
 
     pipeline = Pipeline(
-        ("source", source()), [[("a", same)], [("b", same)]], ("sink", sink), depth=1,
+        ("source", source()),
+        [[("a", same)], [("b", same)]],
+        ("sink", sink),
+        depth=1,
         may_drop=lambda item: True,
-    )  # fmt: skip
+    )
     pipeline.run()
     assert got == sorted(got)
     assert got[-1] == 199
@@ -433,9 +436,12 @@ def test_what_may_not_be_dropped_is_kept() -> None:
     items = [i for n in range(300) for i in (n, f"packet {n}")]
     got: list[Any] = []
     pipeline = Pipeline(
-        ("source", items), [[("a", same)]], ("sink", got.append), depth=1,
+        ("source", items),
+        [[("a", same)]],
+        ("sink", got.append),
+        depth=1,
         may_drop=lambda item: isinstance(item, int),
-    )  # fmt: skip
+    )
     pipeline.run()
     assert [x for x in got if isinstance(x, str)] == items[1::2]
     numbers = [x for x in got if isinstance(x, int)]
@@ -446,6 +452,9 @@ def test_what_may_not_be_dropped_is_kept() -> None:
 def test_items_that_may_be_dropped_do_not_take_turns() -> None:
     with pytest.raises(ValueError, match="take turns"):
         Pipeline(
-            ("source", []), [[("a", same)]], ("sink", print), lanes={"a": 2},
+            ("source", []),
+            [[("a", same)]],
+            ("sink", print),
+            lanes={"a": 2},
             may_drop=lambda item: True,
-        )  # fmt: skip
+        )

@@ -36,16 +36,35 @@ def test_the_matte_is_as_asked(wsshm: Wsshm, portrait: Path, tmp_path: Path) -> 
     """Every option that shapes a matte reaches it: more or less of it is person, or soft."""
     plain = ["--smooth", 0, "--no-refine", "--no-decontaminate"]
     wanted = {
-        "plain": plain, "default": [], "smooth": [*plain, "--smooth", 0.9],
-        "small": [*plain, "--erode", 4], "large": [*plain, "--erode", -4],
-        "soft": [*plain, "--feather", 8], "one": [*plain, "--islands", 1],
-    }  # fmt: skip
+        "plain": plain,
+        "default": [],
+        "smooth": [*plain, "--smooth", 0.9],
+        "small": [*plain, "--erode", 4],
+        "large": [*plain, "--erode", -4],
+        "soft": [*plain, "--feather", 8],
+        "one": [*plain, "--islands", 1],
+    }
     clips = {}
     for name, options in wanted.items():
         result = wsshm(
-            "run", portrait, "--model", "fast", "--precision", "fp32", "--size", 96,
-            "--duration", 0.2, "--save", "alpha", "-o", f"{name}.mkv", "--crf", 0, *options,
-        )  # fmt: skip
+            "run",
+            portrait,
+            "--model",
+            "fast",
+            "--precision",
+            "fp32",
+            "--size",
+            96,
+            "--duration",
+            0.2,
+            "--save",
+            "alpha",
+            "-o",
+            f"{name}.mkv",
+            "--crf",
+            0,
+            *options,
+        )
         assert result.returncode == 0, result.stderr
         clips[name] = lumas(tmp_path / f"{name}.mkv")
     person = {name: float((clip > 127).mean()) for name, clip in clips.items()}

@@ -39,9 +39,13 @@ def codes(frame: av.VideoFrame) -> list[np.ndarray]:
 
 
 def ramp_clip(
-    path: Path, pix_fmt: str = "yuv420p10le", steps: int = 1024, start: int = 0, frames: int = 3,
+    path: Path,
+    pix_fmt: str = "yuv420p10le",
+    steps: int = 1024,
+    start: int = 0,
+    frames: int = 3,
     **context: Any,
-) -> Path:  # fmt: skip
+) -> Path:
     """Still pictures, 256×32, without loss; planes rise by `steps` from the left to the right."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("ffv1", rate=30)
@@ -87,8 +91,9 @@ def test_a_colour_behind_is_the_standards(
     clip = ramp_clip(tmp_path / "in.mkv", colorspace=matrix, color_range=color_range)
     kr, kb = KR_KB[matrix]
     for colour in ("3366cc", "00b140", "fefe01", "000000", "ffffff"):
-        run(clip, tmp_path / f"{colour}.mkv", zeros, bits=10, background=f"#{colour}",
-            encoding=FFV1)  # fmt: skip
+        run(
+            clip, tmp_path / f"{colour}.mkv", zeros, bits=10, background=f"#{colour}", encoding=FFV1
+        )
         red, green, blue = np.array(list(bytes.fromhex(colour))) / 255
         y = kr * red + (1 - kr - kb) * green + kb * blue
         parts = y, (blue - y) / (2 - 2 * kb), (red - y) / (2 - 2 * kr)
@@ -231,12 +236,13 @@ def test_pictures_make_a_video_of_ten_bits(tmp_path: Path) -> None:
         ("o.webm", {"encoding": Encoding("libvpx")}, "libvpx: no 10 bits in a .webm .*use .*av1"),
         ("o.webm", {"background": "transparent"}, "in 10 bits; use .mov .mkv$"),
         (
-            "o.mkv", {"save": (Save.foreground,), "encoding": Encoding("vp9")},
+            "o.mkv",
+            {"save": (Save.foreground,), "encoding": Encoding("vp9")},
             "vp9: no transparency in 10 bits in a .mkv file; use ffv1, prores",
         ),
         ("frames", {}, "PNG files have 8 bits; for --bits 10 use -o NAME.mkv"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_hold_ten_bits_is_refused(
     tmp_path: Path, ones: Path, name: str, options: dict[str, Any], said: str
 ) -> None:

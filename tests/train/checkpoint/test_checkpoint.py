@@ -57,10 +57,15 @@ def small_state(step: int = 1) -> dict[str, Any]:
     optimiser.step()
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda _: 1.0)
     return {
-        "arch": "r18x0.25", "step": step, "net": net.state_dict(), "ema": average.state_dict(),
-        "optimiser": optimiser.state_dict(), "scheduler": scheduler.state_dict(),
-        "rng": torch.get_rng_state(), "random": random.getstate(),
-    }  # fmt: skip
+        "arch": "r18x0.25",
+        "step": step,
+        "net": net.state_dict(),
+        "ema": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "rng": torch.get_rng_state(),
+        "random": random.getstate(),
+    }
 
 
 def assert_same(a: Any, b: Any) -> None:
@@ -405,11 +410,12 @@ def many_entries(path: Path, n: int, claimed: int) -> None:
     end = len(local) + len(directory)
     numbers = claimed, claimed, len(directory), len(local)
     path.write_bytes(
-        local + directory
+        local
+        + directory
         + struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, *numbers)
         + struct.pack("<4sIQI", b"PK\6\7", 0, end, 1)
         + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, *[claimed & 0xFFFF] * 2, *numbers[2:], 0)
-    )  # fmt: skip
+    )
 
 
 @hostile
@@ -536,9 +542,12 @@ def test_files_of_strangers_do_no_harm(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     done = subprocess.run(
         [sys.executable, "-c", CORPUS, *paths],
-        cwd=cwd, capture_output=True, text=True, timeout=150,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=150,
         env={"PYTHONPATH": str(Path(checkpoint.__file__).parents[2])},
-    )  # fmt: skip
+    )
     print(done.stdout)
     assert done.returncode == 0, done.stderr
     results = [json.loads(line) for line in done.stdout.splitlines()]
@@ -645,16 +654,23 @@ def test_header_attacks(tmp_path: Path) -> None:
     path.write_bytes(one("F32", [100], 400))
     assert weights(path)[1]["a"].shape == (100,)
     attacks = {
-        "empty": b"", "short": good[:5], "huge": struct.pack("<Q", 2**62) + body,
-        "long": struct.pack("<Q", 50_000_000) + bytes(50_000_000), "cut": good[:-1],
-        "cut in the header": good[:40], "longer": good + b"0",
-        "past the end": struct.pack("<Q", len(good)) + body, "junk": length + bytes(len(body)),
-        "no json": header("{" * 500), "beyond": one("F32", [101], 404),
-        "too long": one("F32", [50], 400), "overflow": one("F32", [2**33, 2**33], 400),
+        "empty": b"",
+        "short": good[:5],
+        "huge": struct.pack("<Q", 2**62) + body,
+        "long": struct.pack("<Q", 50_000_000) + bytes(50_000_000),
+        "cut": good[:-1],
+        "cut in the header": good[:40],
+        "longer": good + b"0",
+        "past the end": struct.pack("<Q", len(good)) + body,
+        "junk": length + bytes(len(body)),
+        "no json": header("{" * 500),
+        "beyond": one("F32", [101], 404),
+        "too long": one("F32", [50], 400),
+        "overflow": one("F32", [2**33, 2**33], 400),
         "kind": one("C64", [50], 400),
         "nan": one("F32", [100], 400)[:-4] + struct.pack("<f", float("nan")),
         "no arch": good.replace(b'"arch"', b'"arcs"'),
-    }  # fmt: skip
+    }
     for name, data in attacks.items():
         path.write_bytes(data)
         with pytest.raises(BadData) as error:

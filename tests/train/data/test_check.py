@@ -148,7 +148,7 @@ def bomb(side: int) -> Callable[[Path], None]:
         ("background/10.jpg", truncated, "ends early"),
         ("background/10.jpg", cmyk, "CMYK"),
     ],
-)  # fmt: skip
+)
 def test_every_fault_is_named_once(
     clean: Path, file: str, spoil: Callable[[Path], object], what: str
 ) -> None:

@@ -31,10 +31,15 @@ def recipe(kind: str = "pretrain", **more: Any) -> Config:
 
 MIXED = {"composites": 0.4, "empty": 0.2}
 EVERY_KIND = [
-    recipe("pretrain"), recipe("teacher"), recipe("student"), recipe("pretrain", **MIXED),
-    recipe("student", **MIXED), recipe("student", labels="masks"),
-    recipe("student", labels="teacher"), recipe("student", paste=1.0),
-]  # fmt: skip
+    recipe("pretrain"),
+    recipe("teacher"),
+    recipe("student"),
+    recipe("pretrain", **MIXED),
+    recipe("student", **MIXED),
+    recipe("student", labels="masks"),
+    recipe("student", labels="teacher"),
+    recipe("student", paste=1.0),
+]
 
 
 def assert_same(a: dict[str, Any], b: dict[str, Any]) -> None:
@@ -111,10 +116,12 @@ def test_workers_change_nothing(dataset: Path, workers: int) -> None:
     def batches(n: int) -> list[dict[str, Any]]:
         return list(
             DataLoader(
-                samples, batch_sampler=Batches(c), num_workers=n,
+                samples,
+                batch_sampler=Batches(c),
+                num_workers=n,
                 worker_init_fn=quiet_worker if n else None,
             )
-        )  # fmt: skip
+        )
 
     for a, b in zip(batches(0), batches(workers), strict=True):
         assert_same(a, b)
@@ -147,8 +154,14 @@ def test_without_a_teacher_strong_augmentation_can_be_left_out(dataset: Path) ->
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine masks of two sets, six cut-outs, one background; a grey of its own for each."""
     root = tmp_path_factory.mktemp("many")
-    for folder in ("seg/a/images", "seg/a/masks", "seg/b/images", "seg/b/masks",
-                   "matte/c/rgba", "background"):  # fmt: skip
+    for folder in (
+        "seg/a/images",
+        "seg/a/masks",
+        "seg/b/images",
+        "seg/b/masks",
+        "matte/c/rgba",
+        "background",
+    ):
         (root / folder).mkdir(parents=True)
     for i in range(9):
         of = "seg/a" if i < 6 else "seg/b"

@@ -150,9 +150,17 @@ def test_the_student_passes_one_that_learnt_the_masks(
 
     def train(*command: str) -> None:
         run = wsshm(
-            "train", *command, "--recipe", "toy.toml", "--data", "data", "--device", "cpu",
-            timeout=900, env=environment,
-        )  # fmt: skip
+            "train",
+            *command,
+            "--recipe",
+            "toy.toml",
+            "--data",
+            "data",
+            "--device",
+            "cpu",
+            timeout=900,
+            env=environment,
+        )
         assert run.returncode == 0, run.stderr
 
     train("teacher")

@@ -102,9 +102,12 @@ def batch() -> dict[str, Any]:
     label = torch.randint(0, 256, (2, 1, 32, 32), generator=generator, dtype=torch.uint8)
     label[0] = (label[0] > 127) * 255
     return {
-        "image": images[0], "weak": images[1], "label": label,
-        "fine": torch.tensor([False, True]), "name": ["photo.jpg", "composite"],
-    }  # fmt: skip
+        "image": images[0],
+        "weak": images[1],
+        "label": label,
+        "fine": torch.tensor([False, True]),
+        "name": ["photo.jpg", "composite"],
+    }
 
 
 def test_without_a_teacher_labels_are_learnt_as_they_are(batch: dict[str, Any]) -> None:

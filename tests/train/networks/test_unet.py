@@ -40,5 +40,15 @@ def test_unknown_architecture_is_named() -> None:
 def test_state_dict_carries_the_tap_names() -> None:
     roots = {key.split(".")[0] for key in MattingNet("r18x0.25").state_dict()}
     assert roots == {
-        "encoder", "aspp", "d4", "d3", "d2", "d1", "d0", "matte", "boundary", "mean", "std",
-    }  # fmt: skip
+        "encoder",
+        "aspp",
+        "d4",
+        "d3",
+        "d2",
+        "d1",
+        "d0",
+        "matte",
+        "boundary",
+        "mean",
+        "std",
+    }

@@ -63,9 +63,12 @@ def test_the_command_makes_a_set_of_masks(street: np.ndarray, tmp_path: Path) ->
         + "b.png,0.6,0.3,0.1,0.5\n"
     )
     command = [sys.executable, "-m", "train.tools.pseudo", str(find("fast"))]
-    done = subprocess.run([*command, str(pictures), str(table), str(out)],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = subprocess.run(
+        [*command, str(pictures), str(table), str(out)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{out}: 1 of 2 pictures")
     (pair,) = list_pairs(tmp_path, "seg", "train")
@@ -73,9 +76,12 @@ def test_the_command_makes_a_set_of_masks(street: np.ndarray, tmp_path: Path) ->
     assert (pair.source, pair.image.name) == ("new", "a.png")
     assert (image == street).all()
     assert mask[150, 220] == 255
-    refused = subprocess.run([*command, str(tmp_path), str(table), str(out)],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    refused = subprocess.run(
+        [*command, str(tmp_path), str(table), str(out)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert refused.returncode == 65
     assert refused.stderr.count("\n") == 1
     assert "no picture that" in refused.stderr

@@ -50,9 +50,12 @@ def narrow(whole: MattingNet, own: MattingNet, images: Tensor, stages: int = 4) 
 
 
 def _block(
-    whole: BasicBlock | Bottleneck, part: BasicBlock | Bottleneck, theirs: Tensor, mine: Tensor,
+    whole: BasicBlock | Bottleneck,
+    part: BasicBlock | Bottleneck,
+    theirs: Tensor,
+    mine: Tensor,
     keep: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """Fit one block, whose outputs are the channels `keep`; returns both networks' outputs."""
     result, rest, theirs_rest = whole(theirs), mine, theirs
     if whole.downsample is not None and part.downsample is not None:

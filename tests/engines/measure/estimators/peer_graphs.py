@@ -39,11 +39,12 @@ def rvm(path: Path) -> Path:
         h.make_node("Identity", ["src"], ["fgr"]),
     ]
     return save(
-        path, nodes,
+        path,
+        nodes,
         {"src": [1, 3, 72, 128], **{f"{r}i": s for r, s in states.items()}},
         {"fgr": [1, 3, 72, 128], "pha": [1, 1, 72, 128], **{f"{r}o": s for r, s in states.items()}},
         {"one": np.float32(1), "tenth": np.float32(0.1), "first": np.array([0])},
-    )  # fmt: skip
+    )
 
 
 def selfie(path: Path) -> Path:

@@ -18,9 +18,19 @@ def test_finished_is_what_a_run_writes(wsshm: Wsshm, tmp_path: Path) -> None:
     rgb = data.astronaut()
     cv2.imwrite(str(tmp_path / "in.png"), rgb[..., ::-1])
     result = wsshm(
-        "run", "in.png", "--model", "fast", "--precision", "fp32", "--size", 512,
-        "--save", "alpha", "-o", "a.png",
-    )  # fmt: skip
+        "run",
+        "in.png",
+        "--model",
+        "fast",
+        "--precision",
+        "fp32",
+        "--size",
+        512,
+        "--save",
+        "alpha",
+        "-o",
+        "a.png",
+    )
     assert result.returncode == 0, result.stderr
     written = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
     _, path = named("fast")

@@ -36,9 +36,13 @@ def test_frames_come_in_order_to_a_peer_that_starts_empty(
 
     monkeypatch.setattr(PeerEngine, "__call__", watched)
     config = job.RunConfig(
-        input=portrait, output=tmp_path / "o.mp4", overwrite=True, clip=Clip(0, 0.2),
-        model=str(peer_graphs.rvm(tmp_path / "rvm.onnx")), network_threads=2,
-    )  # fmt: skip
+        input=portrait,
+        output=tmp_path / "o.mp4",
+        overwrite=True,
+        clip=Clip(0, 0.2),
+        model=str(peer_graphs.rvm(tmp_path / "rvm.onnx")),
+        network_threads=2,
+    )
     assert bench_clip._run(config, is_ours=False).frames == 6
     once = [0, 0, 0.1, 0.2, 0.3, 0.4, 0.5]  # it is tried on a frame when it is opened
     assert remembered == pytest.approx(once * 2, abs=1e-5)

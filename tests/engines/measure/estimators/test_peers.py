@@ -95,8 +95,12 @@ def test_ours_is_known_by_its_description(brightness: Path) -> None:
 
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     other = graphs.brightness(tmp_path / "b.onnx")
-    nameless = graphs.build(tmp_path / "n.onnx", [*__import__("onnx").load(other).graph.node],
-                            {"white": np.float32([255])}, spec=None)  # fmt: skip
+    nameless = graphs.build(
+        tmp_path / "n.onnx",
+        [*__import__("onnx").load(other).graph.node],
+        {"white": np.float32([255])},
+        spec=None,
+    )
     with pytest.raises(BadData, match=r"n\.onnx: neither a model of wsshm nor one of RVM") as e:
         open_matter(nameless, "x")
     assert "\n" not in str(e.value)

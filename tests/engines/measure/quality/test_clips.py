@@ -70,8 +70,9 @@ def test_frames_of_several_sizes_are_no_clip(tmp_path: Path) -> None:
 def test_an_empty_clip_is_one_sequence_without_people(clip: Path) -> None:
     found = list(clips.empty(Part(clip, 2, 3)))
     assert [(c.set, c.source, c.name, c.group, c.frame) for c in found] == [
-        ("empty", "five", "00002", "five", 2), ("empty", "five", "00003", "five", 3),
-    ]  # fmt: skip
+        ("empty", "five", "00002", "five", 2),
+        ("empty", "five", "00003", "five", 3),
+    ]
     rgb, truth = found[1].read()
     assert np.unique(rgb) == [30]
     assert truth.shape == (64, 64)
@@ -86,8 +87,9 @@ def test_empty_photographs_are_the_backgrounds_of_a_split(tmp_path: Path) -> Non
     (tmp_path / "val.txt").write_text("background/a.png\nbackground/c.png")
     found = cases.empty(tmp_path, "val")
     assert [(c.source, c.name, c.group, c.frame) for c in found] == [
-        ("background", "a", "a", None), ("background", "c", "c", None),
-    ]  # fmt: skip
+        ("background", "a", "a", None),
+        ("background", "c", "c", None),
+    ]
     rgb, truth = found[0].read()
     assert rgb.shape == (5, 7, 3)
     assert truth.shape == (5, 7)

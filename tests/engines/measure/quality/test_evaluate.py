@@ -92,8 +92,16 @@ def test_models_are_reset_unless_a_sequence_goes_on() -> None:
     rows = evaluate.evaluate(models, order)
     for model in models:
         assert model.log == [
-            "reset", "sees 1", "reset", "sees 2", "reset", "sees 3", "sees 4", "reset", "sees 5",
-        ]  # fmt: skip
+            "reset",
+            "sees 1",
+            "reset",
+            "sees 2",
+            "reset",
+            "sees 3",
+            "sees 4",
+            "reset",
+            "sees 5",
+        ]
     assert [r.name for r in rows if "dtssd" in r.values] == ["4", "4"]
 
 

@@ -39,8 +39,9 @@ def gradient_by_scipy(alpha: np.ndarray, truth: np.ndarray) -> np.ndarray:
     kernel /= np.sqrt((kernel**2).sum())
 
     def magnitude(picture: np.ndarray) -> np.ndarray:
-        dx, dy = (ndimage.convolve(picture.astype(float), k, mode="nearest")
-                  for k in (kernel, kernel.T))  # fmt: skip
+        dx, dy = (
+            ndimage.convolve(picture.astype(float), k, mode="nearest") for k in (kernel, kernel.T)
+        )
         return np.sqrt(dx**2 + dy**2)
 
     return (magnitude(alpha) - magnitude(truth)) ** 2
@@ -66,10 +67,13 @@ def test_pixel_errors_agree(pair: tuple[np.ndarray, np.ndarray], in_boundary: bo
     alpha, truth = pair
     region = m.boundary_region(truth) if in_boundary else None
     a, t = (
-        [float(v) for v, r in zip(p.ravel(), m.boundary_region(truth).ravel(), strict=True)
-         if r or not in_boundary]
+        [
+            float(v)
+            for v, r in zip(p.ravel(), m.boundary_region(truth).ravel(), strict=True)
+            if r or not in_boundary
+        ]
         for p in pair
-    )  # fmt: skip
+    )
     pairs = list(zip(a, t, strict=True))
     assert_allclose(
         m.mse(alpha, truth, region), sum((x - y) ** 2 for x, y in pairs) / len(a), **SAME

@@ -228,9 +228,12 @@ def test_worker_ends_with_whoever_started_it(tmp_path: Path) -> None:
     script.write_text(ORPHAN)
     root = str(REPOSITORY)
     result = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=50,
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=50,
         env=os.environ | {"PYTHONPATH": root},
-    )  # fmt: skip
+    )
     assert result.returncode == 0, result.stderr
     until(lambda: not is_alive(int(result.stdout)))
 
@@ -254,13 +257,18 @@ def test_steps_one_at_a_time_write_the_same_file(
 ) -> None:
     """Without loss, so that every frame can be compared; the sound is copied."""
     config = job.RunConfig(
-        input=portrait, model=str(brightness), background="#00b140", clip=Clip(0, 0.8),
+        input=portrait,
+        model=str(brightness),
+        background="#00b140",
+        clip=Clip(0, 0.8),
         encoding=Encoding("ffv1"),
-    )  # fmt: skip
+    )
     times: dict[str, list[float]] = {}
     for name, how in (
-        ("plain", Pipeline), ("timed", partial(timed, times)), ("alone", OneAtATime),
-    ):  # fmt: skip
+        ("plain", Pipeline),
+        ("timed", partial(timed, times)),
+        ("alone", OneAtATime),
+    ):
         out = tmp_path / f"{name}.mkv"
         summary = job.run(replace(config, output=out), pipeline=how)
         assert summary.error is None
@@ -309,10 +317,18 @@ def test_clip_speed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten frames, 3 + 1 core-ms each, two cores: 2 ms is the best there is."""
     monkeypatch.setattr(bench_clip, "cores", lambda: 2)
     runs = [
-        Run(10, 0.5, wall, 0.05, {"net": [0.003] * 10, "encode": [0.001] * 9 + [0.1]},
-            {"net": 0.015, "encode": 0.109}, {"net": 0.030, "encode": 0.010}, memory)
+        Run(
+            10,
+            0.5,
+            wall,
+            0.05,
+            {"net": [0.003] * 10, "encode": [0.001] * 9 + [0.1]},
+            {"net": 0.015, "encode": 0.109},
+            {"net": 0.030, "encode": 0.010},
+            memory,
+        )
         for wall, memory in ((0.03, 100.0), (0.05, 130.0), (0.04, 120.0))
-    ]  # fmt: skip
+    ]
     speed = bench_clip.speed_of("n", runs, first=[0.006, 0.01, 0.008])
     assert (speed.frames, speed.start_s) == (10, 0.5)
     assert speed.fps == pytest.approx(250)
@@ -359,9 +375,12 @@ def test_work_of_the_encoder_includes_the_end_of_the_file(
 
     monkeypatch.setattr(OneAtATime, "run", watched)
     config = job.RunConfig(
-        input=portrait, output=tmp_path / "o.mp4", overwrite=True, model=str(zeros),
+        input=portrait,
+        output=tmp_path / "o.mp4",
+        overwrite=True,
+        model=str(zeros),
         clip=Clip(0, 0.3),
-    )  # fmt: skip
+    )
     measured = bench_clip._run(config)
     assert {k: v for k, v in measured.work.items() if k != "encode"} == {
         k: v for k, v in seen.items() if k != "encode"
@@ -407,10 +426,28 @@ def answer(
     folder = tmp_path_factory.mktemp("bench")
     peer = peer_graphs.selfie(folder / "peer.onnx")
     command = [
-        sys.executable, "-m", "wsshm_cli", "bench", brightness, zeros, brightness, peer,
-        "--frames-size", "96x64", "--seconds", "0.1", "--repeats", "1", "--threads", "1",
-        "--bg", "#00b140", "--json", "--plot", "bars.png",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "wsshm_cli",
+        "bench",
+        brightness,
+        zeros,
+        brightness,
+        peer,
+        "--frames-size",
+        "96x64",
+        "--seconds",
+        "0.1",
+        "--repeats",
+        "1",
+        "--threads",
+        "1",
+        "--bg",
+        "#00b140",
+        "--json",
+        "--plot",
+        "bars.png",
+    ]
     result = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, timeout=55, cwd=folder
     )
@@ -423,39 +460,74 @@ def answer(
 def test_json_has_every_key(answer: tuple[dict[str, Any], Path], brightness: Path) -> None:
     found, _ = answer
     assert set(found) == {
-        "cpu", "cores", "load", "platform", "versions", "threads", "models", "model_only",
+        "cpu",
+        "cores",
+        "load",
+        "platform",
+        "versions",
+        "threads",
+        "models",
+        "model_only",
         "end_to_end",
-    }  # fmt: skip
+    }
     assert set(found["versions"]) == {"wsshm", "python", "onnxruntime", "av", "opencv"}
     assert found["cores"] == bench.cores()
     assert found["threads"] == 1
     first, _, again, peer = found["models"]
     assert first == {
-        "name": "brightness", "file": str(brightness), "precision": "fp32", "size": 64,
-        "input": [1, 64, 96, 3], "macs": 0, "parameters": 1,
-    }  # fmt: skip
+        "name": "brightness",
+        "file": str(brightness),
+        "precision": "fp32",
+        "size": 64,
+        "input": [1, 64, 96, 3],
+        "macs": 0,
+        "parameters": 1,
+    }
     assert again["name"] == "brightness (2)"
     assert (peer["name"], peer["size"], peer["input"]) == (
-        "MediaPipe selfie", None, [1, 256, 256, 3],
-    )  # fmt: skip
+        "MediaPipe selfie",
+        None,
+        [1, 256, 256, 3],
+    )
     alone, clip = found["model_only"], found["end_to_end"]
     how = {k: v for k, v in alone.items() if k != "models"}
     assert how == {"batch": 1, "rounds": 1, "seconds": 0.1, "paper": None}
     assert [m["name"] for m in alone["models"]] == [m["name"] for m in found["models"]]
     assert set(alone["models"][0]) == {
-        "name", "frames", "p50_ms", "p95_ms", "p99_ms", "fps", "core_ms", "ratio", "peak_rss_mb",
-    }  # fmt: skip
+        "name",
+        "frames",
+        "p50_ms",
+        "p95_ms",
+        "p99_ms",
+        "fps",
+        "core_ms",
+        "ratio",
+        "peak_rss_mb",
+    }
     how = {k: v for k, v in clip.items() if k != "models"}
     assert how == {
-        "clip": "a clip that was made", "width": 96, "height": 64, "background": "#00b140",
-        "encoder": "libx264 veryfast, crf 20", "runs": 1,
-    }  # fmt: skip
+        "clip": "a clip that was made",
+        "width": 96,
+        "height": 64,
+        "background": "#00b140",
+        "encoder": "libx264 veryfast, crf 20",
+        "runs": 1,
+    }
     assert [m["name"] for m in clip["models"]] == [m["name"] for m in found["models"]]
     for m in clip["models"]:
         assert set(m) == {
-            "name", "frames", "fps", "start_s", "core_ms", "work_ms", "wall_to_work", "slowest",
-            "ratio", "peak_rss_mb", "steps",
-        }  # fmt: skip
+            "name",
+            "frames",
+            "fps",
+            "start_s",
+            "core_ms",
+            "work_ms",
+            "wall_to_work",
+            "slowest",
+            "ratio",
+            "peak_rss_mb",
+            "steps",
+        }
         assert m["frames"] == 3
         assert [s["name"] for s in m["steps"]] == STEPS
         assert set(m["steps"][0]) == {"name", "p50_ms", "p95_ms", "p99_ms", "core_ms"}
@@ -515,8 +587,18 @@ def test_bars_are_as_long_as_their_values(answer: tuple[dict[str, Any], Path]) -
 
 def test_clip_of_ones_own(wsshm: Wsshm, portrait: Path, zeros: Path) -> None:
     """Its size is what the network sees; no more of it is used than asked for."""
-    result = wsshm("bench", zeros, "--input", portrait, "--seconds", "0.2", "--repeats", 2,
-                   "--end-to-end", "--json")  # fmt: skip
+    result = wsshm(
+        "bench",
+        zeros,
+        "--input",
+        portrait,
+        "--seconds",
+        "0.2",
+        "--repeats",
+        2,
+        "--end-to-end",
+        "--json",
+    )
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["model_only"] is None
@@ -528,8 +610,20 @@ def test_clip_of_ones_own(wsshm: Wsshm, portrait: Path, zeros: Path) -> None:
 
 
 def test_shipped_model_alone_by_default(wsshm: Wsshm) -> None:
-    result = wsshm("bench", "--model-only", "--frames-size", "128x64", "--size", 64, "--batch", 2,
-                   "--seconds", "0.1", "--repeats", 1)  # fmt: skip
+    result = wsshm(
+        "bench",
+        "--model-only",
+        "--frames-size",
+        "128x64",
+        "--size",
+        64,
+        "--batch",
+        2,
+        "--seconds",
+        "0.1",
+        "--repeats",
+        1,
+    )
     assert result.returncode == 0, result.stderr
     assert f"{models.shipped()[0].path}, fp32, 64 lines (2x64x128x3)" in result.stdout
     assert "MODEL ALONE, batch 2: 1 round of 0.1 s each, in turn" in result.stdout
@@ -603,13 +697,30 @@ def test_model_that_breaks_while_it_runs(wsshm: Wsshm, tmp_path: Path) -> None:
 def test_signals_leave_neither_processes_nor_files(
     signum: signal.Signals, what: str, portrait: Path, zeros: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "wsshm_cli", "bench", zeros, what, "--input", portrait,
-               "--seconds", "60", "--repeats", "100"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "wsshm_cli",
+        "bench",
+        zeros,
+        what,
+        "--input",
+        portrait,
+        "--seconds",
+        "60",
+        "--repeats",
+        "100",
+    ]
     with subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"TMPDIR": str(tmp_path)}, cwd=tmp_path,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), start_new_session=True,
-    ) as process:  # fmt: skip
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        start_new_session=True,
+    ) as process:
         listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         until(lambda: len(listed.read_text().split()) >= 2)  # Python's own tracker is the other
         children = list(map(int, listed.read_text().split()))

@@ -60,9 +60,16 @@ def noise(folder: Path, pix_fmt: str, width: int, height: int, full: bool) -> Pa
     if pix_fmt == "gbrp":
         return noise_picture(folder / "in.png", width, height)
     return noise_clip(
-        folder / "in.mkv", 3, width, height, pix_fmt=pix_fmt, codec="ffv1",
-        options={"slices": "1"}, color_range=fr.FULL if full else fr.LIMITED, colorspace=fr.BT709,
-    )  # fmt: skip
+        folder / "in.mkv",
+        3,
+        width,
+        height,
+        pix_fmt=pix_fmt,
+        codec="ffv1",
+        options={"slices": "1"},
+        color_range=fr.FULL if full else fr.LIMITED,
+        colorspace=fr.BT709,
+    )
 
 
 YUV = [f"yuv{s}p{deep}" for s in (420, 422, 444) for deep in ("", "10le")]
@@ -102,9 +109,13 @@ def test_nobody_is_the_background(
     rgb = np.ascontiguousarray(cv2.imread(str(behind))[..., ::-1])
     how = {} if pix_fmt == "gbrp" else {"dst_colorspace": fr.BT709}
     expected = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
-        format=pix_fmt, src_color_range=ColorRange.JPEG, interpolation=Interpolation.BICUBIC,
-        dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG, threads=1, **how,
-    )  # fmt: skip
+        format=pix_fmt,
+        src_color_range=ColorRange.JPEG,
+        interpolation=Interpolation.BICUBIC,
+        dst_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+        threads=1,
+        **how,
+    )
     for result in composites(clip, zeros, str(behind), bits=fr.Layout(1, 1, pix_fmt).bits):
         assert result.alpha.max() == 0
         assert result.picture is not None
@@ -246,9 +257,12 @@ def redness(path: Path) -> Path:
         h.make_node("Clip", ["raw", "zero", "one"], ["alpha"]),
     ]
     constants = {
-        "first": np.array(0), "second": np.array(1), "white": np.float32(250),
-        "zero": np.float32(0), "one": np.float32(1),
-    }  # fmt: skip
+        "first": np.array(0),
+        "second": np.array(1),
+        "white": np.float32(250),
+        "zero": np.float32(0),
+        "one": np.float32(1),
+    }
     return graphs.build(path, nodes, constants)
 
 
@@ -334,9 +348,11 @@ def test_colour_comes_back(tmp_path: Path, zeros: Path, matrix: int, full: bool)
     clip = noise_clip(tmp_path / "in.mp4", 2, colorspace=matrix, color_range=color_range)
     for colour in ("00b140", "ff0000", "0000ff", "fefe01", "c88264", "000000", "ffffff", "808080"):
         out = tmp_path / f"{colour}.mp4"
-        summary = job.run(job.RunConfig(
-            clip, out, f"#{colour}", model=str(zeros), size=64, encoding=Encoding(crf=0)
-        ))  # fmt: skip
+        summary = job.run(
+            job.RunConfig(
+                clip, out, f"#{colour}", model=str(zeros), size=64, encoding=Encoding(crf=0)
+            )
+        )
         assert summary.exit_code == 0
         with av.open(str(out)) as container:
             context = container.streams.video[0].codec_context

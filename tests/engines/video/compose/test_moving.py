@@ -21,9 +21,7 @@ from tests.media import noise_clip, probe
 STEP = 20  # codes between the greys of two frames
 
 
-def counting_clip(
-    path: Path, times: list[Fraction], last: Fraction | None = None
-) -> Path:  # fmt: skip
+def counting_clip(path: Path, times: list[Fraction], last: Fraction | None = None) -> Path:
     """Frame k is grey of 20 + k · STEP and shown at times[k], in full range."""
     width, height, base = 64, 48, Fraction(1, 12000)
     ends = [*times[1:], last or times[-1] + (times[-1] - times[-2] if len(times) > 1 else 1)]
@@ -113,9 +111,12 @@ def test_colours_of_the_background_are_its_own(
         picture = fr.from_rgb(np.full((48, 64, 3), colour, np.uint8), layout)
         container.mux([*video.encode(picture), *video.encode(None)])
     clip = noise_clip(
-        tmp_path / "in.mkv", 2, codec="ffv1",
-        colorspace=matrix, color_range=fr.FULL if full else fr.LIMITED,
-    )  # fmt: skip
+        tmp_path / "in.mkv",
+        2,
+        codec="ffv1",
+        colorspace=matrix,
+        color_range=fr.FULL if full else fr.LIMITED,
+    )
     run(clip, tmp_path / "o.mp4", zeros, background=str(tmp_path / "bg.mkv"), encoding=LOSSLESS)
     frame = decoded(tmp_path / "o.mp4")[0]
     rgb = fr.RgbScaler(fr.Layout(64, 48, matrix=matrix, range=int(frame.color_range)))
@@ -152,9 +153,13 @@ def test_shape_of_the_background(
     clip = noise_clip(tmp_path / "in.mkv", 2, 128, 96, codec="ffv1")
     bg = marked(tmp_path / f"bg.{kind}", *size)
     run(
-        clip, tmp_path / "o.mkv", zeros,
-        background=str(bg), background_fit=fit, encoding=Encoding("ffv1"),
-    )  # fmt: skip
+        clip,
+        tmp_path / "o.mkv",
+        zeros,
+        background=str(bg),
+        background_fit=fit,
+        encoding=Encoding("ffv1"),
+    )
     luma = fr.planes(decoded(tmp_path / "o.mkv")[1])[0]
     across, down = 128 / size[0], 96 / size[1]
     if fit is not BackgroundFit.stretch:
@@ -205,10 +210,14 @@ def test_turned_background_stands_upright(tmp_path: Path, zeros: Path) -> None:
 
     def brightest(path: Path) -> str:
         run(
-            clip, tmp_path / "o.mkv", zeros,
-            background=str(path), encoding=Encoding("ffv1"), overwrite=True,
+            clip,
+            tmp_path / "o.mkv",
+            zeros,
+            background=str(path),
+            encoding=Encoding("ffv1"),
+            overwrite=True,
             background_fit=BackgroundFit.stretch,
-        )  # fmt: skip
+        )
         luma = fr.planes(decoded(tmp_path / "o.mkv")[0])[0]
         edges = {"top": luma[:8], "bottom": luma[-8:], "left": luma[:, :8], "right": luma[:, -8:]}
         return max(edges, key=lambda name: edges[name].mean())
@@ -241,9 +250,10 @@ def test_background_that_ends_early_is_said(tmp_path: Path, zeros: Path) -> None
     """What could be read of it is repeated; one warning names it."""
     clip = noise_clip(tmp_path / "in.mp4", 30)
     whole = noise_clip(tmp_path / "whole.mp4", 40, 160, 120, options={"g": "5"})
-    with av.open(str(whole)) as container, av.open(
-        str(tmp_path / "front.mp4"), "w", options={"movflags": "faststart"}
-    ) as front:  # fmt: skip
+    with (
+        av.open(str(whole)) as container,
+        av.open(str(tmp_path / "front.mp4"), "w", options={"movflags": "faststart"}) as front,
+    ):
         stream = front.add_stream_from_template(container.streams.video[0])
         for packet in container.demux(video=0):
             if packet.dts is not None:

@@ -53,8 +53,9 @@ def test_colours_on_either_side() -> None:
     frame = framed(
         over(alpha, textured(PERSON, width, height, 0), textured(WALL, width, height, 1))
     )
-    sides = [fr.planes(framed(np.full((height, width, 3), c, np.uint8)).picture)
-             for c in (PERSON, WALL)]  # fmt: skip
+    sides = [
+        fr.planes(framed(np.full((height, width, 3), c, np.uint8)).picture) for c in (PERSON, WALL)
+    ]
     found = outline.find(fr.planes(frame.picture), reduced(alpha, 2))
     points = found.points(alpha.shape)
     assert 0.05 < len(points) / alpha.size < 0.2

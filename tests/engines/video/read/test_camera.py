@@ -44,9 +44,10 @@ def test_cameras_are_in_order(tmp_path: Path) -> None:
     node(tmp_path, 3, "HD Webcam", index=1)
     found = cameras(tmp_path)
     assert found == [
-        Camera("/dev/video2", "HD Webcam"), Camera("/dev/video10", "Capture card"),
+        Camera("/dev/video2", "HD Webcam"),
+        Camera("/dev/video10", "Capture card"),
         Camera("/dev/video0", "wsshm"),
-    ]  # fmt: skip
+    ]
 
 
 @linux
@@ -78,8 +79,9 @@ def screen() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     read, write = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(write), "-screen", "0", "320x240x24", "-noreset"],
-        pass_fds=[write], stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        pass_fds=[write],
+        stderr=subprocess.DEVNULL,
+    )
     os.close(write)
     with os.fdopen(read) as told:
         name = f":{told.readline().strip()}"
@@ -117,11 +119,14 @@ def test_a_camera_that_does_not_start() -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([], "give INPUT"), (["in.mp4", "--webcam"], "not both"),
-        (["in.mp4", "--camera", "1"], "--webcam"), (["-", "--start", "3"], "--start"),
-        (["-", "--reconnect"], "--reconnect"), (["in.mp4", "--reconnect"], "not live"),
+        ([], "give INPUT"),
+        (["in.mp4", "--webcam"], "not both"),
+        (["in.mp4", "--camera", "1"], "--webcam"),
+        (["-", "--start", "3"], "--start"),
+        (["-", "--reconnect"], "--reconnect"),
+        (["in.mp4", "--reconnect"], "not live"),
     ],
-)  # fmt: skip
+)
 def test_options_that_contradict(args: list[str], says: str, wsshm: Wsshm, tmp_path: Path) -> None:
     result = wsshm("run", *args, input="")
     assert result.returncode == 2, result.stderr
@@ -136,7 +141,7 @@ def test_options_that_contradict(args: list[str], says: str, wsshm: Wsshm, tmp_p
         ("udp://239.0.0.1:5000", "udp://239.0.0.1:5000", "239.0.0.1", True),
         ("https://example.org/a/clip.mp4", "https://example.org/a/clip.mp4", "clip", None),
     ],
-)  # fmt: skip
+)
 def test_what_an_address_is_called(text: str, shown: str, stem: str, paced: bool | None) -> None:
     stream = named(text)
     assert isinstance(stream, Stream)

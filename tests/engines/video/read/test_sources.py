@@ -46,9 +46,11 @@ def shared(name: str) -> Path:
 
 def run(clip: Path, out: Path, model: Path, *, part: Clip | None = None) -> job.Summary:
     """A run without loss, on which nothing went wrong."""
-    summary = job.run(job.RunConfig(
-        clip, out, "#000000", model=str(model), size=64, clip=part or Clip(), encoding=LOSSLESS
-    ))  # fmt: skip
+    summary = job.run(
+        job.RunConfig(
+            clip, out, "#000000", model=str(model), size=64, clip=part or Clip(), encoding=LOSSLESS
+        )
+    )
     assert summary.error is None
     assert summary.exit_code == 0
     return summary
@@ -279,8 +281,16 @@ def audio_times(path: Path) -> list[tuple[Fraction, bytes]]:
         ]
 
 
-PARTS = [("0.5", "0.7"), ("0.51", "0.3"), ("0", "0.1"), ("0", "0.2"), ("0.1", "0.2"),
-         ("1", None), ("1.9", "5"), ("0.3333333333", "0.5")]  # fmt: skip
+PARTS = [
+    ("0.5", "0.7"),
+    ("0.51", "0.3"),
+    ("0", "0.1"),
+    ("0", "0.2"),
+    ("0.1", "0.2"),
+    ("1", None),
+    ("1.9", "5"),
+    ("0.3333333333", "0.5"),
+]
 
 
 @pytest.mark.parametrize(("start", "duration"), PARTS)
@@ -400,10 +410,12 @@ def test_real_turned_video_is_upright(
 @pytest.mark.parametrize(
     ("pix_fmt", "becomes", "shift"),
     [
-        ("yuv420p10le", "yuv420p", 2), ("yuv422p10le", "yuv422p", 2),
-        ("yuv444p10le", "yuv444p", 2), ("yuv420p12le", "yuv420p", 4),
+        ("yuv420p10le", "yuv420p", 2),
+        ("yuv422p10le", "yuv422p", 2),
+        ("yuv444p10le", "yuv444p", 2),
+        ("yuv420p12le", "yuv420p", 4),
     ],
-)  # fmt: skip
+)
 def test_deeper_video_is_made_8_bit_and_said(
     tmp_path: Path, pix_fmt: str, becomes: str, shift: int
 ) -> None:
@@ -426,10 +438,12 @@ def test_deeper_video_is_made_8_bit_and_said(
 @pytest.mark.parametrize(
     ("pix_fmt", "codec", "name"),
     [
-        ("bgr0", "ffv1", "in.mkv"), ("rgb24", "png", "in.mov"),
-        ("rgba", "png", "in.mov"), ("bgr24", "libx264rgb", "in.mp4"),
+        ("bgr0", "ffv1", "in.mkv"),
+        ("rgb24", "png", "in.mov"),
+        ("rgba", "png", "in.mov"),
+        ("bgr24", "libx264rgb", "in.mp4"),
     ],
-)  # fmt: skip
+)
 def test_rgb_video_keeps_its_colours_and_says_so(
     tmp_path: Path, pix_fmt: str, codec: str, name: str
 ) -> None:
@@ -492,9 +506,14 @@ def test_hdr_is_refused_with_a_way_out(tmp_path: Path) -> None:
     """PQ and HLG would come out washed out; the message says how to convert."""
     for transfer in (16, 18):
         clip = noise_clip(
-            tmp_path / f"{transfer}.mkv", 2, pix_fmt="yuv420p10le", codec="ffv1",
-            color_trc=transfer, color_primaries=9, colorspace=9,
-        )  # fmt: skip
+            tmp_path / f"{transfer}.mkv",
+            2,
+            pix_fmt="yuv420p10le",
+            codec="ffv1",
+            color_trc=transfer,
+            color_primaries=9,
+            colorspace=9,
+        )
         with pytest.raises(BadData, match=r"HDR.*ffmpeg"):
             open_source(clip)
 
@@ -567,9 +586,7 @@ def test_cut_off_mp4_is_an_error_that_keeps_what_it_has(
     """An index that promises more than there is: 65, the numbers, and a playable output."""
     clip = noise_clip(tmp_path / "whole.mp4", 90, 32, 24)
     fast = tmp_path / "fast.mp4"
-    with av.open(str(clip)) as a, av.open(
-        str(fast), "w", options={"movflags": "faststart"}
-    ) as b:  # fmt: skip
+    with av.open(str(clip)) as a, av.open(str(fast), "w", options={"movflags": "faststart"}) as b:
         stream = b.add_stream_from_template(a.streams.video[0])
         for packet in a.demux(video=0):
             if packet.dts is not None:

@@ -56,9 +56,10 @@ def click_after_flash(path: Path) -> float:
     """Seconds from the white frame to where the sound begins, by its envelope's middle."""
     with av.open(str(path)) as container:
         flash = next(
-            f.pts * f.time_base for f in container.decode(video=0)
+            f.pts * f.time_base
+            for f in container.decode(video=0)
             if f.to_ndarray(format="gray").mean() > 100
-        )  # fmt: skip
+        )
     times, levels = [], []
     with av.open(str(path)) as container:
         for frame in container.decode(audio=0):
@@ -106,9 +107,9 @@ def test_sound_of_a_telephone(tmp_path: Path, ones: Path, ending: str) -> None:
     out = tmp_path / f"out.{ending}"
     summary = run(clip, out, ones)
     with av.open(str(out)) as container:
-        sound = np.concatenate([
-            f.to_ndarray().reshape(-1).astype(float) for f in container.decode(audio=0)
-        ])  # fmt: skip
+        sound = np.concatenate(
+            [f.to_ndarray().reshape(-1).astype(float) for f in container.decode(audio=0)]
+        )
         rate = container.streams.audio[0].rate
     assert np.abs(sound).mean() > 0.01
     with av.open(str(clip)) as container:
@@ -129,9 +130,12 @@ def test_new_sound_of_a_part(tmp_path: Path, ones: Path, start: float) -> None:
 
 
 def titled_clip(
-    folder: Path, subtitles: str = "srt", ending: str = "mkv", frames: int = 30,
+    folder: Path,
+    subtitles: str = "srt",
+    ending: str = "mkv",
+    frames: int = 30,
     cues: list[tuple[float, float, str]] = CUES,
-) -> Path:  # fmt: skip
+) -> Path:
     """Noise with subtitles of any text codec, two chapters and a title."""
     noise = noise_clip(folder / "noise.mp4", frames)
     text = folder / "text.srt"
@@ -151,10 +155,18 @@ def titled_clip(
         stream.codec_context.subtitle_header = decoder.subtitle_header
         stream.metadata["language"] = "deu"
         out.metadata.update({"title": "A walk", "artist": "Ann"})
-        out.set_chapters([
-            {"id": 1, "start": 0, "end": 400, "time_base": milli, "metadata": {"title": "One"}},
-            {"id": 2, "start": 400, "end": 1000, "time_base": milli, "metadata": {"title": "Two"}},
-        ])  # fmt: skip
+        out.set_chapters(
+            [
+                {"id": 1, "start": 0, "end": 400, "time_base": milli, "metadata": {"title": "One"}},
+                {
+                    "id": 2,
+                    "start": 400,
+                    "end": 1000,
+                    "time_base": milli,
+                    "metadata": {"title": "Two"},
+                },
+            ]
+        )
         for packet in texts.demux():
             if packet.size:
                 one = stream.codec_context.encode_subtitle(decoder.decode2(packet))

@@ -99,7 +99,7 @@ def test_quality_is_spelt_as_each_encoder_has_it() -> None:
         ("prores", "mov", 20, "--crf: prores has no constant quality"),
         (None, "y4m", 20, "--crf: rawvideo has no constant quality"),
     ],
-)  # fmt: skip
+)
 def test_quality_that_an_encoder_does_not_take(
     tmp_path: Path, ones: Path, codec: str | None, ending: str, crf: float, says: str
 ) -> None:
@@ -144,9 +144,13 @@ def test_quality_is_for_the_outputs_that_take_it(tmp_path: Path, ones: Path) -> 
     assert sizes[0][1] == sizes[1][1]
     with pytest.raises(UsageError, match="--crf: prores"):
         run(
-            clip, tmp_path / "o.mov", ones,
-            save=both, background="transparent", encoding=Encoding(crf=20),
-        )  # fmt: skip
+            clip,
+            tmp_path / "o.mov",
+            ones,
+            save=both,
+            background="transparent",
+            encoding=Encoding(crf=20),
+        )
 
 
 def test_opaque_prores(tmp_path: Path, ones: Path) -> None:

@@ -54,8 +54,9 @@ def screen() -> Iterator[Screen]:
     read, write = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(write), "-screen", "0", "800x600x24", "-nolisten", "tcp"],
-        pass_fds=[write], stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        pass_fds=[write],
+        stderr=subprocess.DEVNULL,
+    )
     os.close(write)
     with os.fdopen(read) as told:
         name = f":{told.readline().strip()}"
@@ -72,15 +73,19 @@ def test_keys(screen: Screen, tmp_path: Path, ones: Path, zeros: Path) -> None:
     err = tmp_path / "err.txt"
     with err.open("w") as stderr:
         process = subprocess.Popen(
-            command("run", clip, "--model", zeros, "--bg", "#ff0000", "--preview"), cwd=tmp_path,
-            env=os.environ | {"DISPLAY": screen.name}, stderr=stderr,
-        )  # fmt: skip
+            command("run", clip, "--model", zeros, "--bg", "#ff0000", "--preview"),
+            cwd=tmp_path,
+            env=os.environ | {"DISPLAY": screen.name},
+            stderr=stderr,
+        )
     shots = [tmp_path / f"wsshm_snapshot_{n}.png" for n in (1, 2)]
     try:
         for key, told in (
-            ("s", f"snapshot: {shots[0].name}"), ("b", "background: blur"),
-            ("b", "background: #00b140"), ("s", f"snapshot: {shots[1].name}"),
-        ):  # fmt: skip
+            ("s", f"snapshot: {shots[0].name}"),
+            ("b", "background: blur"),
+            ("b", "background: #00b140"),
+            ("s", f"snapshot: {shots[1].name}"),
+        ):
             while told not in err.read_text():  # a key is lost while there is no window yet
                 assert process.poll() is None, err.read_text()
                 screen.press(key)
@@ -104,9 +109,13 @@ def test_the_window_is_filled(screen: Screen, tmp_path: Path, ones: Path) -> Non
     clip = moving_clip(tmp_path / "in.mp4", 45)
     began = time.perf_counter()
     result = subprocess.run(
-        command("run", clip, "--model", ones, "--preview", "-o", "out.mp4"), cwd=tmp_path,
-        env=os.environ | {"DISPLAY": screen.name}, capture_output=True, text=True, timeout=50,
-    )  # fmt: skip
+        command("run", clip, "--model", ones, "--preview", "-o", "out.mp4"),
+        cwd=tmp_path,
+        env=os.environ | {"DISPLAY": screen.name},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
     assert result.returncode == 0, result.stderr
     assert "45 frames in " in result.stderr
     assert (tmp_path / "out.mp4").exists()

@@ -77,9 +77,13 @@ def test_colour_tags_are_copied(
     """Matrix, range, primaries and transfer of the output are those of the input."""
     color_range = fr.FULL if full else fr.LIMITED
     clip = noise_clip(
-        tmp_path / "in.mp4", 2, colorspace=matrix, color_range=color_range,
-        color_primaries=primaries, color_trc=transfer,
-    )  # fmt: skip
+        tmp_path / "in.mp4",
+        2,
+        colorspace=matrix,
+        color_range=color_range,
+        color_primaries=primaries,
+        color_trc=transfer,
+    )
     run(clip, tmp_path / f"out.{ending}", ones)
     frame = decoded(tmp_path / f"out.{ending}")[0]
     assert int(frame.color_range) == color_range
@@ -130,11 +134,16 @@ def test_sound_can_be_left_out(tmp_path: Path, ones: Path) -> None:
 @pytest.mark.parametrize(
     ("codec", "ending", "name"),
     [
-        ("hevc", "mp4", "hevc"), ("hevc", "mkv", "hevc"), ("vp9", "webm", "vp9"),
-        ("vp9", "mp4", "vp9"), ("av1", "mkv", "av1"), ("av1", "mp4", "av1"),
-        ("ffv1", "mkv", "ffv1"), ("mpeg4", "mp4", "mpeg4"),
+        ("hevc", "mp4", "hevc"),
+        ("hevc", "mkv", "hevc"),
+        ("vp9", "webm", "vp9"),
+        ("vp9", "mp4", "vp9"),
+        ("av1", "mkv", "av1"),
+        ("av1", "mp4", "av1"),
+        ("ffv1", "mkv", "ffv1"),
+        ("mpeg4", "mp4", "mpeg4"),
     ],
-)  # fmt: skip
+)
 def test_other_codecs_work(tmp_path: Path, ones: Path, codec: str, ending: str, name: str) -> None:
     """Frames and times are kept with any of them, and it is the codec that was asked for."""
     clip, out = noise_clip(tmp_path / "in.mp4", 12), tmp_path / f"out.{ending}"
@@ -153,14 +162,15 @@ def test_other_codecs_work(tmp_path: Path, ones: Path, codec: str, ending: str, 
 @pytest.mark.parametrize(
     ("codec", "ending", "error", "says"),
     [
-        ("h269", "mp4", Unavailable, "--codec h269"), ("aac", "mp4", Unavailable, "--codec aac"),
+        ("h269", "mp4", Unavailable, "--codec h269"),
+        ("aac", "mp4", Unavailable, "--codec aac"),
         ("h264", "webm", UsageError, "out.webm: .webm cannot hold h264 video"),
         ("prores", "mp4", UsageError, "out.mp4: .mp4 cannot hold prores video"),
         ("vp9", "mov", UsageError, "out.mov: .mov cannot hold vp9 video.*NAME.mkv"),
         ("h264", "y4m", UsageError, "out.y4m: .y4m cannot hold h264 video"),
         ("mpeg2video", "mp4", Unavailable, "64x48 at 30 a second .MPEG-1/2 does not support"),
     ],
-)  # fmt: skip
+)
 def test_codec_that_cannot_be_written_is_refused_first(
     tmp_path: Path, ones: Path, codec: str, ending: str, error: type[Exception], says: str
 ) -> None:
@@ -193,11 +203,13 @@ def test_odd_size_is_padded_and_said(tmp_path: Path, ones: Path, ending: str) ->
 @pytest.mark.parametrize(
     ("codec", "ending", "pix_fmt", "size"),
     [
-        ("vp9", "webm", "yuv420p", (67, 49)), ("ffv1", "mkv", "yuv420p", (67, 49)),
-        (None, "mp4", "yuv444p", (67, 49)), (None, "mp4", "yuv422p", (66, 49)),
+        ("vp9", "webm", "yuv420p", (67, 49)),
+        ("ffv1", "mkv", "yuv420p", (67, 49)),
+        (None, "mp4", "yuv444p", (67, 49)),
+        (None, "mp4", "yuv422p", (66, 49)),
         (None, "mp4", "yuv420p", (2, 2)),
     ],
-)  # fmt: skip
+)
 def test_sizes_that_fit_are_not_padded(
     tmp_path: Path, ones: Path, codec: str | None, ending: str, pix_fmt: str, size: tuple[int, int]
 ) -> None:
@@ -408,9 +420,18 @@ def test_folder_of_any_name(wsshm: Wsshm, tmp_path: Path, ones: Path, name: str)
     clip = noise_clip(tmp_path / "in.mp4", 2)
     for n, slash in enumerate(("/", "")):  # first it is not there yet
         result = wsshm(
-            "run", clip, "--model", ones, "-o", f"{name}{slash}",
-            "--save", "composite", "--save", "alpha", *["--overwrite"] * n,
-        )  # fmt: skip
+            "run",
+            clip,
+            "--model",
+            ones,
+            "-o",
+            f"{name}{slash}",
+            "--save",
+            "composite",
+            "--save",
+            "alpha",
+            *["--overwrite"] * n,
+        )
         assert result.returncode == 0, result.stderr
         assert len(list((tmp_path / name).glob("*.png"))) == 2
         assert (tmp_path / f"{name}_alpha.mp4").is_file()
@@ -460,9 +481,14 @@ def test_two_outputs_of_one_pass_agree(tmp_path: Path, brightness: Path) -> None
     clip = noise_clip(tmp_path / "in.mkv", 4, 64, 64, codec="ffv1", pix_fmt="yuv444p")
     both = (Save.composite, Save.alpha)
     run(
-        clip, tmp_path / "o.mp4", brightness,
-        save=both, background="#ffffff", encoding=LOSSLESS, finish=PLAIN,
-    )  # fmt: skip
+        clip,
+        tmp_path / "o.mp4",
+        brightness,
+        save=both,
+        background="#ffffff",
+        encoding=LOSSLESS,
+        finish=PLAIN,
+    )
     alphas, results = decoded(tmp_path / "o_alpha.mp4"), decoded(tmp_path / "o.mp4")
     for source, alpha, result in zip(decoded(clip), alphas, results, strict=True):
         a = fr.planes(alpha)[0] / 255

@@ -107,11 +107,14 @@ def test_without_the_module(tmp_path: Path) -> None:
     ("says", "remedy"),
     [
         ("Virtual camera device /dev/video3 could not be opened: Device or resource busy", "fuser"),
-        ("could not be opened due to missing permissions. Did you add your user to the 'video' "
-         "group?", "usermod"),
+        (
+            "could not be opened due to missing permissions. Did you add your user to the 'video' "
+            "group?",
+            "usermod",
+        ),
         ("/dev/video0 is not a video output device.", "modprobe"),
     ],
-)  # fmt: skip
+)
 def test_what_pyvirtualcam_says_gets_its_remedy(says: str, remedy: str) -> None:
     text = vc.mended(f"'v4l2loopback' backend: {says}")
     assert remedy in text.partition("mend it with: ")[2]
@@ -182,11 +185,14 @@ def composited(layout: Layout, colour: tuple[int, int, int]) -> Composited:
 @pytest.mark.parametrize(
     "layout",
     [
-        Layout(64, 48), Layout(65, 49), Layout(64, 48, "yuv444p", fr.BT709, fr.FULL),
-        Layout(33, 17, "gbrp", 0, fr.FULL), Layout(64, 48, "yuv420p10le"),
+        Layout(64, 48),
+        Layout(65, 49),
+        Layout(64, 48, "yuv444p", fr.BT709, fr.FULL),
+        Layout(33, 17, "gbrp", 0, fr.FULL),
+        Layout(64, 48, "yuv420p10le"),
         Layout(64, 48, "yuv422p10le", fr.BT709, fr.FULL),
     ],
-)  # fmt: skip
+)
 def test_colours_arrive(layout: Layout, camera: Any, tmp_path: Path) -> None:
     """BT.601 codes of pure red, whatever matrix, range and size the video has; the size is even."""
     shown = vc.even(layout)
