@@ -28,7 +28,7 @@ from engines import models
 from engines.datasets.composites import choose_backgrounds, cover, extend_foreground
 from engines.datasets.layout import list_backgrounds, list_cutouts, read_cutout, read_image
 from engines.engine import MattingEngine, open_engine
-from engines.measure.estimators.open import open_matter
+from engines.measure.estimators.open import open_estimator
 from engines.measure.quality import cases, metrics
 from engines.measure.quality.clips import Part, read
 from engines.measure.quality.evaluate import small_matte
@@ -70,7 +70,7 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     videos = args.data / "video" / "person"
-    peer = open_matter(args.data / RVM, "RVM")
+    peer = open_estimator(args.data / RVM, "RVM")
     for name in args.models:
         engine = open_engine(models.find(name))
         print(f"\n{name}, weight of the past {', '.join(map(str, STRENGTHS))}", flush=True)
@@ -138,7 +138,7 @@ def walk(
 def flicker(clip: Clip) -> None:
     still = [None, *(metrics.unchanged(a, b) for a, b in pairwise(clip.pictures))]
     for name, enlarge in (
-        ("bilinear", lambda frame, alpha: full_size(alpha, frame.layout)),
+        ("bilinear", lambda frame, alpha: full_size(alpha, frame.format)),
         ("refined", refined),
     ):
         found = []

@@ -37,7 +37,7 @@ from engines.measure.quality.metrics import boundary_region, gradient_error, mad
 from engines.preprocess import fit
 from engines.video import frame as fr
 from engines.video.compose import composite as compositing
-from engines.video.frame import Frame, Layout, RgbScaler
+from engines.video.frame import Frame, FrameFormat, RgbScaler
 from engines.video.matte.decontaminate import decontaminate
 from engines.video.matte.postprocess import Matted, at_planes, full_size, outline
 from engines.video.matte.refine import refine
@@ -74,14 +74,14 @@ class Colour:
     def __init__(self, rgb: fr.Plane | tuple[int, ...]):
         self._rgb = np.array(rgb, np.uint8)
 
-    def of(self, layout: Layout) -> fr.Plane:
-        shape = (layout.height, layout.width, 3)
+    def of(self, fmt: FrameFormat) -> fr.Plane:
+        shape = (fmt.height, fmt.width, 3)
         if self._rgb.ndim == 1:
             return np.broadcast_to(self._rgb, shape)
-        return np.ascontiguousarray(cover(self._rgb, layout.width, layout.height))
+        return np.ascontiguousarray(cover(self._rgb, fmt.width, fmt.height))
 
     def planes(self, frame: Frame, _: Any) -> list[fr.Plane]:
-        return fr.planes(fr.from_rgb(self.of(frame.layout), frame.layout))
+        return fr.planes(fr.from_rgb(self.of(frame.format), frame.format))
 
 
 def main() -> None:
@@ -130,20 +130,20 @@ def seen(engine: MattingEngine, rgb: fr.Plane, size: int) -> Any:
 
 
 def framed(rgb: fr.Plane) -> Frame:
-    layout = Layout(rgb.shape[1], rgb.shape[0], "yuv420p", fr.BT709, fr.LIMITED)
-    return Frame(fr.from_rgb(rgb, layout), layout, 0, Fraction(1, 30))
+    fmt = FrameFormat(rgb.shape[1], rgb.shape[0], "yuv420p", fr.BT709, fr.LIMITED)
+    return Frame(fr.from_rgb(rgb, fmt), fmt, 0, Fraction(1, 30))
 
 
 def refined(frame: Frame, alpha: Any) -> fr.Plane:
-    planes, full = fr.planes(frame.picture), full_size(alpha, frame.layout)
-    refine(planes, full, outline.find(planes, alpha), frame.layout)
+    planes, full = fr.planes(frame.picture), full_size(alpha, frame.format)
+    refine(planes, full, outline.find(planes, alpha), frame.format)
     return full
 
 
 def cleaned(frame: Frame, small: Any, alpha: fr.Plane) -> Frame:
     found = outline.find(fr.planes(frame.picture), small)
-    picture = decontaminate(frame, at_planes(alpha, frame.layout), found)
-    return Frame(picture, frame.layout, 0, frame.time_base)
+    picture = decontaminate(frame, at_planes(alpha, frame.format), found)
+    return Frame(picture, frame.format, 0, frame.time_base)
 
 
 def over_sources(found: list[Known], values: list[list[float]]) -> Any:
@@ -163,7 +163,7 @@ def refinement(name: str, engine: MattingEngine | None, found: list[Known]) -> N
             true = known.alpha / 255
             edge = boundary_region(true)
             for own, codes in zip(
-                values, (full_size(small, frame.layout), refined(frame, small)), strict=True
+                values, (full_size(small, frame.format), refined(frame, small)), strict=True
             ):
                 a = codes / 255
                 own.append(
@@ -195,7 +195,7 @@ def fringe(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
             alpha = refined(frame, small) if engine else known.alpha
             background = Colour(value)
             a = alpha[..., np.newaxis].astype(np.int32)
-            ideal = (a * known.person + (255 - a) * background.of(frame.layout) + 127) // 255
+            ideal = (a * known.person + (255 - a) * background.of(frame.format) + 127) // 255
             edge = (alpha > 5) & (alpha < 250)
             outside = edge & (known.alpha < 128)
             for own, shown in zip(values, (frame, cleaned(frame, small, alpha)), strict=True):
@@ -211,13 +211,13 @@ def fringe(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
 
 
 def matted(frame: Frame, alpha: fr.Plane) -> Matted:
-    return Matted(frame, at_planes(alpha, frame.layout), frame.picture)
+    return Matted(frame, at_planes(alpha, frame.format), frame.picture)
 
 
 def rgb_over(frame: Frame, alpha: fr.Plane, background: Colour) -> Any:
     made = compositing.composite(matted(frame, alpha), background).picture
-    layout = frame.layout
-    return RgbScaler(layout)(made, layout.width, layout.height).astype(np.int32)
+    fmt = frame.format
+    return RgbScaler(fmt)(made, fmt.width, fmt.height).astype(np.int32)
 
 
 def speed(engine: MattingEngine, found: list[Known]) -> None:
@@ -228,14 +228,14 @@ def speed(engine: MattingEngine, found: list[Known]) -> None:
     frame, smooth = framed(rgb), Smoother(0.8)
     f = fit(1920, 1080, engine.spec.size, engine.spec.stride)
     small_rgb = [f.unpad(f.shrink(p)) for p in (rgb, other)]
-    planes, layout = fr.planes(frame.picture), frame.layout
+    planes, fmt = fr.planes(frame.picture), frame.format
     background = Colour((255, 0, 255))
     behind = background.planes(frame, None)
     background.planes = lambda *_: behind  # type: ignore[method-assign]
     alpha = refined(frame, small)
-    alphas = at_planes(alpha, layout)
+    alphas = at_planes(alpha, fmt)
     lines = outline.find(planes, small)
-    bilinear = full_size(small, layout)
+    bilinear = full_size(small, fmt)
     share = len(lines.points(alpha.shape)) / alpha.size
 
     def fresh() -> outline.Outline:
@@ -244,9 +244,9 @@ def speed(engine: MattingEngine, found: list[Known]) -> None:
     turn = iter(range(1 << 30))
     steps: dict[str, Callable[[], Any]] = {
         "smooth": lambda: smooth(small_rgb[next(turn) % 2], small),
-        "bilinear (full_size)": lambda: full_size(small, layout),
+        "bilinear (full_size)": lambda: full_size(small, fmt),
         "outline.find": lambda: outline.find(planes, small),
-        "refine": lambda: refine(planes, bilinear, fresh(), layout),
+        "refine": lambda: refine(planes, bilinear, fresh(), fmt),
         "decontaminate": lambda: decontaminate(frame, alphas, lines),
         "remove_islands": lambda: remove_islands(small, 0.01),
         "erode 2": lambda: erode(alpha, 2),
@@ -275,7 +275,7 @@ def sheet(engine: MattingEngine, data: Path, path: Path) -> None:
     for clip, number, size, (x, y, w, h) in SHEET:
         rgb = next(read(Part(data / "video" / "person" / clip, number, number)))[1]
         frame, small = framed(rgb), seen(engine, rgb, size)
-        plain, fine = full_size(small, frame.layout), refined(frame, small)
+        plain, fine = full_size(small, frame.format), refined(frame, small)
         better = cleaned(frame, small, fine)
         pictures = [rgb]
         for background in map(Colour, (COLOURS["magenta"], (0, 177, 64), photograph)):

@@ -22,7 +22,7 @@ class ModelSpec:
     """The contract of one model file.
 
     The graph takes `input`, uint8 (N, H, W, 3), sRGB-encoded RGB, H and W multiples of `stride`,
-    and gives `output`, float32 (N, H, W), alpha in [0, 1]. Normalisation and layout are inside.
+    and gives `output`, float32 (N, H, W), alpha in [0, 1]. Normalisation and format are inside.
     """
 
     name: str

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from engines.video import frame as fr
-from engines.video.frame import Frame, Layout, Plane
+from engines.video.frame import Frame, FrameFormat, Plane
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "gbrp", "yuv420p10le"]
 PERSON, WALL = (70, 48, 40), (150, 165, 180)  # RGB: dark hair before a pale wall
@@ -45,8 +45,8 @@ def over(alpha: Plane, foreground: Plane, background: Plane) -> Plane:
 
 def framed(rgb: Plane, pix_fmt: str = "yuv420p") -> Frame:
     """A frame that shows (H, W, 3) RGB."""
-    layout = Layout(rgb.shape[1], rgb.shape[0], pix_fmt, fr.BT709, fr.LIMITED)
-    return Frame(fr.from_rgb(rgb, layout), layout, 0, Fraction(1, 30))
+    fmt = FrameFormat(rgb.shape[1], rgb.shape[0], pix_fmt, fr.BT709, fr.LIMITED)
+    return Frame(fr.from_rgb(rgb, fmt), fmt, 0, Fraction(1, 30))
 
 
 def reduced(alpha: Plane, ratio: float) -> np.ndarray:

@@ -198,7 +198,7 @@ def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
     with open_source(input) as source:
         if not isinstance(source, VideoSource):
             raise UsageError(f"--input {input}: not a video")
-        return source.layout.width, source.layout.height
+        return source.format.width, source.format.height
 
 
 def _check_background(spec: str) -> None:

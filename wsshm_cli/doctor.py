@@ -150,7 +150,7 @@ def _hardware_encoders() -> list[str]:
     import av
 
     from engines.errors import WsshmError
-    from engines.video.frame import Layout
+    from engines.video.frame import FrameFormat
     from engines.video.write import encoders
     from engines.video.write.sink import Encoding
 
@@ -161,7 +161,7 @@ def _hardware_encoders() -> list[str]:
             try:
                 encoder = encoders.choose(Encoding(name), ".mp4", name, False)
                 rate = Fraction(25)
-                encoders.check_starts(encoder, Layout(640, 360), rate, 1 / rate, "mp4", ".mp4")
+                encoders.check_starts(encoder, FrameFormat(640, 360), rate, 1 / rate, "mp4", ".mp4")
                 working.append(name)
             except WsshmError:
                 continue

@@ -17,7 +17,7 @@ from wsshm_cli import report
 from wsshm_cli.app import app, ending
 
 if TYPE_CHECKING:
-    from engines.measure.estimators.peers import Matter
+    from engines.measure.estimators.peers import Estimator
     from engines.measure.quality.cases import Case
     from engines.measure.quality.clips import Part
     from engines.measure.quality.evaluate import Row
@@ -148,18 +148,18 @@ def evaluate(
         wanted = [s.value for s in sets] if sets else None
         clips = _clips(green=green, empty=empty, static=static)
         root = _data(data, needed=not clips or wanted is not None)
-        matters = [_open(name, size, as_run) for name in model]
-        called = [m.name for m in matters]
-        for matter, typed in zip(matters, model, strict=True):
-            if called.count(matter.name) > 1:
-                matter.name = typed
-        names = [m.name for m in matters]
+        estimators = [_open(name, size, as_run) for name in model]
+        called = [m.name for m in estimators]
+        for estimator, typed in zip(estimators, model, strict=True):
+            if called.count(estimator.name) > 1:
+                estimator.name = typed
+        names = [m.name for m in estimators]
         if len(set(names)) < len(names):
             raise UsageError(f"the same model twice: {', '.join(names)}")
         watch = Sheet() if sheet is not None else None
         rows: list[Row] = []
         for name, total, cases in _sets(root, wanted, clips, split, only, limit):
-            found = measure.evaluate(matters, _shown(cases, name, total), watch)
+            found = measure.evaluate(estimators, _shown(cases, name, total), watch)
             rows += found
             figures = [v for row in found for v in row.values.values()]
             if name == "static" and found and all(v != v for v in figures):
@@ -169,9 +169,9 @@ def evaluate(
         if sheet is not None and watch is not None:
             watch.write(sheet, rows, names)
         if as_json:
-            report.as_json(table.as_json(rows, matters, split))
+            report.as_json(table.as_json(rows, estimators, split))
         else:
-            for line in table.lines(rows, matters, split):
+            for line in table.lines(rows, estimators, split):
                 report.out(line)
         if sheet is not None:
             report.line(f"contact sheet → {sheet}")
@@ -190,18 +190,18 @@ def _data(given: Path | None, needed: bool) -> Path | None:
         return None
 
 
-def _open(name: str, size: int | None, as_run: bool) -> Matter:
+def _open(name: str, size: int | None, as_run: bool) -> Estimator:
     """A model of any kind, ready to be measured; a checkpoint is exported first."""
-    from engines.measure.estimators.open import open_matter
+    from engines.measure.estimators.open import open_estimator
     from engines.models import named
 
     called, path = named(name)
     if path.suffix.lower() not in (".pt", ".safetensors"):
-        return open_matter(path, called, size, as_run)
+        return open_estimator(path, called, size, as_run)
     with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
         exported = Path(folder) / f"{path.stem}.onnx"
         _export(path, exported, size or _trained_size(path))
-        return open_matter(exported, called, size, as_run)  # read whole, so the file may go
+        return open_estimator(exported, called, size, as_run)  # read whole, so the file may go
 
 
 def _trained_size(checkpoint: Path) -> int:

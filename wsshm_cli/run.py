@@ -57,7 +57,7 @@ class Precision(str, Enum):
     int8 = "int8"
 
 
-class Bits(str, Enum):
+class BitDepth(str, Enum):
     """Of a code of video."""
 
     eight = "8"
@@ -274,15 +274,15 @@ def run(
             "[default: h264 20, hevc 23, vp9 30, 24 with alpha, av1 32]",
         ),
     ] = None,
-    bits: Annotated[
-        Bits,
+    bit_depth: Annotated[
+        BitDepth,
         typer.Option(
             "--bits",
             metavar="8|10",
             help="Of the colours of video, all the way; the matte has 8. 10 goes into h264, hevc, "
             "av1, prores and ffv1.",
         ),
-    ] = Bits.eight,
+    ] = BitDepth.eight,
     format: Annotated[
         Pipe | None,
         typer.Option("--format", metavar="mkv|webm|y4m", help="Of -o -. [default: mkv]"),
@@ -300,7 +300,7 @@ def run(
         from engines.errors import UsageError
         from engines.video import run as job
         from engines.video.compose import background
-        from engines.video.matte.postprocess import Finish
+        from engines.video.matte.postprocess import MatteOptions
         from engines.video.read import source as sources
         from engines.video.read.stream import Stream
         from engines.video.write import sink as sinks
@@ -315,7 +315,7 @@ def run(
             raise UsageError(f"--duration {duration}: must be over 0")
         if realtime and size not in (None, "auto"):
             raise UsageError(f"--size {size}: --realtime chooses the size; leave one of them out")
-        finish = Finish(smooth, not no_refine, not no_decontaminate, islands, erode, feather)
+        finish = MatteOptions(smooth, not no_refine, not no_decontaminate, islands, erode, feather)
         source = _input(input, webcam, camera)
         if virtual_device is not None and not virtual_cam:
             raise UsageError(f"--virtual-device {virtual_device}: add --virtual-cam")
@@ -340,7 +340,7 @@ def run(
             virtual_camera=virtual_cam,
             virtual_device=virtual_device,
             preview=preview,
-            bits=int(bits.value),
+            bit_depth=int(bit_depth.value),
         )
         progress = _Progress()
         if isinstance(source, Stream):
@@ -462,8 +462,8 @@ class _Progress:
         self.started = s
         report.line(
             f"{s.model} · {s.engine} · {s.device} · {s.precision}{f' ({s.why})' * bool(s.why)} · "
-            f"{s.layout.width}x{s.layout.height}{' in 10 bits' * (s.layout.bits == 10)} seen at "
-            f"{s.fit.width}x{s.fit.height}"
+            f"{s.format.width}x{s.format.height}{' in 10 bits' * (s.format.bit_depth == 10)} "
+            f"seen at {s.fit.width}x{s.fit.height}"
         )
         # A log file gets a line now and then, a terminal a bar that moves.
         pause = 0.2 if sys.stderr.isatty() else 10.0

@@ -18,7 +18,7 @@ from engines.errors import BadData, UsageError
 from engines.models import files, shipped
 from engines.preprocess import fit
 from engines.timing import work
-from engines.video.frame import Layout
+from engines.video.frame import FrameFormat
 from engines.video.pipeline import Stop
 from engines.video.read.source import open_source
 from engines.video.run import RunConfig, open_network, run
@@ -90,19 +90,21 @@ def settle(config: RunConfig, realtime: bool, stop: Stop) -> tuple[RunConfig, st
     option = "realtime" if realtime else "size auto"
     if not isinstance(config.input, Path):
         raise UsageError(f"--{option}: {config.input} cannot be tried first; use --size N")
-    with open_source(config.input, config.clip, fps=config.fps, bits=config.bits) as source:
+    with open_source(
+        config.input, config.clip, fps=config.fps, bit_depth=config.bit_depth
+    ) as source:
         if not source.rate:
             raise UsageError(f"--{option}: {config.input} has no frame rate; use --size N")
-        layout, rate = source.layout, source.rate
+        fmt, rate = source.format, source.rate
         outputs = targets(config, source)
     for target in outputs if config.writes_files else []:
         check_free(target.path, config.overwrite)
-    if realtime and min(layout.width, layout.height) >= LARGE:
+    if realtime and min(fmt.width, fmt.height) >= LARGE:
         config = replace(config, finish=replace(config.finish, coarse=True))
     names = [config.model]
     if realtime and config.model is None and FAST in (m.name for m in shipped()):
         names.append(FAST)
-    candidates = [_Candidate(replace(config, model=name), layout) for name in names]
+    candidates = [_Candidate(replace(config, model=name), fmt) for name in names]
     presets = [config.encoding.preset]
     is_x264 = any(_is_x264(t.ending, config.encoding.codec) for t in outputs)
     if realtime and is_x264 and config.encoding.preset is None:
@@ -143,15 +145,15 @@ class _Choice:
 class _Candidate:
     """A model that may be chosen, in the precision that is least work here."""
 
-    def __init__(self, config: RunConfig, layout: Layout):
-        self._engine, _ = open_network(replace(config, size=None), layout)
-        self._spec, self._layout = self._engine.spec, layout
+    def __init__(self, config: RunConfig, fmt: FrameFormat):
+        self._engine, _ = open_network(replace(config, size=None), fmt)
+        self._spec, self._format = self._engine.spec, fmt
         self._config = replace(config, precision=self._spec.precision)
         (self._file,) = files(config.model, (self._spec.precision,)).values()
 
     def network_ms(self, size: int) -> float:
         """Core-ms of the network at a size."""
-        f = fit(self._layout.width, self._layout.height, size, self._spec.stride)
+        f = fit(self._format.width, self._format.height, size, self._spec.stride)
         return work({self._file: self._engine}, f.padded_height, f.padded_width)[self._file]
 
     def choose(self, load: Load, rate: float) -> _Choice:

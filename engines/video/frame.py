@@ -31,52 +31,52 @@ BT709, UNSPECIFIED, BT601 = 1, 2, 6  # ISO/IEC 23091-2 matrix coefficients
 LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
 
 
-def with_bits(pixels: str, bits: int) -> str:
+def with_bit_depth(pixels: str, bit_depth: int) -> str:
     """FFmpeg's name of a format, any but ``gbrp``, with 8 or 10 bits."""
     pixels = pixels.removesuffix(DEEP)
-    return pixels + DEEP if bits == 10 else pixels
+    return pixels + DEEP if bit_depth == 10 else pixels
 
 
 @dataclass(frozen=True)
-class Layout:
+class FrameFormat:
     """What the pixels of a stream mean; the same for every frame of a run.
 
-    `format` is one of `PLANAR`. `matrix`, `primaries` and `transfer` are the code points of
+    `pix_fmt` is one of `PLANAR`. `matrix`, `primaries` and `transfer` are the code points of
     ISO/IEC 23091-2, `range` is `LIMITED` or `FULL`.
     """
 
     width: int
     height: int
-    format: str = "yuv420p"
+    pix_fmt: str = "yuv420p"
     matrix: int = BT601
     range: int = LIMITED
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
 
     @property
-    def bits(self) -> int:
+    def bit_depth(self) -> int:
         """Of a code: 8 or 10."""
-        return 10 if self.format.endswith(DEEP) else 8
+        return 10 if self.pix_fmt.endswith(DEEP) else 8
 
     @property
     def peak(self) -> int:
         """The greatest code."""
-        return (1 << self.bits) - 1
+        return (1 << self.bit_depth) - 1
 
     @property
     def is_rgb(self) -> bool:
-        return self.format == "gbrp"
+        return self.pix_fmt == "gbrp"
 
     @property
     def plane_sizes(self) -> tuple[tuple[int, int], ...]:
         """(width, height) of each plane; chroma of odd sizes is rounded up."""
-        h_shift, v_shift = PLANAR[self.format]
+        h_shift, v_shift = PLANAR[self.pix_fmt]
         chroma = (-(-self.width // (1 << h_shift)), -(-self.height // (1 << v_shift)))
         return (self.width, self.height), chroma, chroma
 
-    def new_picture(self) -> av.VideoFrame:
-        """An uninitialised picture of this layout, tagged; never one an encoder may still hold."""
-        picture = av.VideoFrame(self.width, self.height, self.format)
+    def new_image(self) -> av.VideoFrame:
+        """An uninitialised picture of this format, tagged; never one an encoder may still hold."""
+        picture = av.VideoFrame(self.width, self.height, self.pix_fmt)
         self.tag(picture)
         return picture
 
@@ -92,11 +92,11 @@ class Layout:
 class Frame:
     """One picture and when it is shown: ``pts * time_base`` seconds.
 
-    `picture` has the planes of `layout` and is never written to: a decoder may still refer to it.
+    `picture` has the planes of `fmt` and is never written to: a decoder may still refer to it.
     """
 
     picture: av.VideoFrame
-    layout: Layout
+    format: FrameFormat
     pts: int
     time_base: Fraction
     duration: int = 0  # in ticks of the time base; 0 when unknown
@@ -124,13 +124,13 @@ def scaler_threads(pixels: str) -> int | None:
 
 
 class RgbScaler:
-    """RGB copies of frames of one layout, small ones mostly, in one scaler call each.
+    """RGB copies of frames of one format, small ones mostly, in one scaler call each.
 
     Several threads may call it at once.
     """
 
-    def __init__(self, layout: Layout):
-        self.layout = layout
+    def __init__(self, fmt: FrameFormat):
+        self.format = fmt
         self._contexts = threading.local()  # one of libswscale's serves one thread
 
     def __call__(self, picture: av.VideoFrame, width: int, height: int) -> Plane:
@@ -138,8 +138,8 @@ class RgbScaler:
         if not hasattr(self._contexts, "reformatter"):
             self._contexts.reformatter = VideoReformatter()
         how: dict[str, Any] = {}
-        if not self.layout.is_rgb:
-            how = {"src_colorspace": self.layout.matrix, "src_color_range": self.layout.range}
+        if not self.format.is_rgb:
+            how = {"src_colorspace": self.format.matrix, "src_color_range": self.format.range}
         # To packed RGB libswscale takes twice as long, rounds down, and halves the chroma; where
         # nothing is scaled it has another way, which rounds down too unless told not to.
         rgb = self._contexts.reformatter.reformat(
@@ -157,19 +157,19 @@ class RgbScaler:
         return pixels
 
 
-def from_rgb(rgb: Plane, layout: Layout) -> av.VideoFrame:
-    """(H, W, 3) uint8 RGB as a picture of `layout`, which has the same size."""
+def from_rgb(rgb: Plane, fmt: FrameFormat) -> av.VideoFrame:
+    """(H, W, 3) uint8 RGB as a picture of `fmt`, which has the same size."""
     source = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
     how: dict[str, Any] = {}
-    if not layout.is_rgb:
-        how = {"dst_colorspace": layout.matrix, "dst_color_range": layout.range}
+    if not fmt.is_rgb:
+        how = {"dst_colorspace": fmt.matrix, "dst_color_range": fmt.range}
     picture = VideoReformatter().reformat(
         source,
-        format=layout.format,
+        format=fmt.pix_fmt,
         src_color_range=FULL,
         interpolation=Interpolation.BICUBIC,
-        threads=scaler_threads(layout.format),
+        threads=scaler_threads(fmt.pix_fmt),
         **how,
     )
-    layout.tag(picture)
+    fmt.tag(picture)
     return picture

@@ -36,7 +36,7 @@ class Stop:
         return self.requested or self.halted
 
 
-class Newest(queue.Queue[Any]):
+class LatestOnlyQueue(queue.Queue[Any]):
     """A queue in which, of the items that may be dropped, only the newest waits.
 
     Args:
@@ -83,21 +83,21 @@ class Pipeline:
         sink: tuple[str, Callable[[Any], None]],
         depth: int = 3,
         stop: Stop | None = None,
-        lanes: Mapping[str, int] | None = None,
+        workers: Mapping[str, int] | None = None,
         may_drop: Callable[[Any], bool] | None = None,
     ):
         self._source, self._stages, self._sink = source, stages, sink
-        threads = [(lanes or {}).get(steps[0][0], 1) for steps in stages]
-        self._lanes = [1, *threads, 1]
+        threads = [(workers or {}).get(steps[0][0], 1) for steps in stages]
+        self._workers = [1, *threads, 1]
         # Item k waits in queue k mod n: whoever gives or takes it knows which one without asking.
         self._queues: list[list[queue.Queue[Any]]] = [
             [queue.Queue(-(-depth // n)) for _ in range(n)]
-            for n in map(math.lcm, self._lanes, self._lanes[1:])
+            for n in map(math.lcm, self._workers, self._workers[1:])
         ]
         if may_drop is not None:
-            if self._lanes[1] != 1:
+            if self._workers[1] != 1:
                 raise ValueError("items that may be dropped cannot take turns")
-            self._queues[0] = [Newest(lambda item: item is not _END and may_drop(item))]
+            self._queues[0] = [LatestOnlyQueue(lambda item: item is not _END and may_drop(item))]
         self._stop = stop or Stop()
         self._stop.halted = False
         self._lock = threading.Lock()
@@ -108,14 +108,14 @@ class Pipeline:
     @property
     def dropped(self) -> int:
         """Items of the source that made room for newer ones."""
-        return sum(q.dropped for q in self._queues[0] if isinstance(q, Newest))
+        return sum(q.dropped for q in self._queues[0] if isinstance(q, LatestOnlyQueue))
 
     def run(self) -> None:
         """Run to the end of the source, a stop, or the first error, which is raised."""
         threads = [threading.Thread(target=self._run_source, name=f"wsshm {self._source[0]}")]
         for i, steps in enumerate(self._stages):
-            for lane in range(self._lanes[i + 1]):
-                name, args = f"wsshm {steps[0][0]}", (i, lane)
+            for worker in range(self._workers[i + 1]):
+                name, args = f"wsshm {steps[0][0]}", (i, worker)
                 threads.append(threading.Thread(target=self._run_stage, args=args, name=name))
         started = []
         try:
@@ -163,16 +163,16 @@ class Pipeline:
 
     def _end(self, i: int, k: int) -> None:
         """Say to stage i that there is no item k, nor any after it that this thread would give."""
-        for later in range(k, k + len(self._queues[i]), self._lanes[i]):
+        for later in range(k, k + len(self._queues[i]), self._workers[i]):
             self._put(i, later, _END)
 
-    def _timed(self, lanes: int, name: str, function: Callable[..., Any], *args: Any) -> Any:
+    def _timed(self, workers: int, name: str, function: Callable[..., Any], *args: Any) -> Any:
         start = time.perf_counter()
         try:
             return function(*args)
         finally:
             with self._lock:
-                self.busy[name] += (time.perf_counter() - start) / lanes
+                self.busy[name] += (time.perf_counter() - start) / workers
 
     def _run_source(self) -> None:
         name, iterable = self._source
@@ -191,15 +191,15 @@ class Pipeline:
         except BaseException as e:
             self._fail(e)
 
-    def _run_stage(self, i: int, lane: int) -> None:
-        k, lanes = lane, self._lanes[i + 1]
+    def _run_stage(self, i: int, worker: int) -> None:
+        k, workers = worker, self._workers[i + 1]
         try:
             while (item := self._get(i, k)) is not _END:
                 for name, function in self._stages[i]:
-                    item = self._timed(lanes, name, function, item)
+                    item = self._timed(workers, name, function, item)
                 if not self._put(i + 1, k, item):
                     return
-                k += lanes
+                k += workers
             self._end(i + 1, k)
         except BaseException as e:
             self._fail(e)

@@ -25,9 +25,9 @@ from engines.preprocess import Fit, fit
 from engines.timing import open_faster
 from engines.video.compose.background import BackgroundFit, open_background
 from engines.video.compose.composite import composite
-from engines.video.compose.open import Backdrop
-from engines.video.frame import Frame, Layout, Plane, RgbScaler
-from engines.video.matte.postprocess import Finish, Finisher, Matted
+from engines.video.compose.open import BackgroundCycle
+from engines.video.frame import Frame, FrameFormat, Plane, RgbScaler
+from engines.video.matte.postprocess import Matted, MatteOptions, MattePostprocessor
 from engines.video.matte.watch import Watch
 from engines.video.pipeline import Pipeline, Stop
 from engines.video.read.source import Clip, FrameSource, open_source
@@ -39,7 +39,7 @@ from engines.video.write.writer import Writer
 AUTO = "int8", "fp32"  # what `--precision auto` chooses between on the CPU
 GPU = "fp16", "fp32"  # ... and what it takes on a GPU: the first that there is
 # Two frames at once with a thread each cost less than one frame with two: they wait for nobody.
-LANES = 2
+NETWORK_WORKERS = 2
 LARGE = 4 << 20  # pixels of a frame over which fewer wait between stages: each has tens of MB
 
 
@@ -58,14 +58,14 @@ class RunConfig:
     engine: str = "auto"
     precision: str = "auto"  # or one of fp32, fp16, int8
     size: int | None = None  # shorter edge the network sees; the model's own when None
-    finish: Finish = field(default_factory=Finish)
+    finish: MatteOptions = field(default_factory=MatteOptions)
     clip: Clip = field(default_factory=Clip)
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
     threads: int = 0  # of the decoder; 0 leaves it to FFmpeg
     network_threads: int | None = None  # of all lanes together; all cores when None
-    most_lanes: int = LANES
-    bits: int = 8  # of a code of video: 8 or 10
+    max_workers: int = NETWORK_WORKERS
+    bit_depth: int = 8  # of a code of video: 8 or 10
     fps: Fraction | None = None  # makes a video of a folder's pictures
     reconnect: bool = False  # wait for a live input that has stopped to come back
     virtual_camera: bool = False
@@ -83,9 +83,9 @@ class RunConfig:
         return self.output is not None or not self.is_shown
 
     @property
-    def lanes(self) -> int:
+    def workers(self) -> int:
         """How many frames the network sees at once."""
-        return min(self.most_lanes, self.network_threads or cores())
+        return min(self.max_workers, self.network_threads or cores())
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Started:
     why: str  # it is that precision, where there was a choice
     size: int
     fit: Fit
-    layout: Layout
+    format: FrameFormat
     total: int | None
 
 
@@ -162,24 +162,24 @@ def run(
         warnings = source.warnings
         source.note = on_note or warnings.append
         if source.live:  # one frame with all threads is there sooner than two with half of them
-            config = replace(config, most_lanes=1)
+            config = replace(config, max_workers=1)
         background = open_background(
             config.background,
             source.sample_aspect,
             config.background_fit,
             warnings.append,
-            source.layout.bits,
+            source.format.bit_depth,
         )
         if background and Save.composite not in config.save and not config.is_shown:
             background.close()  # what is wrong with it has been said
             background = None
         sinks = open_outputs(config, source) if config.writes_files else []
-        backdrop = Backdrop(config.background, config.background_fit, source, background)
+        backdrop = BackgroundCycle(config.background, config.background_fit, source, background)
         held.callback(backdrop.close)
         for shown in _shown_sinks(config, source, stop, backdrop):
             held.callback(shown.close, whole=True)  # also where the run does not begin
             sinks.append(shown)
-        engine, why = (network or open_network)(config, source.layout, warnings.append)
+        engine, why = (network or open_network)(config, source.format, warnings.append)
         size = config.size or engine.spec.size
         finish = config.finish
         if not source.rate:  # pictures that have nothing to do with one another
@@ -195,7 +195,7 @@ def run(
         remedy = "try another --model" if engine.device == "cpu" else "try --device cpu"
         watch = Watch(stuck, remedy)
         matting = _Matting(engine, size, finish, watch)
-        first = matting.fit(source.layout)
+        first = matting.fit(source.format)
         on_start(
             Started(
                 engine.spec.name,
@@ -205,7 +205,7 @@ def run(
                 why,
                 size,
                 first,
-                source.layout,
+                source.format,
                 source.total,
             )
         )
@@ -214,7 +214,7 @@ def run(
         )
         in_time = config.is_shown and not source.live
         writer = Writer(sinks, on_frame, in_time, stop)
-        pixels = source.layout.width * source.layout.height
+        pixels = source.format.width * source.format.height
         scale: Callable[[Frame], Any] = matting.scale
         if source.live and config.size is None and engine.device == "cpu":
             scale = _keeping_up(matting, engine.spec, lambda: steps.dropped, source.note)
@@ -230,7 +230,7 @@ def run(
             ("encode", writer),
             depth=1 if source.live or pixels > LARGE else 3,
             stop=stop,
-            lanes={"scale": config.lanes if engine.device == "cpu" else 1},
+            workers={"scale": config.workers if engine.device == "cpu" else 1},
             may_drop=_is_frame if source.live else None,
         )
         error: BaseException | None = None
@@ -272,15 +272,15 @@ def _opened(config: RunConfig, stop: Stop) -> FrameSource:
         from engines.video.read.live import open_stream
 
         return open_stream(
-            config.input, config.clip, config.threads, stop, config.reconnect, config.bits
+            config.input, config.clip, config.threads, stop, config.reconnect, config.bit_depth
         )
     if config.reconnect:
         raise UsageError(f"--reconnect: {config.input} is not live")
-    return open_source(config.input, config.clip, config.threads, config.fps, config.bits)
+    return open_source(config.input, config.clip, config.threads, config.fps, config.bit_depth)
 
 
 def _shown_sinks(
-    config: RunConfig, source: FrameSource, stop: Stop, backdrop: Backdrop
+    config: RunConfig, source: FrameSource, stop: Stop, backdrop: BackgroundCycle
 ) -> Iterator[FrameSink]:
     """The outputs that somebody looks at while they are made."""
     if config.is_shown and backdrop.now is None:
@@ -288,7 +288,7 @@ def _shown_sinks(
     if config.virtual_camera:
         from engines.video.write.virtual_camera import open_virtual_camera
 
-        yield open_virtual_camera(config.virtual_device, source.layout, source.rate)
+        yield open_virtual_camera(config.virtual_device, source.format, source.rate)
     if config.preview:
         from engines.video.write.preview import Preview
 
@@ -300,9 +300,9 @@ def _is_frame(item: Any) -> bool:
 
 
 def open_network(
-    config: RunConfig, layout: Layout, on_note: Callable[[str], None] = lambda text: None
+    config: RunConfig, fmt: FrameFormat, on_note: Callable[[str], None] = lambda text: None
 ) -> tuple[MattingEngine, str]:
-    """The engine for pictures of `layout`, and in words why it is of that precision.
+    """The engine for pictures of `fmt`, and in words why it is of that precision.
 
     Args:
         on_note: told why a GPU that is there is not used.
@@ -311,13 +311,13 @@ def open_network(
         CannotOpen, BadData: the model.
         UsageError, Unavailable: it is not there in that precision, or for that device.
     """
-    threads = (config.network_threads or cores()) // config.lanes
+    threads = (config.network_threads or cores()) // config.workers
 
     def opened(file: Path, device: str = "cpu") -> MattingEngine:
         return open_engine(file, device, threads, config.engine, config.size, on_note)
 
     def shape(spec: ModelSpec) -> tuple[int, int]:
-        f = fit(layout.width, layout.height, config.size or spec.size, spec.stride)
+        f = fit(fmt.width, fmt.height, config.size or spec.size, spec.stride)
         return f.padded_height, f.padded_width
 
     if config.precision != "auto":
@@ -363,22 +363,22 @@ class _Matting:
         self,
         engine: MattingEngine,
         size: int,
-        finish: Finish,
+        finish: MatteOptions,
         watch: Callable[[Plane, NDArray[np.float32]], None],
     ):
-        self._engine, self.size, self._finisher = engine, size, Finisher(finish)
+        self._engine, self.size, self._postprocess = engine, size, MattePostprocessor(finish)
         self._watch = watch
         self._scaler: RgbScaler | None = None
 
-    def fit(self, layout: Layout) -> Fit:
-        return fit(layout.width, layout.height, self.size, self._engine.spec.stride)
+    def fit(self, fmt: FrameFormat) -> Fit:
+        return fit(fmt.width, fmt.height, self.size, self._engine.spec.stride)
 
     def scale(self, frame: Frame) -> tuple[Frame, Fit, Plane]:
         """Beside the frame, (padded_height, padded_width, 3) uint8 RGB of it."""
         scaler = self._scaler  # another thread may put its own there meanwhile
-        if scaler is None or scaler.layout != frame.layout:
-            scaler = self._scaler = RgbScaler(frame.layout)
-        f = self.fit(frame.layout)
+        if scaler is None or scaler.format != frame.format:
+            scaler = self._scaler = RgbScaler(frame.format)
+        f = self.fit(frame.format)
         return frame, f, f.pad(scaler(frame.picture, f.width, f.height))
 
     def network(self, item: tuple[Frame, Fit, Plane]) -> tuple[Frame, Plane, NDArray[np.float32]]:
@@ -389,7 +389,7 @@ class _Matting:
     def finish(self, item: tuple[Frame, Plane, NDArray[np.float32]]) -> Matted:
         """The matte at the frame's size; one frame after the other."""
         self._watch(*item[1:])
-        return self._finisher(*item)
+        return self._postprocess(*item)
 
 
 def _keeping_up(

@@ -14,7 +14,7 @@ from engines import models, timing
 from engines.engine import open_engine
 from engines.errors import UsageError
 from engines.video import run as job
-from engines.video.frame import Layout
+from engines.video.frame import FrameFormat
 from tests import graphs
 
 SIZE = 64, 96
@@ -181,10 +181,10 @@ def test_run_takes_the_faster_file(
     assert [s.precision for s in started] == ["int8", "fp32", "int8"]
     assert ["times as fast" in s.why for s in started] == [True, False, False]
     with pytest.raises(UsageError, match="fp16: both is shipped in fp32, int8"):
-        job.open_network(job.RunConfig(portrait, precision="fp16"), Layout(64, 64))
+        job.open_network(job.RunConfig(portrait, precision="fp16"), FrameFormat(64, 64))
     path = str(tmp_path / "int8.onnx")
     with pytest.raises(UsageError, match=r"--precision fp32: .*int8\.onnx is int8"):
-        job.open_network(job.RunConfig(portrait, model=path, precision="fp32"), Layout(64, 64))
+        job.open_network(job.RunConfig(portrait, model=path, precision="fp32"), FrameFormat(64, 64))
 
 
 def relabelled(model: Path, old: str, new: str) -> bytes:
@@ -199,6 +199,8 @@ def relabelled(model: Path, old: str, new: str) -> bytes:
 
 def test_threads_are_shared_among_frames() -> None:
     """As many lanes as make sense, never more than threads; a number of threads is for all."""
-    assert job.RunConfig(Path("in.mp4"), network_threads=1).lanes == 1
-    assert job.RunConfig(Path("in.mp4"), network_threads=8).lanes == job.LANES
-    assert job.RunConfig(Path("in.mp4")).lanes == min(job.LANES, len(os.sched_getaffinity(0)))
+    assert job.RunConfig(Path("in.mp4"), network_threads=1).workers == 1
+    assert job.RunConfig(Path("in.mp4"), network_threads=8).workers == job.NETWORK_WORKERS
+    assert job.RunConfig(Path("in.mp4")).workers == min(
+        job.NETWORK_WORKERS, len(os.sched_getaffinity(0))
+    )

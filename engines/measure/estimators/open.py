@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from engines.contract import KEY
 from engines.engine import MattingEngine, open_engine
-from engines.measure.estimators.peers import Matter, peer
+from engines.measure.estimators.peers import Estimator, peer
 from engines.measure.quality.evaluate import matte, small_matte
 from engines.onnx_engine import open_session
-from engines.video.frame import FULL, Frame, Layout, from_rgb
-from engines.video.matte.postprocess import Finish, Finisher
+from engines.video.frame import FULL, Frame, FrameFormat, from_rgb
+from engines.video.matte.postprocess import MatteOptions, MattePostprocessor
 
 
 class OurModel:
-    """A model of this project as a `Matter`; each picture is seen by itself."""
+    """A model of this project as a `Estimator`; each picture is seen by itself."""
 
     def __init__(self, engine: MattingEngine, name: str, size: int | None = None):
         self.name, self.size = name, size or engine.spec.size
@@ -40,18 +40,20 @@ class Finished:
         self.reset()
 
     def reset(self) -> None:
-        self._finisher = Finisher(Finish(decontaminate=False))
+        self._postprocess = MattePostprocessor(MatteOptions(decontaminate=False))
 
     def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         height, width = rgb.shape[:2]
         small, alpha = small_matte(self._engine, rgb, self.size)
-        layout = Layout(width, height, "gbrp", range=FULL)
-        frame = Frame(from_rgb(rgb, layout), layout, 0, Fraction(1))
-        codes = self._finisher(frame, small, alpha).alphas[0]
+        fmt = FrameFormat(width, height, "gbrp", range=FULL)
+        frame = Frame(from_rgb(rgb, fmt), fmt, 0, Fraction(1))
+        codes = self._postprocess(frame, small, alpha).alphas[0]
         return np.divide(codes, np.float32(255))
 
 
-def open_matter(path: Path, name: str, size: int | None = None, finished: bool = False) -> Matter:
+def open_estimator(
+    path: Path, name: str, size: int | None = None, finished: bool = False
+) -> Estimator:
     """One of our ONNX files, or one of a known peer.
 
     Args:

@@ -15,33 +15,33 @@ from engines.errors import BadData
 from engines.machine import cores
 from engines.measure.estimators.peers import peer
 from engines.onnx_engine import first_line, open_session
-from engines.video.frame import Layout
+from engines.video.frame import FrameFormat
 from engines.video.run import RunConfig
 
 
 class PeerEngine:
     """See `engines.engine.MattingEngine`, but for the frames of one clip, in their order.
 
-    A peer may remember. Its `spec.size` is that of `layout` scaled to fit the file's fixed input.
+    A peer may remember. Its `spec.size` is that of `fmt` scaled to fit the file's fixed input.
     """
 
     name = "onnx"
     device = "cpu"
 
-    def __init__(self, model: Path, layout: Layout, threads: int | None = None):
+    def __init__(self, model: Path, fmt: FrameFormat, threads: int | None = None):
         self._path = model
         session = open_session(model, threads)
-        self._matter = peer(session, model, settles=False)
+        self._estimator = peer(session, model, settles=False)
         height, width = (n for n in session.get_inputs()[0].shape if n > 3)  # 1 and 3 are others
-        scale = min(width / layout.width, height / layout.height)
-        size = max(1, round(min(layout.width, layout.height) * scale))
-        self.spec = ModelSpec(self._matter.name, "a peer's", 1, size, (), precision="unstated")
+        scale = min(width / fmt.width, height / fmt.height)
+        size = max(1, round(min(fmt.width, fmt.height) * scale))
+        self.spec = ModelSpec(self._estimator.name, "a peer's", 1, size, (), precision="unstated")
         self(np.zeros((1, height, width, 3), np.uint8))
-        self._matter.reset()
+        self._estimator.reset()
 
     def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            alpha = np.stack([self._matter(rgb) for rgb in frames])
+            alpha = np.stack([self._estimator(rgb) for rgb in frames])
         except Exception as e:  # onnxruntime's own classes share no base but Exception
             raise BadData(f"{self._path}: the model failed ({first_line(e)})") from e
         check_alpha(alpha, frames.shape, self._path)
@@ -49,11 +49,11 @@ class PeerEngine:
 
 
 def open_peer(
-    config: RunConfig, layout: Layout, on_note: Callable[[str], None] = lambda text: None
+    config: RunConfig, fmt: FrameFormat, on_note: Callable[[str], None] = lambda text: None
 ) -> tuple[MattingEngine, str]:
     """`config.model`, a peer's file, as `engines.video.run.open_network` opens ours.
 
     Raises:
         CannotOpen, BadData: it cannot be loaded or run, or is no known peer's.
     """
-    return PeerEngine(Path(str(config.model)), layout, config.network_threads or cores()), ""
+    return PeerEngine(Path(str(config.model)), fmt, config.network_threads or cores()), ""

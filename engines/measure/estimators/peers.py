@@ -20,7 +20,7 @@ U8 = NDArray[np.uint8]
 Alpha = NDArray[np.float32]
 
 
-class Matter(Protocol):
+class Estimator(Protocol):
     """What is measured. Pictures between two calls of `reset` are frames of one sequence."""
 
     name: str
@@ -32,7 +32,7 @@ class Matter(Protocol):
         """What comes next has nothing to do with what came before."""
 
 
-def peer(session: ort.InferenceSession, path: Path, settles: bool = True) -> Matter:
+def peer(session: ort.InferenceSession, path: Path, settles: bool = True) -> Estimator:
     """The adapter that fits a loaded file.
 
     Args:

@@ -61,14 +61,14 @@ def read(part: Part) -> Iterator[tuple[int, U8]]:
     from engines.video.read.source import open_source
 
     with open_source(part.path) as source:
-        layout, seen = source.layout, 0
-        to_rgb = RgbScaler(layout)
+        fmt, seen = source.format, 0
+        to_rgb = RgbScaler(fmt)
         frames = (item for item in source.items() if isinstance(item, Frame))
         for frame in islice(frames, part.last if part.last is None else part.last + 1):
-            if (frame.layout.width, frame.layout.height) != (layout.width, layout.height):
+            if (frame.format.width, frame.format.height) != (fmt.width, fmt.height):
                 raise BadData(f"{part.path}, picture {seen}: not of the first one's size")
             if seen >= part.first:
-                yield seen, to_rgb(frame.picture, layout.width, layout.height)
+                yield seen, to_rgb(frame.picture, fmt.width, fmt.height)
             seen += 1
         if source.fault:
             raise BadData(source.fault)

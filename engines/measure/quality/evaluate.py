@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from engines.engine import MattingEngine
-from engines.measure.estimators.peers import Matter
+from engines.measure.estimators.peers import Estimator
 from engines.measure.quality import metrics
 from engines.measure.quality.cases import Case, choose, masks
 from engines.measure.quality.metrics import METRICS, iou
@@ -148,13 +148,15 @@ def score_change(
     return {"dtssd": metrics.dtssd(np.stack(alphas), np.stack(truths) / 255)}
 
 
-def evaluate(matters: list[Matter], cases: Iterable[Case], watch: Watch | None = None) -> list[Row]:
+def evaluate(
+    estimators: list[Estimator], cases: Iterable[Case], watch: Watch | None = None
+) -> list[Row]:
     """Every model on every case; a picture is read once and shown to all.
 
     What two consecutive frames of a sequence have, such as dtSSD, is under the later one.
 
     Args:
-        watch: called with each case, its picture and truth, the model's place in `matters`, and
+        watch: called with each case, its picture and truth, the model's place in `estimators`, and
             its alpha.
     """
     rows = []
@@ -163,15 +165,17 @@ def evaluate(matters: list[Matter], cases: Iterable[Case], watch: Watch | None =
         rgb, truth = case.read()
         follows = before is not None and _follows(case, before[0])
         alphas = []
-        for i, matter in enumerate(matters):
+        for i, estimator in enumerate(estimators):
             if not follows:
-                matter.reset()
-            alpha = matter(rgb)
+                estimator.reset()
+            alpha = estimator(rgb)
             values = score(case.set, alpha, truth)
             if before is not None and follows:
                 values |= score_change(case.set, [before[2][i], alpha], [before[1], truth])
             rows.append(
-                Row(matter.name, case.set, case.source, case.name, case.group, values, case.frame)
+                Row(
+                    estimator.name, case.set, case.source, case.name, case.group, values, case.frame
+                )
             )
             alphas.append(alpha)
             if watch:

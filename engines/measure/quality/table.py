@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from engines.measure.estimators.peers import Matter
+from engines.measure.estimators.peers import Estimator
 from engines.measure.quality.evaluate import Difference, Row, compare
 from engines.measure.quality.evaluate import keys as keys_of
 from engines.measure.quality.evaluate import means as means_of
@@ -18,10 +18,10 @@ def _by_set(rows: list[Row], names: list[str]) -> Iterator[tuple[str, dict[str, 
         yield kind, {n: [r for r in rows if (r.set, r.model) == (kind, n)] for n in names}
 
 
-def lines(rows: list[Row], matters: list[Matter], split: str) -> Iterator[str]:
+def lines(rows: list[Row], estimators: list[Estimator], split: str) -> Iterator[str]:
     """For each set and region a table: means over sources, differences, then every source."""
-    names = [m.name for m in matters]
-    seen = ", ".join(f"{m.name} sees {s} lines" for m in matters if (s := getattr(m, "size", 0)))
+    names = [m.name for m in estimators]
+    seen = ", ".join(f"{m.name} sees {s} lines" for m in estimators if (s := getattr(m, "size", 0)))
     yield f"At the pictures' own size{'; ' + seen if seen else ''}."
     for kind, by_model in _by_set(rows, names):
         first = by_model[names[0]]
@@ -89,11 +89,11 @@ def line(label: str, cells: list[Any], sign: str = "") -> str:
     return (head + "".join(f"{t:>12}" for t in texts)).rstrip()
 
 
-def as_json(rows: list[Row], matters: list[Matter], split: str) -> dict[str, Any]:
+def as_json(rows: list[Row], estimators: list[Estimator], split: str) -> dict[str, Any]:
     """Plain values, unscaled; null where there is none."""
-    names = [m.name for m in matters]
+    names = [m.name for m in estimators]
     out: dict[str, Any] = {
-        "models": [{"name": m.name, "size": getattr(m, "size", None)} for m in matters],
+        "models": [{"name": m.name, "size": getattr(m, "size", None)} for m in estimators],
         "split": split,
         "metrics": {
             m.key: {"shown_as": m.head, "factor": m.factor, "where": REGIONS[m.region]}

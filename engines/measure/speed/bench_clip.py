@@ -126,7 +126,7 @@ def _run(config: job.RunConfig, is_ours: bool = True) -> Run:
         core, started = settled(), time.perf_counter()
 
     if not is_ours:
-        config = replace(config, most_lanes=1)
+        config = replace(config, max_workers=1)
     run = partial(job.run, config, on_start=start, network=None if is_ours else open_peer)
     summary = _whole(run(pipeline=partial(timed, times)))
     wall, loading = time.perf_counter() - started, started - began

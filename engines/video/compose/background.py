@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from engines.errors import CannotOpen, UsageError, reading
 from engines.video import frame as fr
-from engines.video.frame import Frame, Layout, Plane
-from engines.video.read.source import IMAGES, read_still
+from engines.video.frame import Frame, FrameFormat, Plane
+from engines.video.read.source import IMAGE_SUFFIXES, read_image_frame
 
 LEAST = np.float32(1e-3)  # weight of a pixel of the person, where there is nothing else
 
@@ -44,7 +44,7 @@ class Background(Protocol):
         """Release what is open."""
 
 
-class Picture:
+class ImageBackground:
     """A picture, scaled to the frame."""
 
     def __init__(
@@ -54,20 +54,20 @@ class Picture:
         fit: BackgroundFit = BackgroundFit.cover,
     ):
         self._rgb, self._aspect, self._fit = rgb, float(sample_aspect or 1), fit
-        self._made: tuple[Layout, list[Plane]] | None = None
+        self._made: tuple[FrameFormat, list[Plane]] | None = None
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
-        if self._made is None or self._made[0] != frame.layout:
-            size = frame.layout.width, frame.layout.height
-            converted = fr.from_rgb(place(self._rgb, size, self._fit, self._aspect), frame.layout)
-            self._made = frame.layout, [p.copy() for p in fr.planes(converted)]
+        if self._made is None or self._made[0] != frame.format:
+            size = frame.format.width, frame.format.height
+            converted = fr.from_rgb(place(self._rgb, size, self._fit, self._aspect), frame.format)
+            self._made = frame.format, [p.copy() for p in fr.planes(converted)]
         return self._made[1]
 
     def close(self) -> None:
         pass
 
 
-class Blur:
+class BlurredBackground:
     """The frame itself, out of focus.
 
     The person is left out of the average (normalised convolution, Knutsson and Westin 1993), so
@@ -84,13 +84,13 @@ class Blur:
         pass
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
-        sigma = self._strength / 100 * min(frame.layout.width, frame.layout.height)
-        depth = cv2.CV_8U if frame.layout.bits == 8 else cv2.CV_16U
+        sigma = self._strength / 100 * min(frame.format.width, frame.format.height)
+        depth = cv2.CV_8U if frame.format.bit_depth == 8 else cv2.CV_16U
         blurred: list[Plane] = []
         weights: dict[tuple[int, ...], Any] = {}  # chroma planes share theirs
         for plane, alpha in zip(fr.planes(frame.picture), alphas, strict=True):
             # In cells of so many pixels each way: at a sigma of 2 of them nothing is lost.
-            plane_sigma = sigma * plane.shape[0] / frame.layout.height
+            plane_sigma = sigma * plane.shape[0] / frame.format.height
             halvings = int(math.log2(max(1, plane_sigma / 2)))
             cell_sigma = plane_sigma / (1 << halvings)
             if plane.shape not in weights:
@@ -103,7 +103,7 @@ class Blur:
             small = _halved(behind, halvings)
             small += LEAST * cv2.resize(plane, small.shape[::-1], interpolation=cv2.INTER_LINEAR)
             mean: Any = cv2.divide(self._blur(small, cell_sigma), norm, dtype=depth)
-            mean = cv2.min(mean, frame.layout.peak)
+            mean = cv2.min(mean, frame.format.peak)
             blurred.append(cv2.resize(mean, plane.shape[::-1], interpolation=cv2.INTER_LINEAR))
         return blurred
 
@@ -179,7 +179,7 @@ def open_background(
     sample_aspect: Fraction | None = None,
     fit: BackgroundFit = BackgroundFit.cover,
     on_note: Callable[[str], None] = lambda text: None,
-    bits: int = 8,
+    bit_depth: int = 8,
 ) -> Background | None:
     """A background from what ``--bg`` says; None for ``transparent``.
 
@@ -188,7 +188,7 @@ def open_background(
         spec: a picture or a video file, ``#rrggbb``, ``blur``, ``blur:N`` (0 < N ≤ 50) or
             ``transparent``.
         on_note: told where a video ends before it should.
-        bits: of a code of the frames it is put behind.
+        bit_depth: of a code of the frames it is put behind.
 
     Raises:
         UsageError: none of these.
@@ -199,7 +199,7 @@ def open_background(
     if spec.startswith("#"):
         if not re.fullmatch(r"#[0-9a-fA-F]{6}", spec):
             raise UsageError(f"--bg {spec}: a colour is written #rrggbb, as in '#00b140'")
-        return Picture(np.full((1, 1, 3), list(bytes.fromhex(spec[1:])), np.uint8))
+        return ImageBackground(np.full((1, 1, 3), list(bytes.fromhex(spec[1:])), np.uint8))
     if match := re.fullmatch(r"blur(?::(.*))?", spec):
         try:
             strength = float(match[1] or 3)
@@ -207,7 +207,7 @@ def open_background(
             strength = 0.0
         if not 0 < strength <= 50:
             raise UsageError(f"--bg {spec}: blur:N takes a number over 0 up to 50")
-        return Blur(strength)
+        return BlurredBackground(strength)
     path = Path(spec)
     with reading(f"--bg {spec}"):
         exists = path.exists()
@@ -218,9 +218,9 @@ def open_background(
         )
     if path.is_dir():
         raise CannotOpen(f"--bg {spec}: is a folder; name one picture or video")
-    if path.suffix.lower() not in IMAGES:
-        from engines.video.compose.moving import Moving  # which builds on this module
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        from engines.video.compose.moving import VideoBackground  # which builds on this module
 
-        return Moving(path, sample_aspect, fit, on_note, bits)
-    picture, layout = read_still(path)
-    return Picture(fr.RgbScaler(layout)(picture, layout.width, layout.height), sample_aspect, fit)
+        return VideoBackground(path, sample_aspect, fit, on_note, bit_depth)
+    picture, fmt = read_image_frame(path)
+    return ImageBackground(fr.RgbScaler(fmt)(picture, fmt.width, fmt.height), sample_aspect, fit)

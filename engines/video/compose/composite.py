@@ -12,7 +12,7 @@ import numpy as np
 from engines.video import frame as fr
 from engines.video.compose.background import Background
 from engines.video.compose.extend import extend
-from engines.video.frame import Frame, Layout, Plane
+from engines.video.frame import Frame, FrameFormat, Plane
 from engines.video.matte.postprocess import Matted, at_planes
 
 # Of 255, where a person's cut-out begins to show a pixel's own colour, and where it shows no other.
@@ -65,10 +65,10 @@ def composite(
         cut_out: whether the person is wanted alone as well, with nothing of what was behind them.
     """
     frame, alphas = matted.frame, matted.alphas
-    person = alone(matted.person, alphas[0], frame.layout) if cut_out else None
+    person = alone(matted.person, alphas[0], frame.format) if cut_out else None
     picture = None
     if background is not None:
-        picture = frame.layout.new_picture()
+        picture = frame.format.new_image()
         behind = background.planes(frame, alphas)
         for planes in zip(
             fr.planes(matted.person), behind, alphas, fr.planes(picture), strict=True
@@ -78,7 +78,7 @@ def composite(
     return Composited(shown, alphas[0], person, picture)
 
 
-def alone(person: av.VideoFrame, alpha: Plane, layout: Layout) -> av.VideoFrame:
+def alone(person: av.VideoFrame, alpha: Plane, fmt: FrameFormat) -> av.VideoFrame:
     """A picture of the person in which nothing else is left, also where nobody looks.
 
     A pixel keeps its colour where alpha is `OWN` or more. Below, it fades into what the person's
@@ -87,9 +87,9 @@ def alone(person: av.VideoFrame, alpha: Plane, layout: Layout) -> av.VideoFrame:
     Args:
         alpha: (H, W) uint8, 255 = person.
     """
-    picture, planes = layout.new_picture(), fr.planes(person)
+    picture, planes = fmt.new_image(), fr.planes(person)
     share = cv2.convertScaleAbs(cv2.subtract(alpha, HAZE), alpha=255 / (OWN - HAZE))
-    own = at_planes(share, layout)
+    own = at_planes(share, fmt)
     for parts in zip(planes, extend(planes, alpha), own, fr.planes(picture), strict=True):
         blend(*parts)
     return picture

@@ -13,7 +13,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from engines.video import frame as fr
 from engines.video.compose.background import BackgroundFit, Box, fitted
-from engines.video.frame import Frame, Layout, Plane
+from engines.video.frame import Frame, FrameFormat, Plane
 from engines.video.read.source import Clip
 from engines.video.read.video import VideoSource
 
@@ -21,12 +21,12 @@ BREAK = 30  # seconds without a frame after which the background is where it was
 ITU601 = 5  # what the scaler converts to; BT.601's other number it takes for no matrix at all
 
 
-class Moving:
+class VideoBackground:
     """The frames of a video, each shown as long as it lasts; the first with the clip's first.
 
     Args:
         sample_aspect: width to height of the clip's pixels, 1 when None.
-        bits: of a code of the clip's frames.
+        bit_depth: of a code of the clip's frames.
 
     Raises:
         CannotOpen, BadData: the video.
@@ -38,17 +38,17 @@ class Moving:
         sample_aspect: Fraction | None,
         fit: BackgroundFit,
         on_note: Callable[[str], None],
-        bits: int,
+        bit_depth: int,
     ):
         self._path, self._fit, self._aspect = path, fit, float(sample_aspect or 1)
-        self._note, self._bits = on_note, bits
-        self._source = VideoSource(path, Clip(), bits=bits)
+        self._note, self._bits = on_note, bit_depth
+        self._source = VideoSource(path, Clip(), bit_depth=bit_depth)
         self._frames = self._endless()
         self._now = next(self._frames)
         self._next: tuple[Fraction, Frame] | None = next(self._frames, None)
         self._begin: Fraction | None = None  # when the clip's first frame is shown
         self._reformatter = VideoReformatter()
-        self._made: tuple[Frame, Layout, list[Plane]] | None = None
+        self._made: tuple[Frame, FrameFormat, list[Plane]] | None = None
 
     def _endless(self) -> Iterator[tuple[Fraction, Frame]]:
         """(time, frame), without end but for a video of one frame."""
@@ -69,7 +69,7 @@ class Moving:
                 return
             begin = end
             self._source.close()
-            self._source = VideoSource(self._path, Clip(), bits=self._bits)
+            self._source = VideoSource(self._path, Clip(), bit_depth=self._bits)
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         time = frame.pts * frame.time_base
@@ -79,34 +79,34 @@ class Moving:
         while self._next is not None and self._next[0] <= time - self._begin:
             self._now, self._next = self._next, next(self._frames, None)
         shown = self._now[1]
-        if self._made is None or self._made[0] is not shown or self._made[1] != frame.layout:
-            self._made = shown, frame.layout, self._fitted(shown, frame.layout)
+        if self._made is None or self._made[0] is not shown or self._made[1] != frame.format:
+            self._made = shown, frame.format, self._fitted(shown, frame.format)
         return self._made[2]
 
-    def _fitted(self, shown: Frame, layout: Layout) -> list[Plane]:
-        source = shown.layout
+    def _fitted(self, shown: Frame, fmt: FrameFormat) -> list[Plane]:
+        source = shown.format
         aspect = float(self._source.sample_aspect or 1) / self._aspect
         part, (left, top, width, height) = fitted(
-            (source.width, source.height), (layout.width, layout.height), self._fit, aspect, step=2
+            (source.width, source.height), (fmt.width, fmt.height), self._fit, aspect, step=2
         )
         picture = self._reformatter.reformat(
             _cut(shown, part),
             width,
             height,
-            layout.format,
+            fmt.pix_fmt,
             src_colorspace=source.matrix,
             src_color_range=source.range,
-            dst_colorspace=ITU601 if layout.matrix == fr.BT601 else layout.matrix,
-            dst_color_range=layout.range,
+            dst_colorspace=ITU601 if fmt.matrix == fr.BT601 else fmt.matrix,
+            dst_color_range=fmt.range,
             threads=1,
             interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
         )
         planes = fr.planes(picture)
-        if (width, height) == (layout.width, layout.height):
+        if (width, height) == (fmt.width, fmt.height):
             return planes
-        black = np.zeros((layout.height, layout.width, 3), np.uint8)
-        bars = [p.copy() for p in fr.planes(fr.from_rgb(black, layout))]
-        h_shift, v_shift = fr.PLANAR[layout.format]
+        black = np.zeros((fmt.height, fmt.width, 3), np.uint8)
+        bars = [p.copy() for p in fr.planes(fr.from_rgb(black, fmt))]
+        h_shift, v_shift = fr.PLANAR[fmt.pix_fmt]
         for i, (bar, plane) in enumerate(zip(bars, planes, strict=True)):
             x, y = (left >> h_shift, top >> v_shift) if i else (left, top)
             bar[y : y + plane.shape[0], x : x + plane.shape[1]] = plane
@@ -119,10 +119,10 @@ class Moving:
 def _cut(frame: Frame, part: Box) -> av.VideoFrame:
     """A part of a frame; left and top are even."""
     left, top, width, height = part
-    if (width, height) == (frame.layout.width, frame.layout.height):
+    if (width, height) == (frame.format.width, frame.format.height):
         return frame.picture
-    cut = replace(frame.layout, width=width, height=height).new_picture()
-    h_shift, v_shift = fr.PLANAR[frame.layout.format]
+    cut = replace(frame.format, width=width, height=height).new_image()
+    h_shift, v_shift = fr.PLANAR[frame.format.pix_fmt]
     pairs = zip(fr.planes(frame.picture), fr.planes(cut), strict=True)
     for i, (plane, target) in enumerate(pairs):
         x, y = (left >> h_shift, top >> v_shift) if i else (left, top)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from engines.errors import WsshmError
 from engines.video.compose.background import Background, BackgroundFit, open_background
-from engines.video.read.source import IMAGES, FrameSource, natural_order
+from engines.video.read.source import IMAGE_SUFFIXES, FrameSource, natural_order
 
 
-class Backdrop:
+class BackgroundCycle:
     """The background that is composited now, and those that a key brings after it."""
 
     def __init__(
@@ -30,7 +30,10 @@ class Backdrop:
             spec = self._specs[self._at]
             try:
                 opened = open_background(
-                    spec, self._source.sample_aspect, self._fit, bits=self._source.layout.bits
+                    spec,
+                    self._source.sample_aspect,
+                    self._fit,
+                    bit_depth=self._source.format.bit_depth,
                 )
             except WsshmError as e:
                 self._source.note(str(e))
@@ -50,9 +53,9 @@ def choices(given: str) -> list[str]:
     """`given`, the other pictures beside it, and two that are always there."""
     path = Path(given)
     beside: list[str] = []
-    if path.suffix.lower() in IMAGES:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         with suppress(OSError):  # a folder that may be entered but not listed
-            others = (p for p in path.parent.iterdir() if p.suffix.lower() in IMAGES)
+            others = (p for p in path.parent.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
             beside = [str(p) for p in sorted(others, key=natural_order)]
         at = next((i for i, p in enumerate(beside) if Path(p).name == path.name), 0)
         beside = beside[at + 1 :] + beside[:at]

@@ -24,7 +24,7 @@ def decontaminate(frame: Frame, alphas: Sequence[Plane], outline: Outline) -> av
         alphas: the frame's alpha at the size of each of the three planes, (H, W) uint8.
         outline: of this frame; the alpha it was found by need not be this very one.
     """
-    picture = frame.layout.new_picture()
+    picture = frame.format.new_image()
     planes = zip(fr.planes(frame.picture), fr.planes(picture), alphas, strict=True)
     for (source, target, alpha), person, behind in zip(
         planes, outline.person, outline.background, strict=True
@@ -36,5 +36,5 @@ def decontaminate(frame: Frame, alphas: Sequence[Plane], outline: Outline) -> av
         a = points.take(alpha) / np.float32(255)
         f, b = points.look_up(person), points.look_up(behind)
         colour = f + a * (points.take(source) - a * f - (1 - a) * b)
-        points.put(np.clip(colour, 0, frame.layout.peak), target)
+        points.put(np.clip(colour, 0, frame.format.peak), target)
     return picture

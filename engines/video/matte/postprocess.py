@@ -3,7 +3,7 @@
     islands → smooth → enlarge, refined on the outline → decontaminate → erode, feather
       the network's size   ┘        the frame's size
 
-One `Finisher` takes the frames of a run one after the other.
+One `MattePostprocessor` takes the frames of a run one after the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.video import frame as fr
-from engines.video.frame import Frame, Layout, Plane
+from engines.video.frame import Frame, FrameFormat, Plane
 from engines.video.matte import outline
 from engines.video.matte.decontaminate import decontaminate
 from engines.video.matte.refine import refine
@@ -29,7 +29,7 @@ REACH = 14  # pixels of the network's alpha: how far from a person their colour 
 
 
 @dataclass(frozen=True)
-class Finish:
+class MatteOptions:
     """What is done to a matte after the network.
 
     `smooth` is as in `Smoother`, `islands` the share of the largest part under which a part is
@@ -59,10 +59,10 @@ class Matted:
     person: av.VideoFrame
 
 
-class Finisher:
+class MattePostprocessor:
     """Mattes of consecutive frames, finished; it remembers what `Smoother` does."""
 
-    def __init__(self, finish: Finish):
+    def __init__(self, finish: MatteOptions):
         self._finish, self._smooth = finish, Smoother(finish.smooth)
 
     def __call__(self, frame: Frame, rgb: Plane, alpha: NDArray[np.float32]) -> Matted:
@@ -72,27 +72,27 @@ class Finisher:
             rgb: (h, w, 3) uint8, the frame as the network saw it.
             alpha: (h, w) float32 in [0, 1], what it made of it.
         """
-        do, layout = self._finish, frame.layout
+        do, fmt = self._finish, frame.format
         small = self._smooth(rgb, remove_islands(alpha, do.islands))
         person, planes = frame.picture, fr.planes(frame.picture)
         if do.refine or do.decontaminate:
-            found = outline.find(planes, small, self._margin(small.shape[0] / layout.height))
+            found = outline.find(planes, small, self._margin(small.shape[0] / fmt.height))
         if do.refine and do.coarse:
-            width, height = -(-layout.width // 2), -(-layout.height // 2)
-            half = replace(layout, width=width, height=height)
+            width, height = -(-fmt.width // 2), -(-fmt.height // 2)
+            half = replace(fmt, width=width, height=height)
             full = full_size(small, half)
             luma = cv2.resize(planes[0], (width, height), interpolation=cv2.INTER_AREA)
             refine([luma, *planes[1:]], full, found, half)
             full = cv2.resize(full, planes[0].shape[::-1], interpolation=cv2.INTER_LINEAR)
         else:
-            full = full_size(small, layout)
+            full = full_size(small, fmt)
             if do.refine:
-                refine(planes, full, found, layout)
-        alphas = at_planes(full, layout)
+                refine(planes, full, found, fmt)
+        alphas = at_planes(full, fmt)
         if do.decontaminate:  # by the matte as it was seen, before it is reshaped
             person = decontaminate(frame, alphas, found)
         if do.erode or do.feather:
-            alphas = at_planes(feather(erode(full, do.erode), do.feather), layout)
+            alphas = at_planes(feather(erode(full, do.erode), do.feather), fmt)
         return Matted(frame, alphas, person)
 
     def _margin(self, scale: float) -> int:
@@ -100,15 +100,15 @@ class Finisher:
         return min(REACH, math.ceil(reach * scale))
 
 
-def full_size(alpha: NDArray[np.float32], layout: Layout) -> Plane:
+def full_size(alpha: NDArray[np.float32], fmt: FrameFormat) -> Plane:
     """The network's alpha, (h, w) float in [0, 1], at the frame's size as uint8."""
     codes = cv2.convertScaleAbs(alpha, alpha=255)
-    resized: Any = cv2.resize(codes, (layout.width, layout.height), interpolation=cv2.INTER_LINEAR)
+    resized: Any = cv2.resize(codes, (fmt.width, fmt.height), interpolation=cv2.INTER_LINEAR)
     return resized
 
 
-def at_planes(alpha: Plane, layout: Layout) -> list[Plane]:
+def at_planes(alpha: Plane, fmt: FrameFormat) -> list[Plane]:
     """(H, W) alpha at the size of each of the frame's planes."""
-    full, half, _ = layout.plane_sizes
+    full, half, _ = fmt.plane_sizes
     chroma = alpha if half == full else cv2.resize(alpha, half, interpolation=cv2.INTER_AREA)
     return [alpha, chroma, chroma]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.video.frame import Layout, Plane
+from engines.video.frame import FrameFormat, Plane
 from engines.video.matte.outline import Outline
 
 F32 = NDArray[np.float32]
@@ -25,11 +25,11 @@ CLEAR, SOLID = 4, 251  # of 255: alpha below and above which nothing is refined
 YUV_OF_GBR = (0.587, 0.114, 0.299), (-0.331, 0.5, -0.169), (-0.419, -0.081, 0.5)  # BT.601
 
 
-def refine(planes: Sequence[Plane], alpha: Plane, outline: Outline, layout: Layout) -> None:
+def refine(planes: Sequence[Plane], alpha: Plane, outline: Outline, fmt: FrameFormat) -> None:
     """Refine alpha on the outline, in place.
 
     Args:
-        planes: the frame's three, of `layout`.
+        planes: the frame's three, of `fmt`.
         alpha: (H, W) uint8 at the frame's size, 255 = person: the small one, enlarged.
         outline: of this frame and the small alpha.
     """
@@ -43,9 +43,9 @@ def refine(planes: Sequence[Plane], alpha: Plane, outline: Outline, layout: Layo
     here = [points.take(p) if p.shape == alpha.shape else points.look_up(p) for p in planes]
     between = [f - b for f, b in zip(person, behind, strict=True)]
     residual = [i - b - a * d for i, b, d in zip(here, behind, between, strict=True)]
-    if layout.is_rgb:
+    if fmt.is_rgb:
         between, residual = _yuv(between), _yuv(residual)
-    a += _dot(between, residual) / (_dot(between, between) + LAMBDA * layout.peak**2)
+    a += _dot(between, residual) / (_dot(between, between) + LAMBDA * fmt.peak**2)
     refined = np.clip(255 * a, points.look_up(outline.low), points.look_up(outline.high))
     points.put(np.where((codes < CLEAR) | (codes > SOLID), codes, refined), alpha)
 

@@ -27,7 +27,7 @@ def open_stream(
     threads: int = 0,
     stop: Stop | None = None,
     reconnect: bool = False,
-    bits: int = 8,
+    bit_depth: int = 8,
 ) -> FrameSource:
     """Open standard input, an address or a camera.
 
@@ -36,7 +36,7 @@ def open_stream(
         threads: of the decoder; 0 leaves it to FFmpeg.
         stop: ends every wait for the stream.
         reconnect: wait for a stream that has stopped to come back.
-        bits: of a code of a frame, 8 or 10.
+        bit_depth: of a code of a frame, 8 or 10.
 
     Raises:
         CannotOpen, BadData: as `open_source`.
@@ -47,7 +47,7 @@ def open_stream(
     if reconnect and stream.paced is False:
         raise UsageError(f"--reconnect: {stream} is not live; it ends when it ends")
     stop = stop or Stop()
-    source = VideoSource(stream, Clip() if stream.paced else clip, threads, bits, stop)
+    source = VideoSource(stream, Clip() if stream.paced else clip, threads, bit_depth, stop)
     if stream.paced or (stream.paced is None and not source.has_length):
         return LiveSource(source, stream, clip, stop, reconnect)
     if reconnect:
@@ -107,7 +107,7 @@ class LiveSource(FrameSource):
     ):
         super().__init__()
         self.path, self.total = stream, None
-        self.layout, self.audio = source.layout, source.audio
+        self.format, self.audio = source.format, source.audio
         self.rate, self.time_base = source.rate or Fraction(30), source.time_base
         self.sample_aspect = source.sample_aspect
         self.warnings = source.warnings

@@ -27,12 +27,12 @@ import numpy as np
 
 from engines.errors import BadData, CannotOpen, UsageError, WsshmError, reading
 from engines.video import frame as fr
-from engines.video.frame import Frame, Layout
+from engines.video.frame import Frame, FrameFormat
 
 if TYPE_CHECKING:
     from engines.video.read.stream import Stream
 
-IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 MAX_PIXELS = 8192 * 8192
 
 
@@ -53,7 +53,7 @@ class FrameSource(ABC):
 
     path: Path | Stream
     live: bool = False  # whether frames come at a pace of their own, and are late if they wait
-    layout: Layout  # of the first frame; of all frames in a video
+    format: FrameFormat  # of the first frame; of all frames in a video
     total: int | None  # frames to come, None where the file does not say
     rate: Fraction | None = None  # average frames a second, None for pictures
     time_base: Fraction = Fraction(1, 1)
@@ -88,7 +88,7 @@ def open_source(
     clip: Clip | None = None,
     threads: int = 0,
     fps: Fraction | None = None,
-    bits: int = 8,
+    bit_depth: int = 8,
 ) -> FrameSource:
     """Open a video file, a picture, a folder of pictures, or those of one that ``*.png`` fits.
 
@@ -96,7 +96,7 @@ def open_source(
         clip: a part of a video.
         threads: of the decoder; 0 leaves it to FFmpeg. The frames do not depend on it.
         fps: makes a video of a folder's pictures, so many a second.
-        bits: of a code of a video's frames, 8 or 10.
+        bit_depth: of a code of a video's frames, 8 or 10.
 
     Raises:
         CannotOpen: missing, not readable, or neither file nor folder.
@@ -109,24 +109,26 @@ def open_source(
             path, pattern = path.parent, path.name
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            opener: Any = partial(FolderSource, fps=fps, pattern=pattern, bits=bits)
+            opener: Any = partial(ImageFolderSource, fps=fps, pattern=pattern, bit_depth=bit_depth)
         elif not stat.S_ISREG(mode):
             raise CannotOpen(f"{path}: neither a file nor a folder; use: wsshm run - < {path}")
         else:
             with path.open("rb"):  # says plainly what is wrong where FFmpeg would not
                 pass
-            opener = StillSource if path.suffix.lower() in IMAGES else None
+            opener = ImageSource if path.suffix.lower() in IMAGE_SUFFIXES else None
     if fps is not None and not path.is_dir():
         raise UsageError(f"{path}: --fps is for a folder of pictures; this has its own times")
     if opener is None:
         from engines.video.read.video import VideoSource  # which builds on this module
 
-        return VideoSource(path, clip or Clip(), threads, bits)
+        return VideoSource(path, clip or Clip(), threads, bit_depth)
     if clip and clip != Clip():
         some = f"; for some of them name those, as in '{path}/1*.png'" * path.is_dir()
         raise UsageError(f"{path}: --start and --duration cut videos, not pictures{some}")
-    if bits > 8 and fps is None:
-        raise UsageError(f"{path}: --bits {bits} needs a video; pictures are written in 8 bits")
+    if bit_depth > 8 and fps is None:
+        raise UsageError(
+            f"{path}: --bits {bit_depth} needs a video; pictures are written in 8 bits"
+        )
     source: FrameSource = opener(path)
     return source
 
@@ -137,7 +139,7 @@ def natural_order(path: Path) -> list[Any]:
     return [*((int(p), "") if p.isdecimal() else (0, p) for p in parts), (0, path.name)]
 
 
-def read_still(path: Path) -> tuple[av.VideoFrame, Layout]:
+def read_image_frame(path: Path) -> tuple[av.VideoFrame, FrameFormat]:
     """A picture in planar RGB, turned as its EXIF data says.
 
     Raises:
@@ -154,23 +156,23 @@ def read_still(path: Path) -> tuple[av.VideoFrame, Layout]:
     if bgr is None:
         raise BadData(f"{path}: not a readable picture; it may be empty, damaged or another kind")
     height, width = bgr.shape[:2]
-    layout = Layout(width, height, "gbrp", matrix=0, range=fr.FULL)
-    return fr.from_rgb(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), layout), layout
+    fmt = FrameFormat(width, height, "gbrp", matrix=0, range=fr.FULL)
+    return fr.from_rgb(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), fmt), fmt
 
 
-class StillSource(FrameSource):
+class ImageSource(FrameSource):
     """One picture as one frame."""
 
     def __init__(self, path: Path):
         super().__init__()
         self.path, self.total = path, 1
-        self._picture, self.layout = read_still(path)
+        self._picture, self.format = read_image_frame(path)
 
     def items(self) -> Iterator[Frame]:
-        yield Frame(self._picture, self.layout, 0, self.time_base, name=self.path.stem)
+        yield Frame(self._picture, self.format, 0, self.time_base, name=self.path.stem)
 
 
-class FolderSource(FrameSource):
+class ImageFolderSource(FrameSource):
     """The pictures of a folder in natural order.
 
     Each is at its own size; in a video, all are at that of the first.
@@ -178,62 +180,68 @@ class FolderSource(FrameSource):
     Args:
         fps: pictures a second of the video they make; None for pictures by themselves.
         pattern: what their names fit, as in a shell; all pictures when None.
-        bits: of a code of the video's frames.
+        bit_depth: of a code of the video's frames.
     """
 
     def __init__(
-        self, path: Path, fps: Fraction | None = None, pattern: str | None = None, bits: int = 8
+        self,
+        path: Path,
+        fps: Fraction | None = None,
+        pattern: str | None = None,
+        bit_depth: int = 8,
     ):
         super().__init__()
         self.path = path
         with reading(path):
             named = (p for p in path.iterdir() if fnmatch(p.name, pattern or "*"))
-            found = [p for p in named if p.suffix.lower() in IMAGES and p.is_file()]
+            found = [p for p in named if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
         kept = (p for p in found if p.name[0] != "." and ".part" not in p.suffixes[-2:-1])
         self._files = sorted(kept, key=natural_order)
         if not self._files:
             which = f"of the name {pattern} " * bool(pattern)
-            kinds = " ".join(sorted(IMAGES))
+            kinds = " ".join(sorted(IMAGE_SUFFIXES))
             raise BadData(f"{path}: no pictures {which}in this folder ({kinds})")
         self.total = len(self._files)
         stems = Counter(p.stem for p in self._files)
         self._names = [p.stem if stems[p.stem] == 1 else p.name for p in self._files]
-        _, self.layout = self._first_readable()
+        _, self.format = self._first_readable()
         self._is_video = fps is not None
         if fps is not None:
             self.rate, self.time_base = fps, 1 / fps
-            width, height = self.layout.width, self.layout.height
+            width, height = self.format.width, self.format.height
             matrix = fr.BT709 if height >= 720 else fr.BT601
-            self.layout = Layout(width, height, fr.with_bits("yuv420p", bits), matrix)
+            self.format = FrameFormat(
+                width, height, fr.with_bit_depth("yuv420p", bit_depth), matrix
+            )
 
-    def _first_readable(self) -> tuple[av.VideoFrame, Layout]:
+    def _first_readable(self) -> tuple[av.VideoFrame, FrameFormat]:
         for path in self._files:
             try:
-                return read_still(path)
+                return read_image_frame(path)
             except (BadData, CannotOpen):
                 continue  # named when its turn comes
         raise BadData(f"{self.path}: none of its {self.total} pictures can be read")
 
-    def _converted(self, picture: av.VideoFrame, layout: Layout) -> av.VideoFrame:
-        size = self.layout.width, self.layout.height
-        if (layout.width, layout.height) != size:
+    def _converted(self, picture: av.VideoFrame, fmt: FrameFormat) -> av.VideoFrame:
+        size = self.format.width, self.format.height
+        if (fmt.width, fmt.height) != size:
             text = f"{self.path}: pictures of another size are scaled to {size[0]}x{size[1]}"
             if text not in self.warnings:
                 self.warnings.append(text)
-        return fr.from_rgb(fr.RgbScaler(layout)(picture, *size), self.layout)
+        return fr.from_rgb(fr.RgbScaler(fmt)(picture, *size), self.format)
 
     def items(self) -> Iterator[Frame]:
         bad = []
         for index, (path, name) in enumerate(zip(self._files, self._names, strict=True)):
             try:
-                picture, layout = read_still(path)
+                picture, fmt = read_image_frame(path)
             except (BadData, CannotOpen) as e:
                 self.warnings.append(str(e))
                 bad.append(path.name)
                 continue
             if self._is_video:
-                picture, layout, name = self._converted(picture, layout), self.layout, ""
-            yield Frame(picture, layout, index, self.time_base, int(self._is_video), name)
+                picture, fmt, name = self._converted(picture, fmt), self.format, ""
+            yield Frame(picture, fmt, index, self.time_base, int(self._is_video), name)
         if bad:
             self.fault = (
                 f"{self.path}: {len(bad)} of {self.total} pictures could not be read: "

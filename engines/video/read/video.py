@@ -16,7 +16,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from engines.errors import BadData, Unavailable, reading
 from engines.video import frame as fr
-from engines.video.frame import Frame, Layout
+from engines.video.frame import Frame, FrameFormat
 from engines.video.pipeline import Stop
 from engines.video.read.deinterlace import Deinterlacer
 from engines.video.read.source import MAX_PIXELS, Clip, FrameSource
@@ -26,11 +26,11 @@ HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ISO/IEC 23091-2
 
 
 class VideoSource(FrameSource):
-    """A video. Frames keep their pts and, where they are planar YUV of `bits`, their planes.
+    """A video. Frames keep their pts and, where they are planar YUV of `bit_depth`, their planes.
 
     Args:
         threads: of the decoder; 0 leaves it to FFmpeg.
-        bits: of a code of a frame, 8 or 10, whatever the file has.
+        bit_depth: of a code of a frame, 8 or 10, whatever the file has.
         stop: ends every wait for a stream.
         wait: seconds a stream may take to begin.
     """
@@ -40,12 +40,12 @@ class VideoSource(FrameSource):
         path: Path | Stream,
         clip: Clip,
         threads: int = 0,
-        bits: int = 8,
+        bit_depth: int = 8,
         stop: Stop | None = None,
         wait: float = OPENING,
     ):
         super().__init__()
-        self.path, self._clip, self._stream, self._bits = path, clip, None, bits
+        self.path, self._clip, self._stream, self._bits = path, clip, None, bit_depth
         limit = {"max_pixels": str(MAX_PIXELS)}
         with reading(path):
             if isinstance(path, Stream):
@@ -112,7 +112,7 @@ class VideoSource(FrameSource):
         first = self._ahead[-1]
         self._layout_of(first)
         self.total = self._expected_frames()
-        self._convert = _Converter(first, self.layout, self.warnings)
+        self._convert = _Converter(first, self.format, self.warnings)
 
     def _chapters(self) -> Iterator[dict[str, Any]]:
         """Those of the clip, by its times."""
@@ -184,9 +184,9 @@ class VideoSource(FrameSource):
             matrix = fr.BT709 if height >= 720 else fr.BT601
         is_full = "yuvj" in name or int(first.color_range) == fr.FULL
         is_rgb = first.format.is_rgb
-        self.layout = Layout(
+        self.format = FrameFormat(
             *size,
-            fr.with_bits(planar, self._bits),
+            fr.with_bit_depth(planar, self._bits),
             matrix,
             fr.FULL if is_full and not is_rgb else fr.LIMITED,
             int(first.color_primaries),
@@ -245,7 +245,7 @@ class VideoSource(FrameSource):
             if last is not None and pts <= last:
                 pts = last + 1  # two pictures cannot be shown at once; encoders refuse it
             last = pts
-            yield Frame(self._convert(item), self.layout, pts, self.time_base, step)
+            yield Frame(self._convert(item), self.format, pts, self.time_base, step)
         self._judge_end()
 
     def _chain(self) -> Iterator[Any]:
@@ -350,8 +350,8 @@ class VideoSource(FrameSource):
         return self._declared_length() is not None
 
     def continue_as(self, earlier: VideoSource) -> None:
-        """Give pictures of an earlier source's layout, and what is said to its `warnings`."""
-        self.layout, self._convert = earlier.layout, earlier._convert
+        """Give pictures of an earlier source's format, and what is said to its `warnings`."""
+        self.format, self._convert = earlier.format, earlier._convert
         self.warnings = earlier.warnings
 
     def close(self) -> None:
@@ -365,22 +365,22 @@ def quarter_turns(picture: av.VideoFrame) -> int:
 
 
 class _Converter:
-    """Decoded pictures as pictures of the layout: untouched where they already are."""
+    """Decoded pictures as pictures of the format: untouched where they already are."""
 
-    def __init__(self, first: av.VideoFrame, layout: Layout, warnings: list[str]):
-        self._layout, self._warnings = layout, warnings
+    def __init__(self, first: av.VideoFrame, fmt: FrameFormat, warnings: list[str]):
+        self._format, self._warnings = fmt, warnings
         self._turns = quarter_turns(first)
-        self._size, self._format = (first.width, first.height), first.format.name
+        self._size, self._pix_fmt = (first.width, first.height), first.format.name
         self._reformatter = VideoReformatter()
-        self._as_is = self._format.replace("yuvj", "yuv") == layout.format
+        self._as_is = self._pix_fmt.replace("yuvj", "yuv") == fmt.pix_fmt
         if not self._as_is:
-            text = f"{self._format} video is processed as {layout.bits}-bit {layout.format}"
+            text = f"{self._pix_fmt} video is processed as {fmt.bit_depth}-bit {fmt.pix_fmt}"
             is_deep = first.format.components[0].bits > 8
-            warnings.append(text + "; --bits 10 keeps 10" * (is_deep and layout.bits == 8))
+            warnings.append(text + "; --bits 10 keeps 10" * (is_deep and fmt.bit_depth == 8))
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
         same = (picture.width, picture.height) == self._size
-        if not same or picture.format.name != self._format or not self._as_is:
+        if not same or picture.format.name != self._pix_fmt or not self._as_is:
             if not same:
                 self.warn_once(
                     f"the picture changes to {picture.width}x{picture.height} on the way; "
@@ -390,17 +390,17 @@ class _Converter:
             picture = self._reformatter.reformat(
                 picture,
                 *self._size,
-                self._layout.format,
-                src_colorspace=None if is_rgb else self._layout.matrix,
-                dst_colorspace=self._layout.matrix,
-                src_color_range=fr.FULL if is_rgb else self._layout.range,
-                dst_color_range=self._layout.range,
+                self._format.pix_fmt,
+                src_colorspace=None if is_rgb else self._format.matrix,
+                dst_colorspace=self._format.matrix,
+                src_color_range=fr.FULL if is_rgb else self._format.range,
+                dst_color_range=self._format.range,
                 interpolation=Interpolation.BICUBIC,
-                threads=fr.scaler_threads(self._layout.format),
+                threads=fr.scaler_threads(self._format.pix_fmt),
             )
         if not self._turns:
             return picture
-        upright = self._layout.new_picture()
+        upright = self._format.new_image()
         for target, plane in zip(fr.planes(upright), fr.planes(picture), strict=True):
             target[:] = np.rot90(plane, self._turns)
         return upright

@@ -12,7 +12,7 @@ from av.codec import Capabilities
 
 from engines.errors import Unavailable, UsageError
 from engines.machine import cores
-from engines.video.frame import DEEP, Layout
+from engines.video.frame import DEEP, FrameFormat
 from engines.video.write.sink import Encoding
 
 # Encoder, constant rate factor and options that suit a laptop.
@@ -77,39 +77,41 @@ class Encoder:
     options: dict[str, str]
     alpha: bool = False
 
-    def pixels(self, layout: Layout) -> str:
-        """FFmpeg's name of the pixel format it is given for pictures of `layout`.
+    def pixels(self, fmt: FrameFormat) -> str:
+        """FFmpeg's name of the pixel format it is given for pictures of `fmt`.
 
         Raises:
             Unavailable: it takes none that can be made here.
         """
         if self.alpha:
-            return ALPHA[self.name][0][layout.bits]
-        taken, wanted = _taken(self.name), layout.format
+            return ALPHA[self.name][0][fmt.bit_depth]
+        taken, wanted = _taken(self.name), fmt.pix_fmt
         near = {"yuv420p": ["nv12"], "yuv420p10le": ["p010le"]}.get(wanted, [])
         others = f"{wanted}{DEEP}", "yuv420p", "nv12", "yuv422p10le"
-        for pixels in (wanted, *near, *(others if layout.bits == 8 else TEN_BITS)):
+        for pixels in (wanted, *near, *(others if fmt.bit_depth == 8 else TEN_BITS)):
             if not taken or pixels in taken:
                 return pixels
         raise Unavailable(f"--codec {self.name}: takes none of wsshm's pixel formats; use another")
 
-    def size(self, layout: Layout) -> tuple[int, int]:
+    def size(self, fmt: FrameFormat) -> tuple[int, int]:
         """(width, height) as they are encoded: even where they must be."""
-        width, height = layout.width, layout.height
+        width, height = fmt.width, fmt.height
         if self.name in ANY_SIZE:
             return width, height
-        pixels = av.VideoFormat(self.pixels(layout))
+        pixels = av.VideoFormat(self.pixels(fmt))
         h_step, v_step = 2 // pixels.chroma_width(2), 2 // pixels.chroma_height(2)
         return width + -width % h_step, height + -height % v_step
 
 
-def choose(encoding: Encoding, ending: str, default: str, alpha: bool, bits: int = 8) -> Encoder:
+def choose(
+    encoding: Encoding, ending: str, default: str, alpha: bool, bit_depth: int = 8
+) -> Encoder:
     """The encoder of a file of this `ending`.
 
     Args:
         default: FFmpeg's name of the container's own encoder, for opaque video.
         alpha: whether the output has an alpha channel; `ending` then `holds_alpha`.
-        bits: of a code of its pictures, 8 or 10.
+        bit_depth: of a code of its pictures, 8 or 10.
 
     Raises:
         UsageError: it cannot hold alpha in such a file, or 10 bits, or does not take that quality.
@@ -117,8 +119,8 @@ def choose(encoding: Encoding, ending: str, default: str, alpha: bool, bits: int
     """
     able = [default]
     if alpha:
-        able = _with_alpha(ending, bits)
-    elif bits > 8:
+        able = _with_alpha(ending, bit_depth)
+    elif bit_depth > 8:
         able = [n for n in HOLDS_TEN_BITS[ending] if _takes_ten_bits(n)]
     name = _in_ffmpeg(encoding.codec or (able or [default])[0])
     try:
@@ -130,8 +132,8 @@ def choose(encoding: Encoding, ending: str, default: str, alpha: bool, bits: int
             f"--codec {name}: FFmpeg has no such video encoder here; use "
             f"{', '.join(ENCODERS)}, prores, or one that wsshm doctor lists"
         ) from e
-    if (alpha and name not in able) or (bits > 8 and not alpha and not _takes_ten_bits(name)):
-        what = " in ".join(["transparency"] * alpha + [f"{bits} bits"] * (bits > 8))
+    if (alpha and name not in able) or (bit_depth > 8 and not alpha and not _takes_ten_bits(name)):
+        what = " in ".join(["transparency"] * alpha + [f"{bit_depth} bits"] * (bit_depth > 8))
         use = ", ".join(_by_hand(n) for n in able) or "another kind of file"
         raise UsageError(
             f"--codec {encoding.codec or name}: no {what} in a {ending} file; use {use}"
@@ -153,25 +155,25 @@ def choose(encoding: Encoding, ending: str, default: str, alpha: bool, bits: int
     return Encoder(name, options, alpha)
 
 
-def holds_alpha(bits: int) -> list[str]:
+def holds_alpha(bit_depth: int) -> list[str]:
     """Endings of files that hold alpha, with colours of so many bits; the default first."""
-    return [ending for ending in HOLDS_ALPHA if _with_alpha(ending, bits)]
+    return [ending for ending in HOLDS_ALPHA if _with_alpha(ending, bit_depth)]
 
 
-def _with_alpha(ending: str, bits: int) -> list[str]:
-    return [n for n in HOLDS_ALPHA.get(ending, ()) if bits in ALPHA[n][0]]
+def _with_alpha(ending: str, bit_depth: int) -> list[str]:
+    return [n for n in HOLDS_ALPHA.get(ending, ()) if bit_depth in ALPHA[n][0]]
 
 
-def meant_for_alpha(encoding: Encoding, ending: str, bits: int) -> Encoding:
+def meant_for_alpha(encoding: Encoding, ending: str, bit_depth: int) -> Encoding:
     """What of a request for several outputs an output with alpha can take.
 
     Args:
         ending: one that `holds_alpha`, or any other where nothing is encoded.
-        bits: of a code of its pictures, 8 or 10.
+        bit_depth: of a code of its pictures, 8 or 10.
     """
     if encoding.codec and _in_ffmpeg(encoding.codec) not in ALPHA:
         encoding = replace(encoding, codec=None, crf=None)
-    default, *_ = [*_with_alpha(ending, bits), ""]
+    default, *_ = [*_with_alpha(ending, bit_depth), ""]
     if not encoding.codec and default not in CRF_UP_TO:
         encoding = replace(encoding, crf=None)
     return encoding
@@ -220,7 +222,7 @@ def _hardware_options(name: str, crf: float | None) -> dict[str, str]:
 
 def check_starts(
     encoder: Encoder,
-    layout: Layout,
+    fmt: FrameFormat,
     rate: Fraction,
     time_base: Fraction,
     container: str,
@@ -231,7 +233,7 @@ def check_starts(
     """See that an encoder works here and that a container holds what it writes.
 
     Args:
-        layout: of the pictures, as encoded.
+        fmt: of the pictures, as encoded.
         container: FFmpeg's name of it, and `options` what it is told.
         file: what that is called in messages, and `instead` what holds more.
 
@@ -245,7 +247,7 @@ def check_starts(
     trial = av.open(io.BytesIO(), "w", format=container, container_options=options)
     try:
         with av.logging.Capture() as said:
-            stream = add_stream(trial, encoder, layout, rate, time_base)
+            stream = add_stream(trial, encoder, fmt, rate, time_base)
             trial.start_encoding()
     except (av.error.FFmpegError, ValueError) as e:
         name = _by_hand(encoder.name)
@@ -254,7 +256,7 @@ def check_starts(
             raise UsageError(f"{file} cannot hold {name} video; use another --codec{better}") from e
         why = next((text.strip().rstrip(".") for _, _, text in said), "no reason is given")
         if not stream.codec_context.codec.capabilities & HARDWARE_KINDS:
-            size = f"{layout.width}x{layout.height}"
+            size = f"{fmt.width}x{fmt.height}"
             raise Unavailable(
                 f"--codec {name}: does not start for {size} at {float(rate):.4g} a second ({why}); "
                 "use another --codec"
@@ -270,7 +272,7 @@ def check_starts(
 
 
 def add_stream(
-    container: Any, encoder: Encoder, layout: Layout, rate: Fraction, time_base: Fraction
+    container: Any, encoder: Encoder, fmt: FrameFormat, rate: Fraction, time_base: Fraction
 ) -> Any:
     """A stream of an unopened encoder that knows all about the pictures to come.
 
@@ -279,16 +281,16 @@ def add_stream(
     """
     stream = container.add_stream(encoder.name, rate=rate)
     context = stream.codec_context
-    context.width, context.height = layout.width, layout.height
-    context.pix_fmt = encoder.pixels(layout)
+    context.width, context.height = fmt.width, fmt.height
+    context.pix_fmt = encoder.pixels(fmt)
     context.framerate, context.time_base = rate, time_base
     context.gop_size = max(1, min(300, round(rate)))  # a kill loses at most this many
     context.options = encoder.options
     context.thread_count = min(cores(), MOST_THREADS)
     if encoder.name.rpartition("_")[2] in BY_BIT_RATE:
-        context.bit_rate = int(BITS_PER_PIXEL * layout.width * layout.height * rate)
+        context.bit_rate = int(BITS_PER_PIXEL * fmt.width * fmt.height * rate)
     if encoder.name == "prores_ks":
         context.codec_tag = "ap4h"
-    layout.tag(context)
+    fmt.tag(context)
     stream.time_base = time_base
     return stream

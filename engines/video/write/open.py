@@ -64,7 +64,7 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
             tag = "wsshm" if save is Save.composite else save.value
             suffix = ".png" if still else ""
             if source.rate and not still:
-                fitting = holds_alpha(source.layout.bits) if rgba else [".mp4", *VIDEOS]
+                fitting = holds_alpha(source.format.bit_depth) if rgba else [".mp4", *VIDEOS]
                 suffix = base.suffix if base is config.output and kind in fitting else fitting[0]
             target = Target(base.with_name(f"{stem}_{tag}{suffix}"), suffix.lower())
         found.append(target)
@@ -99,7 +99,7 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
         if path != STDOUT and config.output == STDOUT:
             encoding = replace(encoding, format=None)
         if needs_alpha(save, transparent) and not all_rgba:
-            encoding = meant_for_alpha(encoding, ending, source.layout.bits)
+            encoding = meant_for_alpha(encoding, ending, source.format.bit_depth)
         copies = not copied and carries(ending, save)
         copied = copied or copies
         sinks.append(open_sink(path, ending, save, transparent, source, encoding, copies))

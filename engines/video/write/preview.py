@@ -14,9 +14,9 @@ import cv2
 from engines.errors import Unavailable, WsshmError
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
-from engines.video.frame import Layout, Plane
+from engines.video.frame import FrameFormat, Plane
 from engines.video.pipeline import Stop
-from engines.video.write.sink import FrameSink, write_picture
+from engines.video.write.sink import FrameSink, write_image
 
 TITLE = "wsshm: q quits, b next background, s snapshot"
 LARGEST = 1280, 720  # pixels of the window; a larger picture is scaled down
@@ -67,14 +67,14 @@ class Preview(FrameSink):
         cv2.namedWindow(TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
         self.path, self.warnings = Path("the window"), []
         self._stop, self._next, self._note = stop, next_background, note
-        self._scalers: dict[Layout, fr.RgbScaler] = {}
+        self._scalers: dict[FrameFormat, fr.RgbScaler] = {}
         self._times: deque[float] = deque(maxlen=WITHIN)
 
     def write(self, item: Composited) -> None:
         assert item.picture is not None
-        layout = item.frame.layout
-        scale = min(1.0, LARGEST[0] / layout.width, LARGEST[1] / layout.height)
-        width, height = (max(1, int(edge * scale)) for edge in (layout.width, layout.height))
+        fmt = item.frame.format
+        scale = min(1.0, LARGEST[0] / fmt.width, LARGEST[1] / fmt.height)
+        width, height = (max(1, int(edge * scale)) for edge in (fmt.width, fmt.height))
         shown = self._rgb(item, width, height)
         self._times.append(time.perf_counter())
         bgr = cv2.cvtColor(shown, cv2.COLOR_RGB2BGR)
@@ -92,8 +92,8 @@ class Preview(FrameSink):
                 self._note(str(e))
 
     def _rgb(self, item: Composited, width: int, height: int) -> Plane:
-        layout = item.frame.layout
-        scaler = self._scalers.setdefault(layout, fr.RgbScaler(layout))
+        fmt = item.frame.format
+        scaler = self._scalers.setdefault(fmt, fr.RgbScaler(fmt))
         assert item.picture is not None
         return scaler(item.picture, width, height)
 
@@ -101,7 +101,7 @@ class Preview(FrameSink):
         number = 1
         while (path := Path(f"wsshm_snapshot_{number}.png")).exists():
             number += 1
-        write_picture(path, self._rgb(item, item.frame.layout.width, item.frame.layout.height))
+        write_image(path, self._rgb(item, item.frame.format.width, item.frame.format.height))
         return path
 
     def close(self, whole: bool) -> None:

@@ -21,8 +21,8 @@ import numpy as np
 from engines.errors import CannotCreate, UsageError, WriteFailed, writing
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
-from engines.video.frame import Layout, Plane
-from engines.video.read.source import IMAGES, FrameSource
+from engines.video.frame import FrameFormat, Plane
+from engines.video.read.source import IMAGE_SUFFIXES, FrameSource
 
 
 class Save(str, Enum):
@@ -47,7 +47,7 @@ class Encoding:
 STDOUT = Path("-")
 VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".y4m"}
 PIPES = ("mkv", "webm", "y4m")  # can be written without going back; the first is the default
-STILLS = IMAGES - {".avif", ".tif", ".tiff"}
+STILLS = IMAGE_SUFFIXES - {".avif", ".tif", ".tiff"}
 WITH_ALPHA = {".png", ".webp"}
 
 
@@ -152,7 +152,7 @@ def open_sink(
         UsageError: an ending that is unknown, or cannot hold what is asked for.
         Unavailable: an encoder that FFmpeg lacks here, or that does not work.
     """
-    rgba, bits = needs_alpha(save, transparent), source.layout.bits
+    rgba, bit_depth = needs_alpha(save, transparent), source.format.bit_depth
     is_video = source.rate is not None or source.audio
     if path == STDOUT:
         if not is_video:
@@ -171,11 +171,11 @@ def open_sink(
         from engines.video.write.encoders import holds_alpha  # which build on this module
         from engines.video.write.video import VideoSink
 
-        if rgba and ending not in (able := holds_alpha(bits)):
+        if rgba and ending not in (able := holds_alpha(bit_depth)):
             what = "--bg transparent" if save is Save.composite else "--save foreground"
             better = f"{' '.join(able)}, or a folder for PNG files"
-            if bits > 8:
-                what, better = f"{what} in {bits} bits", " ".join(able)
+            if bit_depth > 8:
+                what, better = f"{what} in {bit_depth} bits", " ".join(able)
             if path == STDOUT:
                 better = "--format mkv"
             raise UsageError(
@@ -190,31 +190,31 @@ def open_sink(
             )
         if rgba and ending not in WITH_ALPHA:
             raise UsageError(f"{path}: {ending} cannot hold transparency; use .png or .webp")
-        return PictureSink(path, save)
+        return ImageSink(path, save)
     if ending:
         known = " ".join([*sorted(VIDEOS), *sorted(STILLS)])
         raise UsageError(
             f"{path}: unknown kind of output {ending}; use {known}, or {path}/ for a folder"
         )
-    if bits > 8 and save is not Save.alpha:
-        raise UsageError(f"{path}: PNG files have 8 bits; for --bits {bits} use -o NAME.mkv")
-    return FolderSink(path, save)
+    if bit_depth > 8 and save is not Save.alpha:
+        raise UsageError(f"{path}: PNG files have 8 bits; for --bits {bit_depth} use -o NAME.mkv")
+    return ImageFolderSink(path, save)
 
 
-def to_rgba(item: Composited, save: Save, scalers: dict[Layout, fr.RgbScaler]) -> Plane:
+def to_rgba(item: Composited, save: Save, scalers: dict[FrameFormat, fr.RgbScaler]) -> Plane:
     """What `save` asks of a frame, for a picture: (H, W), (H, W, 3) or (H, W, 4), RGB order."""
     if save is Save.alpha:
         return item.alpha
-    layout = item.frame.layout
-    scaler = scalers.setdefault(layout, fr.RgbScaler(layout))
+    fmt = item.frame.format
+    scaler = scalers.setdefault(fmt, fr.RgbScaler(fmt))
     if save is Save.composite and item.picture is not None:
-        return scaler(item.picture, layout.width, layout.height)
+        return scaler(item.picture, fmt.width, fmt.height)
     assert item.person is not None
-    rgb = scaler(item.person, layout.width, layout.height)
+    rgb = scaler(item.person, fmt.width, fmt.height)
     return np.dstack([rgb, item.alpha])
 
 
-def write_picture(path: Path, pixels: Plane) -> None:
+def write_image(path: Path, pixels: Plane) -> None:
     """Write a grey, RGB or RGBA picture, whole or not at all."""
     swap = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     if pixels.ndim == 3:
@@ -233,7 +233,7 @@ def write_picture(path: Path, pixels: Plane) -> None:
         raise
 
 
-class PictureSink(FrameSink):
+class ImageSink(FrameSink):
     """One picture file."""
 
     def __init__(self, path: Path, save: Save):
@@ -242,26 +242,26 @@ class PictureSink(FrameSink):
     def write(self, item: Composited) -> None:
         with writing(self.path, begun=False):
             self.path.parent.mkdir(exist_ok=True)
-        write_picture(self.path, to_rgba(item, self._save, {}))
+        write_image(self.path, to_rgba(item, self._save, {}))
         self.frames += 1
 
     def close(self, whole: bool) -> None:
         pass
 
 
-class FolderSink(FrameSink):
+class ImageFolderSink(FrameSink):
     """A folder of PNG files, numbered from 000001, or named as the pictures they came from."""
 
     def __init__(self, path: Path, save: Save):
         self.path, self._save, self.warnings = path, save, []
-        self._scalers: dict[Layout, fr.RgbScaler] = {}
+        self._scalers: dict[FrameFormat, fr.RgbScaler] = {}
 
     def write(self, item: Composited) -> None:
         if not self.frames:
             with writing(self.path, begun=False):
                 self.path.mkdir(exist_ok=True)
         name = item.frame.name or f"{self.frames + 1:06d}"
-        write_picture(self.path / f"{name}.png", to_rgba(item, self._save, self._scalers))
+        write_image(self.path / f"{name}.png", to_rgba(item, self._save, self._scalers))
         self.frames += 1
 
     def close(self, whole: bool) -> None:

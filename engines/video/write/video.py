@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from engines.errors import writing
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
-from engines.video.frame import Layout, Plane
+from engines.video.frame import FrameFormat, Plane
 from engines.video.read.source import FrameSource
 from engines.video.write import encoders
 from engines.video.write.copied_streams import CopiedStreams
@@ -85,15 +85,15 @@ class VideoSink(FrameSink):
         self.path, self._save, self._source, self._encoding = path, save, source, encoding
         self.warnings = []
         self._ending, self._kind = ending, CONTAINERS[ending]
-        layout = matte_layout(source.layout) if save is Save.alpha else source.layout
-        self._encoder = encoders.choose(encoding, ending, self._kind.encoder, alpha, layout.bits)
-        self._pixels = self._encoder.pixels(layout)
-        self._layout = self._encoded_layout(layout)
+        fmt = matte_format(source.format) if save is Save.alpha else source.format
+        self._encoder = encoders.choose(encoding, ending, self._kind.encoder, alpha, fmt.bit_depth)
+        self._pixels = self._encoder.pixels(fmt)
+        self._format = self._encoded_layout(fmt)
         self._rate = source.rate or Fraction(25)
         self._time_base = 1 / self._rate if self._kind.is_bare else source.time_base
         encoders.check_starts(
             self._encoder,
-            self._layout,
+            self._format,
             self._rate,
             self._time_base,
             self._kind.format,
@@ -132,7 +132,7 @@ class VideoSink(FrameSink):
                 file, "w", format=self._kind.format, container_options=options
             )
             self._stream = encoders.add_stream(
-                self._container, self._encoder, self._layout, self._rate, self._time_base
+                self._container, self._encoder, self._format, self._rate, self._time_base
             )
             context = self._stream.codec_context
             if self._source.sample_aspect:
@@ -150,22 +150,22 @@ class VideoSink(FrameSink):
                 )
             self._container.start_encoding()
 
-    def _encoded_layout(self, layout: Layout) -> Layout:
-        """The layout of what is encoded: even where it must be, in the range that players expect.
+    def _encoded_layout(self, fmt: FrameFormat) -> FrameFormat:
+        """The format of what is encoded: even where it must be, in the range that players expect.
 
         Its format is still the frame's; the encoder's pixels may be others.
         """
         name, pixels = self._encoder.name, self._pixels
-        if not self._encoder.alpha and pixels not in (layout.format, "nv12", "p010le"):
-            self.warnings.append(f"{name} takes no {layout.format}; encoded as {pixels}")
-        width, height = self._encoder.size(layout)
-        if (width, height) != (layout.width, layout.height):
+        if not self._encoder.alpha and pixels not in (fmt.pix_fmt, "nv12", "p010le"):
+            self.warnings.append(f"{name} takes no {fmt.pix_fmt}; encoded as {pixels}")
+        width, height = self._encoder.size(fmt)
+        if (width, height) != (fmt.width, fmt.height):
             self.warnings.append(
-                f"{layout.width}x{layout.height} is odd, which {name} cannot hold in "
+                f"{fmt.width}x{fmt.height} is odd, which {name} cannot hold in "
                 f"{pixels}: padded to {width}x{height} by repeating the last column or row"
             )
-        color_range = fr.LIMITED if name == "prores_ks" else layout.range  # it has no flag for it
-        return replace(layout, width=width, height=height, range=color_range)
+        color_range = fr.LIMITED if name == "prores_ks" else fmt.range  # it has no flag for it
+        return replace(fmt, width=width, height=height, range=color_range)
 
     def packet(self, packet: av.Packet) -> None:
         if not self._copying:
@@ -225,11 +225,11 @@ class VideoSink(FrameSink):
 
     def _picture(self, item: Composited) -> av.VideoFrame:
         """What is encoded, in the encoder's pixels and size."""
-        layout, pixels = self._layout, self._pixels
-        source = item.frame.layout
+        fmt, pixels = self._format, self._pixels
+        source = item.frame.format
         if self._save is Save.alpha:
-            source = matte_layout(source)
-            picture = source.new_picture()
+            source = matte_format(source)
+            picture = source.new_image()
             luma, *chroma = fr.planes(picture)
             luma[:] = item.alpha
             for plane in chroma:
@@ -238,24 +238,24 @@ class VideoSink(FrameSink):
             chosen = item.person if self._encoder.alpha else item.picture
             assert chosen is not None
             picture = chosen
-        if (layout.width, layout.height) != (source.width, source.height):
-            padded = replace(source, width=layout.width, height=layout.height).new_picture()
+        if (fmt.width, fmt.height) != (source.width, source.height):
+            padded = replace(source, width=fmt.width, height=fmt.height).new_image()
             for target, plane in zip(fr.planes(padded), fr.planes(picture), strict=True):
                 target[:] = _padded(plane, target.shape[1], target.shape[0])
             picture = padded
-        if source.format != pixels or source.range != layout.range:
+        if source.pix_fmt != pixels or source.range != fmt.range:
             picture = self._reformatter.reformat(
                 picture,
                 format=pixels,
                 src_colorspace=source.matrix,
-                dst_colorspace=layout.matrix,
+                dst_colorspace=fmt.matrix,
                 src_color_range=source.range,
-                dst_color_range=layout.range,
+                dst_color_range=fmt.range,
                 threads=fr.scaler_threads(pixels),
             )
         if self._encoder.alpha:
-            _set_alpha(picture, _padded(item.alpha, layout.width, layout.height))
-        layout.tag(picture)
+            _set_alpha(picture, _padded(item.alpha, fmt.width, fmt.height))
+        fmt.tag(picture)
         return picture
 
     def close(self, whole: bool) -> None:
@@ -336,9 +336,9 @@ def _padded(plane: Plane, width: int, height: int) -> Plane:
     return padded
 
 
-def matte_layout(layout: Layout) -> Layout:
-    """Of a matte for pictures of `layout`: it has 8 bits, all of them."""
-    return replace(layout, format=fr.with_bits(layout.format, 8), range=fr.FULL)
+def matte_format(fmt: FrameFormat) -> FrameFormat:
+    """Of a matte for pictures of `fmt`: it has 8 bits, all of them."""
+    return replace(fmt, pix_fmt=fr.with_bit_depth(fmt.pix_fmt, 8), range=fr.FULL)
 
 
 def _set_alpha(picture: av.VideoFrame, alpha: Plane) -> None:

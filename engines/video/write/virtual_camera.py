@@ -20,7 +20,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from engines.errors import Unavailable, WriteFailed
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
-from engines.video.frame import Layout
+from engines.video.frame import FrameFormat
 from engines.video.read.camera import GROUP, read_line
 from engines.video.write.sink import FrameSink
 
@@ -127,7 +127,7 @@ def find_loopback(device: str | None, root: Path = Path("/")) -> Loopback:
 
 
 def open_virtual_camera(
-    device: str | None, layout: Layout, rate: Fraction | None
+    device: str | None, fmt: FrameFormat, rate: Fraction | None
 ) -> VirtualCameraSink:
     """The virtual camera of that path or, on Windows, that name; the first there is for None.
 
@@ -145,7 +145,7 @@ def open_virtual_camera(
         from pyvirtualcam import Camera, PixelFormat
     except ImportError as e:
         raise Unavailable(f"--virtual-cam: {e}; mend it with: {PACKAGE}") from e
-    shown = even(layout)
+    shown = even(fmt)
     fps = float(rate or RATE)
     try:
         camera = Camera(shown.width, shown.height, fps, fmt=PixelFormat.I420, device=device)
@@ -157,9 +157,9 @@ def open_virtual_camera(
     return sink
 
 
-def even(layout: Layout) -> Layout:
-    """What a virtual camera shows of `layout`: its size, even, as I420, BT.601, limited range."""
-    return Layout(max(2, layout.width & ~1), max(2, layout.height & ~1))
+def even(fmt: FrameFormat) -> FrameFormat:
+    """What a virtual camera shows of `fmt`: its size, even, as I420, BT.601, limited range."""
+    return FrameFormat(max(2, fmt.width & ~1), max(2, fmt.height & ~1))
 
 
 class VirtualCameraSink(FrameSink):
@@ -169,15 +169,15 @@ class VirtualCameraSink(FrameSink):
         camera: a `pyvirtualcam.Camera` that takes I420 of the size of `shown`.
     """
 
-    def __init__(self, camera: Any, shown: Layout):
+    def __init__(self, camera: Any, shown: FrameFormat):
         self.path, self.warnings = Path(camera.device), []
-        self._camera, self._layout = camera, shown
+        self._camera, self._format = camera, shown
         self._reformatter = VideoReformatter()
         self._to_rgb: fr.RgbScaler | None = None
 
     def write(self, item: Composited) -> None:
         assert item.picture is not None
-        picture = self._converted(item.picture, item.frame.layout)
+        picture = self._converted(item.picture, item.frame.format)
         planes = fr.planes(picture)
         try:
             self._camera.send(np.concatenate([p.reshape(-1) for p in planes]))
@@ -188,18 +188,18 @@ class VirtualCameraSink(FrameSink):
             raise WriteFailed(f"{self.path}: the virtual camera is gone; mend it with: {LOAD}")
         self.frames += 1
 
-    def _converted(self, picture: av.VideoFrame, source: Layout) -> av.VideoFrame:
-        width, height = self._layout.width, self._layout.height
+    def _converted(self, picture: av.VideoFrame, source: FrameFormat) -> av.VideoFrame:
+        width, height = self._format.width, self._format.height
         # libswscale changes the matrix on the way to RGB only.
         if source.matrix not in EITHER_BT601:
-            if self._to_rgb is None or self._to_rgb.layout != source:
+            if self._to_rgb is None or self._to_rgb.format != source:
                 self._to_rgb = fr.RgbScaler(source)
-            return fr.from_rgb(self._to_rgb(picture, width, height), self._layout)
+            return fr.from_rgb(self._to_rgb(picture, width, height), self._format)
         return self._reformatter.reformat(
             picture,
             width,
             height,
-            self._layout.format,
+            self._format.pix_fmt,
             src_colorspace=fr.BT601,
             dst_colorspace=fr.BT601,
             src_color_range=source.range,

@@ -15,7 +15,7 @@ from engines.errors import UsageError
 from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.compose.composite import HAZE, OWN
-from engines.video.matte.postprocess import Finish
+from engines.video.matte.postprocess import MatteOptions
 from engines.video.write.sink import Encoding, Save
 from tests.engines.video.write.test_sinks import LOSSLESS, PLAIN, decoded, ramp_clip, run
 from tests.media import grey_clip, heard, noise_clip, probe, sound_clip, write_clip
@@ -104,10 +104,10 @@ def test_colour_and_matte_are_known(
         with av.open(str(tmp_path / "in.mkv"), "w") as out:
             video = out.add_stream("ffv1", rate=30)
             video.width, video.height, video.pix_fmt = 160, 120, "yuv444p"
-            layout = fr.Layout(160, 120, "yuv444p", fr.BT709, fr.LIMITED)
-            layout.tag(video.codec_context)
+            fmt = fr.FrameFormat(160, 120, "yuv444p", fr.BT709, fr.LIMITED)
+            fmt.tag(video.codec_context)
             for _ in range(3):
-                out.mux(video.encode(fr.from_rgb(np.dstack([matte] * 3), layout)))
+                out.mux(video.encode(fr.from_rgb(np.dstack([matte] * 3), fmt)))
             out.mux(video.encode(None))
         grey = 16 + matte * (219 / 255)
     out, is_prores = tmp_path / f"f.{ending}", ending == "mov"
@@ -301,7 +301,7 @@ def test_decontaminated_colour_is_written(tmp_path: Path) -> None:
                 model="fast",
                 precision="fp32",
                 size=160,
-                finish=Finish(smooth=0, decontaminate=clean),
+                finish=MatteOptions(smooth=0, decontaminate=clean),
             )
         )
         assert summary.exit_code == 0

@@ -100,7 +100,7 @@ def test_expected_rate_is_what_the_cores_give() -> None:
 def test_choice_follows_the_machine(quick: Path, portrait: Path) -> None:
     """All the power there is: its own size; none: the smallest, which is said not to hold."""
     candidate = realtime._Candidate(
-        RunConfig(portrait, model=str(quick)), realtime.Layout(320, 240)
+        RunConfig(portrait, model=str(quick)), realtime.FrameFormat(320, 240)
     )
     own = candidate.choose(Load(0, 1e6), 30)
     assert (own.size, own.holds, own.config.size, own.share) == (320, True, 320, 1)
@@ -114,7 +114,7 @@ def test_choice_leaves_room_for_the_network(
     """A network of 1 core-ms for every 10 lines, 12 of other work, one core, 24 frames a second."""
     monkeypatch.setattr(realtime._Candidate, "network_ms", lambda _, size: size / 10)
     candidate = realtime._Candidate(
-        RunConfig(portrait, model=str(quick)), realtime.Layout(320, 240)
+        RunConfig(portrait, model=str(quick)), realtime.FrameFormat(320, 240)
     )
     choice = candidate.choose(Load(12, 1), 24)  # 41.7 ms a frame, 34.7 with a little to spare
     assert (choice.size, choice.holds) == (224, True)

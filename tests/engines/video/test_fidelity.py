@@ -170,7 +170,7 @@ def hashes(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("depth", [1, 4])
 @pytest.mark.parametrize(("threads", "lanes"), [(1, 1), (2, 2), (8, 2)])
-def test_every_pixel_is_as_it_was(tmp_path: Path, threads: int, lanes: int, depth: int) -> None:
+def test_every_pixel_is_as_it_was(tmp_path: Path, threads: int, workers: int, depth: int) -> None:
     """The frames are those of the list below, however many threads and items in queues."""
     config = job.RunConfig(
         patterned(tmp_path / "in.mp4"),
@@ -182,7 +182,7 @@ def test_every_pixel_is_as_it_was(tmp_path: Path, threads: int, lanes: int, dept
         encoding=Encoding("ffv1"),
         threads=threads,
         network_threads=2,
-        most_lanes=lanes,
+        max_workers=workers,
     )
     summary = job.run(config, pipeline=partial(Pipeline, depth=depth))
     assert summary.error is None
@@ -233,13 +233,13 @@ def bars_clip(path: Path, matrix: int, color_range: int) -> Path:
     cb, cr = (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)
     scale, offset, chroma = (255, 0, 255) if color_range == fr.FULL else (219, 16, 224)
     codes = luma * scale + offset, cb * chroma + 128, cr * chroma + 128
-    layout = fr.Layout(BAR * len(BARS), 2 * BAR, "yuv420p", matrix, color_range)
+    fmt = fr.FrameFormat(BAR * len(BARS), 2 * BAR, "yuv420p", matrix, color_range)
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25, options={"qp": "0"})
-        video.width, video.height, video.pix_fmt = layout.width, layout.height, "yuv420p"
-        layout.tag(video.codec_context)
+        video.width, video.height, video.pix_fmt = fmt.width, fmt.height, "yuv420p"
+        fmt.tag(video.codec_context)
         for _ in range(3):
-            picture = layout.new_picture()
+            picture = fmt.new_image()
             for plane, code in zip(fr.planes(picture), codes, strict=True):
                 plane[:] = np.repeat(np.rint(np.clip(code, 0, 255)), plane.shape[1] // len(BARS))
             container.mux(video.encode(picture))
@@ -249,12 +249,12 @@ def bars_clip(path: Path, matrix: int, color_range: int) -> Path:
 
 def colours(frame: av.VideoFrame) -> np.ndarray:
     """The RGB at the middle of each bar, by the standard's formula and the frame's own tags."""
-    bits, values = frame.format.components[0].bits, []
+    bit_depth, values = frame.format.components[0].bits, []
     for plane in list(frame.planes)[:3]:
-        rows = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else "<u2")
+        rows = np.frombuffer(memoryview(plane), np.uint8 if bit_depth == 8 else "<u2")
         middle = rows.reshape(plane.height, -1)[plane.height // 2, : plane.width]
         step = plane.width // len(BARS)
-        values.append(middle[step // 2 :: step] / (1 << bits - 8))
+        values.append(middle[step // 2 :: step] / (1 << bit_depth - 8))
     y, cb, cr = values
     is_full = int(frame.color_range) == fr.FULL
     scale, offset, chroma = (255, 0, 255) if is_full else (219, 16, 224)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engines.video.pipeline import Newest, Pipeline, Stop
+from engines.video.pipeline import LatestOnlyQueue, Pipeline, Stop
 
 LIMIT = 5.0  # seconds; a run that takes longer hangs
 
@@ -65,7 +65,7 @@ def test_order_is_kept_and_nothing_dropped() -> None:
 @pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("stages", [0, 1, 3])
-def test_queues_hold_no_more_than_their_depth(depth: int, stages: int, lanes: int) -> None:
+def test_queues_hold_no_more_than_their_depth(depth: int, stages: int, workers: int) -> None:
     """A slow sink holds the source back: `depth` items a queue, one in each pair of hands."""
     source, ahead = Counted(40), []
 
@@ -74,21 +74,21 @@ def test_queues_hold_no_more_than_their_depth(depth: int, stages: int, lanes: in
         ahead.append(source.made - item)
 
     work = [[(f"stage {k}", same)] for k in range(stages)]
-    threads = {f"stage {k}": lanes for k in range(stages)}
-    Pipeline(("source", source), work, ("sink", slow), depth=depth, lanes=threads).run()
+    threads = {f"stage {k}": workers for k in range(stages)}
+    Pipeline(("source", source), work, ("sink", slow), depth=depth, workers=threads).run()
     assert len(ahead) == 40
-    depth = -(-depth // lanes) * lanes
-    assert max(ahead) <= depth * (stages + 1) + stages * lanes + 2
+    depth = -(-depth // workers) * workers
+    assert max(ahead) <= depth * (stages + 1) + stages * workers + 2
     assert max(ahead) >= depth  # and the queues are used
 
 
 @pytest.mark.parametrize("lanes", [[2, 1, 1], [1, 3, 1], [2, 2, 2], [1, 2, 3], [3, 2, 1]])
 @pytest.mark.parametrize("items", [0, 1, 2, 5, 100])
-def test_threads_of_a_stage_take_turns(lanes: list[int], items: int) -> None:
+def test_threads_of_a_stage_take_turns(workers: list[int], items: int) -> None:
     """However many threads a stage has and however unevenly they work, the order is kept."""
     rng = random.Random(0)
-    pauses = [[rng.random() * 0.002 for _ in range(items)] for _ in lanes]
-    ran_in: list[list[int]] = [[0] * items for _ in lanes]
+    pauses = [[rng.random() * 0.002 for _ in range(items)] for _ in workers]
+    ran_in: list[list[int]] = [[0] * items for _ in workers]
 
     def stage(k: int) -> Callable[[int], int]:
         def work(item: int) -> int:
@@ -101,12 +101,12 @@ def test_threads_of_a_stage_take_turns(lanes: list[int], items: int) -> None:
     got: list[int] = []
     Pipeline(
         ("source", range(items)),
-        [[(f"stage {k}", stage(k))] for k in range(len(lanes))],
+        [[(f"stage {k}", stage(k))] for k in range(len(workers))],
         ("sink", got.append),
-        lanes={f"stage {k}": n for k, n in enumerate(lanes)},
+        workers={f"stage {k}": n for k, n in enumerate(workers)},
     ).run()
     assert got == list(range(items))
-    for n, threads in zip(lanes, ran_in, strict=True):
+    for n, threads in zip(workers, ran_in, strict=True):
         assert len(set(threads)) == min(n, items)
         assert all(threads[i] == threads[i % n] for i in range(items))
 
@@ -116,7 +116,7 @@ def test_threads_of_a_stage_work_at_once() -> None:
     both = threading.Barrier(2, timeout=LIMIT)
     got: list[int] = []
     stages = [[("pair", lambda item: (both.wait(), item)[1])]]
-    Pipeline(("source", range(10)), stages, ("sink", got.append), lanes={"pair": 2}).run()
+    Pipeline(("source", range(10)), stages, ("sink", got.append), workers={"pair": 2}).run()
     assert got == list(range(10))
 
 
@@ -200,7 +200,7 @@ def test_busy_times_are_those_of_one_thread() -> None:
     """Two threads that share 8 naps of 50 ms were busy for half of that each."""
     stages = [[("nap", lambda item: time.sleep(0.05))]]
     one = Pipeline(("source", range(8)), stages, ("sink", same))
-    two = Pipeline(("source", range(8)), stages, ("sink", same), lanes={"nap": 2})
+    two = Pipeline(("source", range(8)), stages, ("sink", same), workers={"nap": 2})
     one.run()
     two.run()
     assert 0.2 <= two.busy["nap"] < 0.4 <= one.busy["nap"]
@@ -314,7 +314,7 @@ class Fault:
         self._items = rng.randint(1, 25)
         self._depth, stages = rng.randint(1, 4), rng.randint(0, 3)
         self._names = ["source", *(f"stage {k}" for k in range(stages)), "sink"]
-        self._lanes = {f"stage {k} of {seed}": rng.randint(1, 3) for k in range(stages)}
+        self._workers = {f"stage {k} of {seed}": rng.randint(1, 3) for k in range(stages)}
         self._where = rng.choice(self._names)
         self._when = rng.randrange(self._items)
         self._stops = rng.random() < 0.25
@@ -345,7 +345,7 @@ class Fault:
         ]
         source = (f"source of {self.seed}", self._items_with_fault())
         sink = "sink", self._sink
-        pipeline = Pipeline(source, stages, sink, self._depth, self._stop, self._lanes)
+        pipeline = Pipeline(source, stages, sink, self._depth, self._stop, self._workers)
         raised: BaseException | None = None
         try:
             pipeline.run()
@@ -395,7 +395,7 @@ def test_2000_random_faults() -> None:
 
 def test_only_the_newest_waits() -> None:
     """What may be dropped makes room; the rest stays, and the order is kept."""
-    waiting = Newest(lambda item: isinstance(item, int))
+    waiting = LatestOnlyQueue(lambda item: isinstance(item, int))
     for item in (1, "a", 2, "b", 3):
         waiting.put(item)
     assert [waiting.get() for _ in range(3)] == ["a", "b", 3]
@@ -455,6 +455,6 @@ def test_items_that_may_be_dropped_do_not_take_turns() -> None:
             ("source", []),
             [[("a", same)]],
             ("sink", print),
-            lanes={"a": 2},
+            workers={"a": 2},
             may_drop=lambda item: True,
         )

@@ -34,7 +34,7 @@ def test_a_folder_becomes_a_video(rate: str, folder: Path, wsshm: Wsshm, ones: P
     out = folder.parent / "out.mp4"
     assert probe(out).times == [n / Fraction(rate) for n in range(12)]
     with open_source(out) as source:
-        scaler = fr.RgbScaler(source.layout)
+        scaler = fr.RgbScaler(source.format)
         for n, frame in enumerate(source.items()):
             assert abs(int(scaler(frame.picture, 64, 48).mean()) - 20 * n) <= 2
 

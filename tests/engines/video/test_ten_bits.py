@@ -13,8 +13,8 @@ import pytest
 from engines.errors import UsageError, WsshmError
 from engines.video import frame as fr
 from engines.video import run as job
-from engines.video.compose.background import Blur
-from engines.video.matte.postprocess import Finish, Finisher
+from engines.video.compose.background import BlurredBackground
+from engines.video.matte.postprocess import MatteOptions, MattePostprocessor
 from engines.video.read.source import open_source
 from engines.video.write import encoders
 from engines.video.write.sink import Encoding, Save
@@ -76,7 +76,7 @@ def test_all_person_is_the_input(
     """Every code from 0 to 1023, its matrix and its range come back; nothing is to be said."""
     clip = ramp_clip(tmp_path / "in.mkv", pix_fmt, colorspace=matrix, color_range=color_range)
     out = tmp_path / "o.mkv"
-    assert run(clip, out, ones, bits=10, encoding=FFV1).warnings == []
+    assert run(clip, out, ones, bit_depth=10, encoding=FFV1).warnings == []
     for before, after in zip(decoded(clip), decoded(out), strict=True):
         assert after.format.name == pix_fmt
         assert (after.colorspace, after.color_range) == (matrix, color_range)
@@ -92,7 +92,12 @@ def test_a_colour_behind_is_the_standards(
     kr, kb = KR_KB[matrix]
     for colour in ("3366cc", "00b140", "fefe01", "000000", "ffffff"):
         run(
-            clip, tmp_path / f"{colour}.mkv", zeros, bits=10, background=f"#{colour}", encoding=FFV1
+            clip,
+            tmp_path / f"{colour}.mkv",
+            zeros,
+            bit_depth=10,
+            background=f"#{colour}",
+            encoding=FFV1,
         )
         red, green, blue = np.array(list(bytes.fromhex(colour))) / 255
         y = kr * red + (1 - kr - kb) * green + kb * blue
@@ -107,7 +112,7 @@ def test_a_video_behind_keeps_its_ten_bits(tmp_path: Path, zeros: Path) -> None:
     """Where nobody is, its codes, also when it begins again, and under a clip of 8 bits."""
     behind = ramp_clip(tmp_path / "behind.mkv", frames=2)
     clip = ramp_clip(tmp_path / "in.mkv", "yuv420p", 200)
-    run(clip, tmp_path / "o.mkv", zeros, bits=10, background=str(behind), encoding=FFV1)
+    run(clip, tmp_path / "o.mkv", zeros, bit_depth=10, background=str(behind), encoding=FFV1)
     for frame in decoded(tmp_path / "o.mkv"):
         assert same(codes(decoded(behind)[0]), codes(frame))
 
@@ -118,7 +123,7 @@ def test_eight_bits_become_ten_and_that_is_said(
 ) -> None:
     """Four codes for each, white included."""
     clip = ramp_clip(tmp_path / "in.mkv", "yuv420p", 256, color_range=color_range)
-    (said,) = run(clip, tmp_path / "o.mkv", ones, bits=10, encoding=FFV1).warnings
+    (said,) = run(clip, tmp_path / "o.mkv", ones, bit_depth=10, encoding=FFV1).warnings
     assert said == "yuv420p video is processed as 10-bit yuv420p10le"
     before, after = codes(decoded(clip)[0]), codes(decoded(tmp_path / "o.mkv")[0])
     assert same(before, after, 3 if color_range == fr.FULL else 0)
@@ -131,24 +136,24 @@ def test_a_blurred_sky_has_no_bands(tmp_path: Path, zeros: Path, pix_fmt: str) -
     steps, start = (12, 100) if pix_fmt == "yuv420p" else (48, 400)
     clip = ramp_clip(tmp_path / "in.mkv", pix_fmt, steps, start)
     sky, widest = codes(decoded(clip)[0])[0][16, 60:-60], {}
-    for bits in (8, 10):
-        out = tmp_path / f"{bits}.mkv"
-        run(clip, out, zeros, bits=bits, background="blur:10", encoding=FFV1)
+    for bit_depth in (8, 10):
+        out = tmp_path / f"{bit_depth}.mkv"
+        run(clip, out, zeros, bit_depth=bit_depth, background="blur:10", encoding=FFV1)
         row = codes(decoded(out)[0])[0][16, 60:-60]
         assert (np.diff(row) >= 0).all()
         assert np.abs(row - sky).max() <= 4
-        widest[bits] = np.diff(row).max()
+        widest[bit_depth] = np.diff(row).max()
     assert widest == {8: 4, 10: 1}
 
 
 def test_blurred_white_stays_white() -> None:
     """Weights are rounded; no code comes out over 1023."""
-    layout = fr.Layout(64, 48, "yuv444p10le", range=fr.FULL)
-    picture, alpha = layout.new_picture(), np.full((48, 64), 191, np.uint8)
+    fmt = fr.FrameFormat(64, 48, "yuv444p10le", range=fr.FULL)
+    picture, alpha = fmt.new_image(), np.full((48, 64), 191, np.uint8)
     for plane in fr.planes(picture):
         plane[:] = 1023
-    frame = fr.Frame(picture, layout, 0, fr.Fraction(1))
-    for plane in Blur(3).planes(frame, [alpha] * 3):
+    frame = fr.Frame(picture, fmt, 0, fr.Fraction(1))
+    for plane in BlurredBackground(3).planes(frame, [alpha] * 3):
         assert (plane == 1023).all()
 
 
@@ -169,7 +174,7 @@ def test_every_encoder_that_can_is_given_ten(
     """What is in the file has them: it is nearer the input than 8 bits can be."""
     clip = ramp_clip(tmp_path / "in.mkv", given, steps=256, start=400)
     crf = None if name in ("o.mov", "o.y4m") else 4
-    run(clip, tmp_path / name, ones, bits=10, encoding=Encoding(codec, crf))
+    run(clip, tmp_path / name, ones, bit_depth=10, encoding=Encoding(codec, crf))
     frame = decoded(tmp_path / name)[1]
     assert frame.format.name == pix_fmt
     luma, *_ = codes(decoded(clip)[1])
@@ -184,7 +189,7 @@ def test_foreground_keeps_ten_bits_of_colour(
     """ProRes 4444 nearly, FFV1 exactly; alpha of 8 bits reaches both ends of theirs."""
     clip = ramp_clip(tmp_path / "in.mkv", "yuv444p10le", steps=256, start=400)
     for model, alpha in ((ones, 1023), (zeros, 0)):
-        run(clip, tmp_path / name, model, save=(Save.foreground,), bits=10, overwrite=True)
+        run(clip, tmp_path / name, model, save=(Save.foreground,), bit_depth=10, overwrite=True)
         frame = decoded(tmp_path / name)[0]
         assert frame.format.name.startswith("yuva444p1")
         for before, after in zip(codes(decoded(clip)[0]), codes(frame)[:3], strict=True):
@@ -196,7 +201,7 @@ def test_outputs_of_one_run(tmp_path: Path, ones: Path) -> None:
     """Each has its bits: the matte 8, the others 10, in files that can hold them."""
     clip = ramp_clip(tmp_path / "in.mkv", start=300, steps=20)
     wanted = Save.composite, Save.alpha, Save.foreground
-    run(clip, tmp_path / "o.mp4", ones, save=wanted, bits=10)
+    run(clip, tmp_path / "o.mp4", ones, save=wanted, bit_depth=10)
     formats = {p.name: decoded(p)[0].format.name for p in tmp_path.glob("o*")}
     assert formats["o.mp4"] == "yuv420p10le"
     assert formats["o_alpha.mp4"] in ("yuv420p", "yuvj420p")
@@ -211,7 +216,7 @@ def test_edges_are_as_in_eight_bits() -> None:
     small = reduced(alpha, 3)
     seen = cv2.resize(rgb, small.shape[::-1], interpolation=cv2.INTER_AREA)
     eight, ten = (
-        Finisher(Finish())(framed(rgb, pix_fmt), seen, small)
+        MattePostprocessor(MatteOptions())(framed(rgb, pix_fmt), seen, small)
         for pix_fmt in ("yuv444p", "yuv444p10le")
     )
     assert np.abs(eight.alphas[0].astype(int) - ten.alphas[0]).mean() < 0.2
@@ -222,7 +227,7 @@ def test_edges_are_as_in_eight_bits() -> None:
 def test_pictures_make_a_video_of_ten_bits(tmp_path: Path) -> None:
     """``--fps``: a grey is its own codes of 10 bits, not four times those of 8."""
     cv2.imwrite(str(tmp_path / "1.png"), np.full((48, 64, 3), 101, np.uint8))
-    with open_source(tmp_path, fps=fr.Fraction(25), bits=10) as source:
+    with open_source(tmp_path, fps=fr.Fraction(25), bit_depth=10) as source:
         (frame,) = source.items()
     assert isinstance(frame, fr.Frame)
     assert frame.picture.format.name == "yuv420p10le"
@@ -249,23 +254,23 @@ def test_what_cannot_hold_ten_bits_is_refused(
     """In a line that names what can, before anything is written."""
     clip = noise_clip(tmp_path / "in.mp4", 2)
     with pytest.raises(UsageError, match=said):
-        run(clip, tmp_path / name, ones, bits=10, **options)
+        run(clip, tmp_path / name, ones, bit_depth=10, **options)
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_hardware_and_pictures_are_refused(tmp_path: Path, ones: Path) -> None:
     """Encoders in hardware are asked for theirs: Quick Sync's H.264 has 8, NVIDIA's HEVC p010."""
-    layout = fr.Layout(64, 48, "yuv420p10le")
+    fmt = fr.FrameFormat(64, 48, "yuv420p10le")
     for name in ("h264_qsv", "hevc_nvenc"):
         if name not in av.codecs_available:
             pytest.skip(f"this FFmpeg has no {name}")
     with pytest.raises(UsageError, match="h264_qsv: no 10 bits"):
         encoders.choose(Encoding("h264_qsv"), ".mp4", "libx264", False, 10)
     nvenc = encoders.choose(Encoding("hevc_nvenc"), ".mp4", "libx264", False, 10)
-    assert nvenc.pixels(layout) == "p010le"
+    assert nvenc.pixels(fmt) == "p010le"
     cv2.imwrite(str(tmp_path / "in.png"), np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(WsshmError, match="--bits 10 needs a video"):
-        job.run(job.RunConfig(tmp_path / "in.png", model=str(ones), bits=10))
+        job.run(job.RunConfig(tmp_path / "in.png", model=str(ones), bit_depth=10))
 
 
 def test_the_command(tmp_path: Path, ones: Path, wsshm: Wsshm) -> None:

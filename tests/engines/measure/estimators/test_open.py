@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from skimage import data
 
-from engines.measure.estimators.open import open_matter
+from engines.measure.estimators.open import open_estimator
 from engines.models import named
 from tests.conftest import Wsshm
 
@@ -34,8 +34,8 @@ def test_finished_is_what_a_run_writes(wsshm: Wsshm, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     written = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
     _, path = named("fast")
-    plain = np.abs(open_matter(path, "fast", 512)(rgb) - written).mean()
-    finished = np.abs(open_matter(path, "fast", 512, finished=True)(rgb) - written).mean()
+    plain = np.abs(open_estimator(path, "fast", 512)(rgb) - written).mean()
+    finished = np.abs(open_estimator(path, "fast", 512, finished=True)(rgb) - written).mean()
     assert finished < 0.0005
     assert plain > 2 * finished
 
@@ -43,17 +43,17 @@ def test_finished_is_what_a_run_writes(wsshm: Wsshm, tmp_path: Path) -> None:
 def test_a_new_sequence_remembers_nothing() -> None:
     """Frames of a clip are smoothed with those before; after `reset` there are none."""
     _, path = named("fast")
-    matter = open_matter(path, "fast", 96, finished=True)
+    estimator = open_estimator(path, "fast", 96, finished=True)
     rgb = data.astronaut()
     changed = rgb.copy()
     changed[:60, :60] = 255 - changed[:60, :60]  # where nobody is
-    first = matter(changed)
-    second = matter(rgb)
-    matter.reset()
-    alone = matter(rgb)
+    first = estimator(changed)
+    second = estimator(rgb)
+    estimator.reset()
+    alone = estimator(rgb)
     assert np.abs(second - alone).max() > 0
-    matter.reset()
-    np.testing.assert_array_equal(matter(changed), first)
+    estimator.reset()
+    np.testing.assert_array_equal(estimator(changed), first)
 
 
 def test_a_precision_is_named_with_its_model() -> None:

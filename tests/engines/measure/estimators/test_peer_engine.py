@@ -15,7 +15,7 @@ from engines.errors import BadData
 from engines.measure.estimators.peer_engine import PeerEngine
 from engines.measure.speed import bench_clip
 from engines.video import run as job
-from engines.video.frame import Layout
+from engines.video.frame import FrameFormat
 from engines.video.read.source import Clip
 from tests.engines.measure.estimators import peer_graphs
 
@@ -62,15 +62,15 @@ def test_frames_come_in_order_to_a_peer_that_starts_empty(
 def test_size_is_what_fits_the_files_input(
     graph: Callable[[Path], Path], frame: tuple[int, int], size: int, tmp_path: Path
 ) -> None:
-    engine = PeerEngine(graph(tmp_path / "p.onnx"), Layout(*frame, "yuv420p"), 1)
+    engine = PeerEngine(graph(tmp_path / "p.onnx"), FrameFormat(*frame, "yuv420p"), 1)
     assert (engine.spec.size, engine.spec.stride) == (size, 1)
     assert engine(np.zeros((2, 16, 24, 3), np.uint8)).shape == (2, 16, 24)
 
 
 def test_faults_of_a_peer_are_named(tmp_path: Path) -> None:
     """Of its values when it is opened; on a frame that is too bright for it, of the run."""
-    layout, shapes = (
-        Layout(64, 64, "yuv420p"),
+    fmt, shapes = (
+        FrameFormat(64, 64, "yuv420p"),
         ({"in": [1, 256, 256, 3]}, {"out": [1, 256, 256, 1]}),
     )
     nodes = [
@@ -79,7 +79,7 @@ def test_faults_of_a_peer_are_named(tmp_path: Path) -> None:
     ]
     nan = peer_graphs.save(tmp_path / "nan.onnx", nodes, *shapes, {"first": np.array([0])})
     with pytest.raises(BadData, match=r"nan\.onnx: the model gave values outside \[0, 1\]"):
-        PeerEngine(nan, layout, 1)
+        PeerEngine(nan, fmt, 1)
     nodes = [
         h.make_node("ReduceMax", ["in"], ["most"], axes=[0, 1, 2, 3], keepdims=0),
         h.make_node("Mul", ["most", "nine"], ["much"]),
@@ -88,7 +88,7 @@ def test_faults_of_a_peer_are_named(tmp_path: Path) -> None:
         h.make_node("Gather", ["in", "which"], ["out"], axis=3),
     ]
     values = {"first": np.array([0]), "nine": np.float32(9)}
-    bright = PeerEngine(peer_graphs.save(tmp_path / "b.onnx", nodes, *shapes, values), layout, 1)
+    bright = PeerEngine(peer_graphs.save(tmp_path / "b.onnx", nodes, *shapes, values), fmt, 1)
     with pytest.raises(BadData, match=r"b\.onnx: the model failed \(.*Gather") as e:
         bright(np.full((1, 64, 64, 3), 255, np.uint8))
     assert "\n" not in str(e.value)

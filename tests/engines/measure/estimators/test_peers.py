@@ -7,7 +7,7 @@ import pytest
 from skimage import data
 
 from engines.errors import BadData, CannotOpen
-from engines.measure.estimators.open import open_matter
+from engines.measure.estimators.open import open_estimator
 from tests import graphs
 from tests.conftest import SHARED
 from tests.engines.measure.estimators import peer_graphs
@@ -37,9 +37,9 @@ def halves(alpha: np.ndarray) -> tuple[float, float]:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_rvm_sees_the_picture_with_its_aspect(tmp_path: Path, size: tuple[int, int]) -> None:
-    matter = open_matter(peer_graphs.rvm(tmp_path / "rvm.onnx"), "x")
-    assert matter.name == "RVM 72x128"
-    alpha = matter(picture(*size, (102, 255, 0)))
+    estimator = open_estimator(peer_graphs.rvm(tmp_path / "rvm.onnx"), "x")
+    assert estimator.name == "RVM 72x128"
+    alpha = estimator(picture(*size, (102, 255, 0)))
     assert alpha.shape == size
     assert alpha.dtype == np.float32
     left, right = halves(alpha)
@@ -50,47 +50,47 @@ def test_rvm_sees_the_picture_with_its_aspect(tmp_path: Path, size: tuple[int, i
 
 
 def test_rvm_carries_its_state_until_it_is_reset(tmp_path: Path) -> None:
-    matter = open_matter(peer_graphs.rvm(tmp_path / "rvm.onnx"), "x")
+    estimator = open_estimator(peer_graphs.rvm(tmp_path / "rvm.onnx"), "x")
     black = np.zeros((36, 64, 3), np.uint8)
-    seen = [matter(black).mean() for _ in range(3)]
+    seen = [estimator(black).mean() for _ in range(3)]
     assert seen == pytest.approx([0.2, 0.3, 0.4], abs=1e-5)
-    matter.reset()
-    assert matter(black).mean() == pytest.approx(0.2, abs=1e-5)
+    estimator.reset()
+    assert estimator(black).mean() == pytest.approx(0.2, abs=1e-5)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_selfie_takes_rgb_up_to_one(tmp_path: Path, size: tuple[int, int]) -> None:
-    matter = open_matter(peer_graphs.selfie(tmp_path / "s.onnx"), "x")
-    assert matter.name == "MediaPipe selfie"
-    alpha = matter(picture(*size, (51, 255, 255)))
+    estimator = open_estimator(peer_graphs.selfie(tmp_path / "s.onnx"), "x")
+    assert estimator.name == "MediaPipe selfie"
+    alpha = estimator(picture(*size, (51, 255, 255)))
     assert alpha.shape == size
     assert halves(alpha)[1] == pytest.approx(0.2, abs=1e-5)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_meet_gives_the_softmax_of_two(tmp_path: Path, size: tuple[int, int]) -> None:
-    matter = open_matter(peer_graphs.meet(tmp_path / "m.onnx"), "x")
-    assert matter.name == "Google Meet"
-    assert halves(matter(picture(*size, (255, 0, 255))))[1] == pytest.approx(1)
-    assert halves(matter(picture(*size, (0, 255, 255))))[1] == pytest.approx(0)
-    by_a_hair = halves(matter(picture(*size, (11, 10, 0))))[1]
+    estimator = open_estimator(peer_graphs.meet(tmp_path / "m.onnx"), "x")
+    assert estimator.name == "Google Meet"
+    assert halves(estimator(picture(*size, (255, 0, 255))))[1] == pytest.approx(1)
+    assert halves(estimator(picture(*size, (0, 255, 255))))[1] == pytest.approx(0)
+    by_a_hair = halves(estimator(picture(*size, (11, 10, 0))))[1]
     assert by_a_hair == pytest.approx(1 / (1 + np.exp(-200 / 255)), abs=1e-5)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_sinet_takes_normalised_bgr(tmp_path: Path, size: tuple[int, int]) -> None:
-    matter = open_matter(peer_graphs.sinet(tmp_path / "s.onnx"), "x")
-    assert matter.name == "SINet"
+    estimator = open_estimator(peer_graphs.sinet(tmp_path / "s.onnx"), "x")
+    assert estimator.name == "SINet"
     red = (200 - 126.91212) / 66.355705 / 255 * 50
     assert 0.1 < red < 0.9
-    assert halves(matter(picture(*size, (200, 1, 2))))[1] == pytest.approx(red, abs=1e-4)
+    assert halves(estimator(picture(*size, (200, 1, 2))))[1] == pytest.approx(red, abs=1e-4)
 
 
 def test_ours_is_known_by_its_description(brightness: Path) -> None:
-    matter = open_matter(brightness, "mine")
-    assert matter.name == "mine"
-    assert halves(matter(picture(64, 64, (255, 255, 255)))) == pytest.approx((0, 1), abs=0.05)
-    matter.reset()
+    estimator = open_estimator(brightness, "mine")
+    assert estimator.name == "mine"
+    assert halves(estimator(picture(64, 64, (255, 255, 255)))) == pytest.approx((0, 1), abs=0.05)
+    estimator.reset()
 
 
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -102,13 +102,13 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
         spec=None,
     )
     with pytest.raises(BadData, match=r"n\.onnx: neither a model of wsshm nor one of RVM") as e:
-        open_matter(nameless, "x")
+        open_estimator(nameless, "x")
     assert "\n" not in str(e.value)
     (tmp_path / "junk.onnx").write_bytes(b"junk" * 100)
     with pytest.raises(BadData, match=r"junk\.onnx: not a model ONNX Runtime can load"):
-        open_matter(tmp_path / "junk.onnx", "x")
+        open_estimator(tmp_path / "junk.onnx", "x")
     with pytest.raises(CannotOpen, match="no such file"):
-        open_matter(tmp_path / "nothing.onnx", "x")
+        open_estimator(tmp_path / "nothing.onnx", "x")
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -116,7 +116,7 @@ def test_real_peers_find_the_astronaut(file: str) -> None:
     path = SHARED / "peers" / file
     if not path.is_file():
         pytest.skip(f"{path} is not here")
-    alpha = open_matter(path, "x")(data.astronaut())
+    alpha = open_estimator(path, "x")(data.astronaut())
     assert alpha.shape == (512, 512)
     assert alpha[90:170, 190:250].mean() > 0.95, "the face"
     assert alpha[:100, 20:110].mean() < 0.1, "the flag beside her"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engines.errors import BadData, CannotOpen, UsageError
-from engines.measure.estimators.open import open_matter
+from engines.measure.estimators.open import open_estimator
 from engines.measure.quality import cases, clips
 from engines.measure.quality.clips import Part
 from engines.measure.quality.evaluate import evaluate, means
@@ -99,7 +99,7 @@ def test_empty_photographs_are_the_backgrounds_of_a_split(tmp_path: Path) -> Non
 
 def test_recurrent_peers_remember_an_empty_clip_but_no_photograph(tmp_path: Path) -> None:
     """Alpha is 0.2 in a first black picture, and 0.1 more in each that follows."""
-    peer = open_matter(peer_graphs.rvm(tmp_path / "rvm.onnx"), "rvm")
+    peer = open_estimator(peer_graphs.rvm(tmp_path / "rvm.onnx"), "rvm")
     black = grey_clip(tmp_path / "black.mp4", grey(0, 0, 0, 0, 0, 0))
     (tmp_path / "background").mkdir()
     for name in ("a", "b"):
@@ -131,7 +131,7 @@ def test_flicker_of_a_known_clip(brightness: Path, tmp_path: Path) -> None:
     for region in still[1:]:
         assert (region[:, 16:] == 255).all()
         assert not region[:, :16].any()
-    found = means(evaluate([open_matter(brightness, "brightness")], clips.static(part)))[""]
+    found = means(evaluate([open_estimator(brightness, "brightness")], clips.static(part)))[""]
     assert found["flicker"] == pytest.approx(2 / 255 * 32 / 48)
     assert found["flicker_soft"] == pytest.approx(2 / 255)
 
@@ -139,7 +139,7 @@ def test_flicker_of_a_known_clip(brightness: Path, tmp_path: Path) -> None:
 def test_parts_that_touch_are_not_compared(brightness: Path, clip: Path) -> None:
     """What stood still in the first picture of a part is not known."""
     order = [*clips.static(Part(clip, 0, 1)), *clips.static(Part(clip, 2, 2))]
-    rows = evaluate([open_matter(brightness, "brightness")], order)
+    rows = evaluate([open_estimator(brightness, "brightness")], order)
     assert np.isnan(rows[2].values["flicker"])
 
 
@@ -147,8 +147,8 @@ def test_a_still_picture_does_not_flicker(tmp_path: Path) -> None:
     """The shipped model, on copies of a portrait: exactly 0, its soft edge included."""
     portrait = portrait_frame(0, 320, 240)[..., 1]
     part = Part(grey_clip(tmp_path / "still.mp4", [portrait] * 3))
-    matter = open_matter(next(m for m in shipped() if m.name == "fast").path, "fast", 128)
-    found = means(evaluate([matter], clips.static(part)))[""]
+    estimator = open_estimator(next(m for m in shipped() if m.name == "fast").path, "fast", 128)
+    found = means(evaluate([estimator], clips.static(part)))[""]
     assert found == {"flicker": 0, "flicker_soft": 0}
 
 

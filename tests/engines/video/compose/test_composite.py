@@ -20,30 +20,30 @@ from engines.video import run as job
 from engines.video.compose.background import open_background, place
 from engines.video.compose.composite import Composited, blend, composite
 from engines.video.frame import Plane
-from engines.video.matte.postprocess import Finish
+from engines.video.matte.postprocess import MatteOptions
 from engines.video.read.source import open_source
 from engines.video.write.sink import Encoding
 from tests import graphs
 from tests.media import noise_clip
 
-NOTHING = Finish(smooth=0, refine=False, decontaminate=False)
+NOTHING = MatteOptions(smooth=0, refine=False, decontaminate=False)
 KR_KB = {fr.BT601: (0.299, 0.114), fr.BT709: (0.2126, 0.0722)}  # ITU-R BT.601, BT.709
 
 
 def composites(
-    path: Path, model: Path, background: str, size: int = 64, bits: int = 8
+    path: Path, model: Path, background: str, size: int = 64, bit_depth: int = 8
 ) -> Iterator[Composited]:
     """Every frame of `path` through source, network and composite."""
     matting = job._Matting(open_engine(model), size, NOTHING, lambda rgb, alpha: None)
     behind = open_background(background)
-    with open_source(path, bits=bits) as source:
+    with open_source(path, bit_depth=bit_depth) as source:
         for item in source.items():
             yield composite(matting.finish(matting.network(matting.scale(item))), behind)
 
 
-def originals(path: Path, bits: int = 8) -> Iterator[list[Plane]]:
+def originals(path: Path, bit_depth: int = 8) -> Iterator[list[Plane]]:
     """The planes of every frame of `path`."""
-    with open_source(path, bits=bits) as source:
+    with open_source(path, bit_depth=bit_depth) as source:
         for item in source.items():
             yield fr.planes(item.picture)
 
@@ -84,12 +84,12 @@ def test_all_person_is_the_input(
 ) -> None:
     """Alpha 1 everywhere: every code of every plane is the input's."""
     clip, shown = noise(tmp_path, pix_fmt, width, height, full), 0
-    bits = fr.Layout(1, 1, pix_fmt).bits
-    results = composites(clip, ones, "#ff0000", bits=bits)
-    for before, result in zip(originals(clip, bits), results, strict=True):
-        layout = result.frame.layout
-        assert (layout.width, layout.height, layout.format) == (width, height, pix_fmt)
-        assert layout.range == (fr.FULL if full else fr.LIMITED)
+    bit_depth = fr.FrameFormat(1, 1, pix_fmt).bit_depth
+    results = composites(clip, ones, "#ff0000", bit_depth=bit_depth)
+    for before, result in zip(originals(clip, bit_depth), results, strict=True):
+        fmt = result.frame.format
+        assert (fmt.width, fmt.height, fmt.pix_fmt) == (width, height, pix_fmt)
+        assert fmt.range == (fr.FULL if full else fr.LIMITED)
         assert result.alpha.min() == 255
         assert result.picture is not None
         for a, b in zip(before, fr.planes(result.picture), strict=True):
@@ -116,16 +116,18 @@ def test_nobody_is_the_background(
         threads=1,
         **how,
     )
-    for result in composites(clip, zeros, str(behind), bits=fr.Layout(1, 1, pix_fmt).bits):
+    for result in composites(
+        clip, zeros, str(behind), bit_depth=fr.FrameFormat(1, 1, pix_fmt).bit_depth
+    ):
         assert result.alpha.max() == 0
         assert result.picture is not None
         for a, b in zip(fr.planes(expected), fr.planes(result.picture), strict=True):
             np.testing.assert_array_equal(a, b)
         if pix_fmt != "gbrp":
-            layout, (kr, kb) = result.frame.layout, KR_KB[fr.BT709]
+            fmt, (kr, kb) = result.frame.format, KR_KB[fr.BT709]
             luma = rgb @ np.array([kr, 1 - kr - kb, kb])
-            steps = layout.peak if full else 219 * (layout.peak + 1) / 256
-            codes = luma * steps / 255 + (0 if full else (layout.peak + 1) / 16)
+            steps = fmt.peak if full else 219 * (fmt.peak + 1) / 256
+            codes = luma * steps / 255 + (0 if full else (fmt.peak + 1) / 16)
             assert np.abs(fr.planes(result.picture)[0] - codes).max() <= 1
 
 
@@ -206,37 +208,37 @@ def test_rgb_copies_have_the_standards_colours(
     pix_fmt: str, size: tuple[int, int], matrix: int, full: bool
 ) -> None:
     """Flat colours at any size: to the nearest code, neither rounded down nor lifted."""
-    layout = fr.Layout(64, 64, pix_fmt, matrix, fr.FULL if full else fr.LIMITED)
-    one = (layout.peak + 1) // 256  # code of 8 bits
-    scaler, rng, errors = fr.RgbScaler(layout), np.random.default_rng(0), []
+    fmt = fr.FrameFormat(64, 64, pix_fmt, matrix, fr.FULL if full else fr.LIMITED)
+    one = (fmt.peak + 1) // 256  # code of 8 bits
+    scaler, rng, errors = fr.RgbScaler(fmt), np.random.default_rng(0), []
     kr, kb = KR_KB[matrix]
     for _ in range(100):
-        picture = layout.new_picture()
+        picture = fmt.new_image()
         codes = rng.integers(np.array([60, 112, 112]) * one, np.array([180, 145, 145]) * one)
         for plane, code in zip(fr.planes(picture), codes, strict=True):
             plane[:] = code
         codes = codes - np.array([0 if full else 16, 128, 128]) * one
-        y, cb, cr = codes / (layout.peak if full else np.array([219, 224, 224]) * one)
+        y, cb, cr = codes / (fmt.peak if full else np.array([219, 224, 224]) * one)
         red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
         green = (y - kr * red - kb * blue) / (1 - kr - kb)
         rgb = scaler(picture, *size)
         assert rgb.shape == (*size[::-1], 3)
         errors.append(rgb - 255 * np.array([red, green, blue]))
     assert np.abs(errors).max() <= 1
-    white = 1020 if full and layout.bits == 10 else layout.peak  # as libswscale has it
-    assert np.abs(np.mean(errors, (0, 1, 2))).max() <= 0.2 + 128 * (layout.peak / white - 1)
+    white = 1020 if full and fmt.bit_depth == 10 else fmt.peak  # as libswscale has it
+    assert np.abs(np.mean(errors, (0, 1, 2))).max() <= 0.2 + 128 * (fmt.peak / white - 1)
 
 
 def test_rgb_copies_are_the_same_from_several_threads() -> None:
     """One scaler called by four threads at once gives what it gives one."""
-    layout = fr.Layout(320, 240)
+    fmt = fr.FrameFormat(320, 240)
     pictures = []
     for seed in range(4):
-        pictures.append(layout.new_picture())
+        pictures.append(fmt.new_image())
         for plane in fr.planes(pictures[-1]):
             plane[:] = np.random.default_rng(seed).integers(16, 236, plane.shape, np.uint8)
     sizes = [(64 + 13 * i, 64 + 7 * i) for i in range(8)]
-    scaler = fr.RgbScaler(layout)
+    scaler = fr.RgbScaler(fmt)
     alone = {(i, s): scaler(p, *s) for i, p in enumerate(pictures) for s in sizes}
     with ThreadPoolExecutor(4) as pool:
         given = [*alone] * 8

@@ -12,7 +12,7 @@ import pytest
 from engines.video import frame as fr
 from engines.video.compose.composite import HAZE, OWN, alone
 from engines.video.compose.extend import PLAIN
-from engines.video.frame import Layout, Plane
+from engines.video.frame import FrameFormat, Plane
 
 
 def blob(width: int, height: int, blur: float) -> Plane:
@@ -24,11 +24,11 @@ def blob(width: int, height: int, blur: float) -> Plane:
     return np.maximum(disc, haze)
 
 
-def noise(layout: Layout, seed: int) -> av.VideoFrame:
+def noise(fmt: FrameFormat, seed: int) -> av.VideoFrame:
     """A picture of nothing but noise."""
-    picture, rng = layout.new_picture(), np.random.default_rng(seed)
+    picture, rng = fmt.new_image(), np.random.default_rng(seed)
     for plane in fr.planes(picture):
-        plane[:] = rng.integers(0, layout.peak + 1, plane.shape)
+        plane[:] = rng.integers(0, fmt.peak + 1, plane.shape)
     return picture
 
 
@@ -45,12 +45,12 @@ def pixels_of(mask: np.ndarray, plane: Plane) -> np.ndarray:
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv444p", "gbrp", "yuv420p10le"])
 def test_person_is_kept_and_the_room_is_not(pixels: str, size: tuple[int, int]) -> None:
     """To the last code: another room under a haze of alpha leaves the same file."""
-    layout, alpha = Layout(*size, pixels), blob(*size, blur=1.5)
-    here, there = noise(layout, 2), noise(layout, 3)
+    fmt, alpha = FrameFormat(*size, pixels), blob(*size, blur=1.5)
+    here, there = noise(fmt, 2), noise(fmt, 3)
     for a, b in zip(fr.planes(here), fr.planes(there), strict=True):
         person = ~pixels_of(alpha <= HAZE, a)
         b[person] = a[person]
-    results = alone(here, alpha, layout), alone(there, alpha, layout)
+    results = alone(here, alpha, fmt), alone(there, alpha, fmt)
     for before, one, other in zip(fr.planes(here), *map(fr.planes, results), strict=True):
         if any(n % 2 for n in alpha.shape) and before.shape != alpha.shape:
             continue  # samples at odd edges are shared out by area
@@ -62,8 +62,8 @@ def test_person_is_kept_and_the_room_is_not(pixels: str, size: tuple[int, int]) 
 @pytest.mark.parametrize("size", [(320, 240), (1280, 720)])
 def test_no_fringe_where_colour_and_alpha_are_scaled_separately(size: tuple[int, int]) -> None:
     """A light person before black, over white: as light as if both had been scaled together."""
-    layout, alpha = Layout(*size, "yuv444p"), blob(*size, blur=0.5)
-    picture = layout.new_picture()
+    fmt, alpha = FrameFormat(*size, "yuv444p"), blob(*size, blur=0.5)
+    picture = fmt.new_image()
     for plane in fr.planes(picture):
         plane[:] = np.where(alpha >= OWN, 200, 0)
 
@@ -74,13 +74,13 @@ def test_no_fringe_where_colour_and_alpha_are_scaled_separately(size: tuple[int,
 
     person = np.full_like(alpha, 200)
     assert (shown(person) - shown(fr.planes(picture)[0])).max() > 20, "there is no fringe to mend"
-    assert np.abs(shown(person) - shown(fr.planes(alone(picture, alpha, layout))[0])).max() < 6
+    assert np.abs(shown(person) - shown(fr.planes(alone(picture, alpha, fmt))[0])).max() < 6
 
 
 def test_where_nobody_is_there_is_nothing() -> None:
     """Far from a person, and without one, a plain colour."""
-    layout, alpha = Layout(640, 480), blob(640, 480, blur=2)
-    for plane in fr.planes(alone(noise(layout, 4), alpha, layout)):
+    fmt, alpha = FrameFormat(640, 480), blob(640, 480, blur=2)
+    for plane in fr.planes(alone(noise(fmt, 4), alpha, fmt)):
         assert (plane[:20, -20:] == PLAIN[0]).all()
-    for plane in fr.planes(alone(noise(layout, 4), np.full_like(alpha, HAZE), layout)):
+    for plane in fr.planes(alone(noise(fmt, 4), np.full_like(alpha, HAZE), fmt)):
         assert (plane == PLAIN[0]).all()

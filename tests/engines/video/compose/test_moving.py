@@ -33,7 +33,7 @@ def counting_clip(path: Path, times: list[Fraction], last: Fraction | None = Non
         durations = {}
         packets = []
         for k, (time, end) in enumerate(zip(times, ends, strict=True)):
-            picture = fr.Layout(width, height, range=fr.FULL).new_picture()
+            picture = fr.FrameFormat(width, height, range=fr.FULL).new_image()
             for plane, code in zip(fr.planes(picture), (20 + k * STEP, 128, 128), strict=True):
                 plane[:] = code
             picture.pts, picture.time_base = round(time / base), base
@@ -103,12 +103,12 @@ def test_colours_of_the_background_are_its_own(
 ) -> None:
     """Whatever matrix and range the two are in, within 2 levels."""
     colour = (200, 60, 120)
-    layout = fr.Layout(64, 48, "yuv444p", fr.BT709 + fr.BT601 - matrix, fr.LIMITED)
+    fmt = fr.FrameFormat(64, 48, "yuv444p", fr.BT709 + fr.BT601 - matrix, fr.LIMITED)
     with av.open(str(tmp_path / "bg.mkv"), "w") as container:
         video = container.add_stream("ffv1", rate=25)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv444p"
-        layout.tag(video.codec_context)
-        picture = fr.from_rgb(np.full((48, 64, 3), colour, np.uint8), layout)
+        fmt.tag(video.codec_context)
+        picture = fr.from_rgb(np.full((48, 64, 3), colour, np.uint8), fmt)
         container.mux([*video.encode(picture), *video.encode(None)])
     clip = noise_clip(
         tmp_path / "in.mkv",
@@ -119,7 +119,7 @@ def test_colours_of_the_background_are_its_own(
     )
     run(clip, tmp_path / "o.mp4", zeros, background=str(tmp_path / "bg.mkv"), encoding=LOSSLESS)
     frame = decoded(tmp_path / "o.mp4")[0]
-    rgb = fr.RgbScaler(fr.Layout(64, 48, matrix=matrix, range=int(frame.color_range)))
+    rgb = fr.RgbScaler(fr.FrameFormat(64, 48, matrix=matrix, range=int(frame.color_range)))
     assert np.abs(rgb(frame, 64, 48).astype(int) - colour).max() <= 2
 
 

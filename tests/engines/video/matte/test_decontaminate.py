@@ -27,25 +27,25 @@ class Colour:
         self._colour = colour
 
     def planes(self, frame: Frame, _: list[Plane]) -> list[Plane]:
-        size = (frame.layout.height, frame.layout.width, 3)
+        size = (frame.format.height, frame.format.width, 3)
         rgb = np.broadcast_to(np.array(self._colour, np.uint8), size)
-        return fr.planes(fr.from_rgb(rgb, frame.layout))
+        return fr.planes(fr.from_rgb(rgb, frame.format))
 
 
 def cleaned(frame: Frame, alpha: Plane, margin: int = 0) -> Frame:
     found = outline.find(fr.planes(frame.picture), reduced(alpha, 2), margin)
-    picture = decontaminate(frame, at_planes(alpha, frame.layout), found)
-    return Frame(picture, frame.layout, frame.pts, frame.time_base)
+    picture = decontaminate(frame, at_planes(alpha, frame.format), found)
+    return Frame(picture, frame.format, frame.pts, frame.time_base)
 
 
 def fringe(frame: Frame, alpha: Plane, foreground: Plane, colour: tuple[int, int, int]) -> float:
     """Error of the composite over a colour: mean |difference| on the outline, in codes of RGB."""
-    rgb_of = fr.RgbScaler(frame.layout)
-    size = (frame.layout.width, frame.layout.height)
+    rgb_of = fr.RgbScaler(frame.format)
+    size = (frame.format.width, frame.format.height)
     made = composite(
-        Matted(frame, at_planes(alpha, frame.layout), frame.picture), Colour(colour)
+        Matted(frame, at_planes(alpha, frame.format), frame.picture), Colour(colour)
     ).picture
-    ideal = framed(over(alpha, foreground, np.full_like(foreground, colour)), frame.layout.format)
+    ideal = framed(over(alpha, foreground, np.full_like(foreground, colour)), frame.format.pix_fmt)
     error = np.abs(rgb_of(made, *size).astype(int) - rgb_of(ideal.picture, *size))
     return float(error[(alpha > 5) & (alpha < 250)].mean())
 

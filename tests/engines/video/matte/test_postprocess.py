@@ -10,11 +10,17 @@ from engines.measure.quality.metrics import mse
 from engines.video import frame as fr
 from engines.video.frame import Frame, Plane
 from engines.video.matte.decontaminate import decontaminate
-from engines.video.matte.postprocess import Finish, Finisher, at_planes, full_size, outline
+from engines.video.matte.postprocess import (
+    MatteOptions,
+    MattePostprocessor,
+    at_planes,
+    full_size,
+    outline,
+)
 from engines.video.matte.refine import refine
 from tests.outlines import FORMATS, PERSON, WALL, framed, over, reduced, soft_person, textured
 
-NOTHING = Finish(smooth=0, refine=False, decontaminate=False)
+NOTHING = MatteOptions(smooth=0, refine=False, decontaminate=False)
 
 
 def seen(pix_fmt: str = "yuv420p") -> tuple[Frame, Plane, np.ndarray, Plane]:
@@ -35,11 +41,11 @@ def equal(a: fr.av.VideoFrame, b: fr.av.VideoFrame) -> bool:
 def test_nothing_asked_nothing_done(pix_fmt: str) -> None:
     """The matte is the enlarged one, at the size of each plane, and the person the frame's own."""
     frame, rgb, small, _ = seen(pix_fmt)
-    done = Finisher(NOTHING)(frame, rgb, small)
+    done = MattePostprocessor(NOTHING)(frame, rgb, small)
     assert done.frame is frame
     assert done.person is frame.picture
-    np.testing.assert_array_equal(done.alphas[0], full_size(small, frame.layout))
-    assert [a.shape[::-1] for a in done.alphas] == list(frame.layout.plane_sizes)
+    np.testing.assert_array_equal(done.alphas[0], full_size(small, frame.format))
+    assert [a.shape[::-1] for a in done.alphas] == list(frame.format.plane_sizes)
 
 
 @pytest.mark.parametrize("pix_fmt", FORMATS)
@@ -47,8 +53,8 @@ def test_coarse_is_nearly_as_good(pix_fmt: str) -> None:
     """At half the size most of what refining brings is still there."""
     frame, rgb, small, true = seen(pix_fmt)
     bilinear, coarse, fine = (
-        mse(Finisher(finish)(frame, rgb, small).alphas[0] / 255, true / 255)
-        for finish in (NOTHING, Finish(coarse=True), Finish())
+        mse(MattePostprocessor(finish)(frame, rgb, small).alphas[0] / 255, true / 255)
+        for finish in (NOTHING, MatteOptions(coarse=True), MatteOptions())
     )
     assert fine < coarse < 0.75 * bilinear
 
@@ -58,13 +64,13 @@ def test_the_defaults_refine_and_decontaminate(pix_fmt: str) -> None:
     """They are what the two steps give by themselves; the frame stays as it was."""
     frame, rgb, small, true = seen(pix_fmt)
     before = [p.copy() for p in fr.planes(frame.picture)]
-    done = Finisher(Finish())(frame, rgb, small)
-    planes, full = fr.planes(frame.picture), full_size(small, frame.layout)
+    done = MattePostprocessor(MatteOptions())(frame, rgb, small)
+    planes, full = fr.planes(frame.picture), full_size(small, frame.format)
     found = outline.find(planes, small)
     assert mse(done.alphas[0] / 255, true / 255) < 0.5 * mse(full / 255, true / 255)
-    refine(planes, full, found, frame.layout)
+    refine(planes, full, found, frame.format)
     np.testing.assert_array_equal(done.alphas[0], full)
-    assert equal(done.person, decontaminate(frame, at_planes(full, frame.layout), found))
+    assert equal(done.person, decontaminate(frame, at_planes(full, frame.format), found))
     assert not equal(done.person, frame.picture)
     for plane, old in zip(planes, before, strict=True):
         np.testing.assert_array_equal(plane, old)
@@ -73,8 +79,8 @@ def test_the_defaults_refine_and_decontaminate(pix_fmt: str) -> None:
 def test_the_shape_changes_the_matte_and_not_the_person_within() -> None:
     """Eroded and feathered, alpha is smaller and softer; colour is found by the matte as seen."""
     frame, rgb, small, _ = seen()
-    plain = Finisher(Finish())(frame, rgb, small)
-    shaped = Finisher(Finish(erode=2, feather=3))(frame, rgb, small)
+    plain = MattePostprocessor(MatteOptions())(frame, rgb, small)
+    shaped = MattePostprocessor(MatteOptions(erode=2, feather=3))(frame, rgb, small)
     assert shaped.alphas[0].sum() < 0.97 * plain.alphas[0].sum()
     edges = [np.abs(np.diff(m.alphas[0].astype(int))).max() for m in (plain, shaped)]
     assert edges[1] < 0.7 * edges[0]
@@ -85,8 +91,8 @@ def test_the_shape_changes_the_matte_and_not_the_person_within() -> None:
 def test_a_larger_person_is_not_framed_by_the_wall() -> None:
     """Grown by twelve pixels, what is added has the person's colour, not the old background's."""
     frame, rgb, small, _ = seen()
-    plain = Finisher(Finish())(frame, rgb, small)
-    grown = Finisher(Finish(erode=-12))(frame, rgb, small)
+    plain = MattePostprocessor(MatteOptions())(frame, rgb, small)
+    grown = MattePostprocessor(MatteOptions(erode=-12))(frame, rgb, small)
     added = (grown.alphas[0] > 250) & (plain.alphas[0] < 5)
     assert added.sum() > 500
     was, now = (fr.planes(p)[0][added] for p in (frame.picture, grown.person))
@@ -99,21 +105,21 @@ def test_islands_go_before_anything_remembers_them() -> None:
     frame, rgb, small, _ = seen()
     speck = small.copy()
     speck[2:5, 2:5] = 1
-    finisher = Finisher(Finish(islands=0.05))
+    finisher = MattePostprocessor(MatteOptions(islands=0.05))
     for alpha in (speck, small):
         done = finisher(frame, rgb, alpha)
         assert all(a[:8, :8].max() == 0 for a in done.alphas)
-    assert Finisher(Finish())(frame, rgb, speck).alphas[0][:12, :12].max() > 0
+    assert MattePostprocessor(MatteOptions())(frame, rgb, speck).alphas[0][:12, :12].max() > 0
 
 
 def test_frames_of_several_sizes() -> None:
     """A stream may change its size, to less than the network's too, and comes back from it."""
-    finisher = Finisher(Finish(islands=0.01, erode=-40, feather=2.5))
+    finisher = MattePostprocessor(MatteOptions(islands=0.01, erode=-40, feather=2.5))
     for width, height in ((64, 48), (2, 2), (853, 479), (64, 48)):
         for pix_fmt in FORMATS:
             rng = np.random.default_rng(width)
             frame = framed(rng.integers(0, 256, (height, width, 3), np.uint8), pix_fmt)
             small = rng.integers(0, 256, (32, 57, 3), np.uint8)
             done = finisher(frame, small, rng.random((32, 57)).astype(np.float32))
-            assert [a.shape[::-1] for a in done.alphas] == list(frame.layout.plane_sizes)
+            assert [a.shape[::-1] for a in done.alphas] == list(frame.format.plane_sizes)
             assert (done.person.width, done.person.height) == (width, height)

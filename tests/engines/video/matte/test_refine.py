@@ -26,8 +26,8 @@ from tests.outlines import (
 
 
 def refined(frame: Frame, alpha: np.ndarray) -> Plane:
-    planes, full = fr.planes(frame.picture), full_size(alpha, frame.layout)
-    refine(planes, full, outline.find(planes, alpha), frame.layout)
+    planes, full = fr.planes(frame.picture), full_size(alpha, frame.format)
+    refine(planes, full, outline.find(planes, alpha), frame.format)
     return full
 
 
@@ -40,7 +40,7 @@ def test_edges_are_nearer_to_the_truth(pix_fmt: str, ratio: float) -> None:
     rgb = over(true, textured(PERSON, width, height, 0), textured(WALL, width, height, 1))
     frame, small = framed(rgb, pix_fmt), reduced(true, ratio)
     edges = boundary_region(true / 255)
-    bilinear, ours = full_size(small, frame.layout) / 255, refined(frame, small) / 255
+    bilinear, ours = full_size(small, frame.format) / 255, refined(frame, small) / 255
     assert mse(ours, true / 255) < 0.5 * mse(bilinear, true / 255)
     assert mse(ours, true / 255, edges) < 0.5 * mse(bilinear, true / 255, edges)
     assert gradient_error(ours, true / 255) < 0.25 * gradient_error(bilinear, true / 255)
@@ -56,7 +56,7 @@ def test_photographs_composited(ratio: int) -> None:
         rgb, true = case.read()
         frame, small = framed(rgb), reduced(true, ratio)
         edges = boundary_region(true / 255)
-        both = full_size(small, frame.layout), refined(frame, small)
+        both = full_size(small, frame.format), refined(frame, small)
         errors.append([mse(a / 255, true / 255, edges) for a in both])
     bilinear, ours = np.mean(errors, axis=0)
     assert ours < 5 / 6 * bilinear
@@ -67,7 +67,7 @@ def test_no_edge_no_change(level: float) -> None:
     """Where the network's alpha is even, whatever the picture shows, it is what is written."""
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     frame, alpha = framed(noise), np.full((32, 48), level, np.float32)
-    np.testing.assert_array_equal(refined(frame, alpha), full_size(alpha, frame.layout))
+    np.testing.assert_array_equal(refined(frame, alpha), full_size(alpha, frame.format))
 
 
 def test_equal_colours_say_nothing() -> None:
@@ -77,7 +77,7 @@ def test_equal_colours_say_nothing() -> None:
     noise = np.random.default_rng(1).normal(128, 1.5, (height, width, 1)).round()
     frame = framed(np.repeat(noise, 3, axis=2).astype(np.uint8))
     small = reduced(true, 3)
-    moved = refined(frame, small).astype(int) - full_size(small, frame.layout)
+    moved = refined(frame, small).astype(int) - full_size(small, frame.format)
     assert np.abs(moved).max() <= 8
     assert np.abs(moved).mean() < 0.2
 
@@ -96,7 +96,7 @@ def test_stays_within_what_the_network_saw_nearby() -> None:
     ours = refined(frame, alpha)
     assert (ours >= low).all()
     assert (ours <= high).all()
-    assert (ours != full_size(alpha, frame.layout)).mean() > 0.5
+    assert (ours != full_size(alpha, frame.format)).mean() > 0.5
 
 
 @pytest.mark.parametrize(("width", "height"), [(2, 2), (3, 5), (853, 479), (200, 3), (3, 200)])
@@ -110,9 +110,9 @@ def test_any_size(pix_fmt: str, width: int, height: int) -> None:
     for shape in ((1, 1), (31, 57), (64, 96)):
         alpha = rng.random(shape).astype(np.float32)
         found = outline.find(planes, alpha)
-        ours, packed = (full_size(alpha, frame.layout) for _ in range(2))
-        refine(planes, ours, found, frame.layout)
-        refine(before, packed, found, frame.layout)
+        ours, packed = (full_size(alpha, frame.format) for _ in range(2))
+        refine(planes, ours, found, frame.format)
+        refine(before, packed, found, frame.format)
         assert ours.shape == (height, width)
         np.testing.assert_array_equal(ours, packed)
     for plane, old in zip(planes, before, strict=True):

@@ -102,7 +102,7 @@ def test_a_capture_device(screen: tuple[str, subprocess.Popen[bytes]]) -> None:
         with open_stream(grabbed(name, video_size=wish), Clip(0, 0.5)) as source:
             assert source.live
             frames = [item for item in source.items() if isinstance(item, Frame)]
-            assert (source.layout.width, source.layout.height) == size
+            assert (source.format.width, source.format.height) == size
             assert source.fault is None
         assert 1 <= len(frames) <= 18
         assert frames[0].pts == 0

@@ -81,7 +81,7 @@ def test_every_source_keeps_the_contract(
     """Size, number and rising times are as announced; closing is safe at any time, and twice."""
     path = make(tmp_path)
     with open_source(path) as source:
-        assert (source.layout.width, source.layout.height) == (32, 24)
+        assert (source.format.width, source.format.height) == (32, 24)
         assert source.total == count
         assert source.path == path
         found = frames_of(source)
@@ -90,7 +90,7 @@ def test_every_source_keeps_the_contract(
         assert times == sorted(set(times))
         for f in found:
             assert (f.picture.width, f.picture.height) == (32, 24)
-            assert f.picture.format.name == f.layout.format == source.layout.format
+            assert f.picture.format.name == f.format.pix_fmt == source.format.pix_fmt
             assert f.time_base == source.time_base
         assert source.fault is None
         assert source.warnings == []
@@ -155,7 +155,7 @@ def test_pictures_keep_their_own_sizes(tmp_path: Path) -> None:
     picture(tmp_path / "1.png", 32, 24)
     picture(tmp_path / "2.png", 25, 37)
     with open_source(tmp_path) as source:
-        sizes = [(f.layout.width, f.layout.height) for f in frames_of(source)]
+        sizes = [(f.format.width, f.format.height) for f in frames_of(source)]
     assert sizes == [(32, 24), (25, 37)]
 
 
@@ -183,7 +183,7 @@ def test_pictures_are_turned_upright(tmp_path: Path) -> None:
     for name in ("in.jpg", "in.png"):
         with open_source(tmp_path / name) as source:
             (frame,) = frames_of(source)
-            assert (source.layout.width, source.layout.height) == (24, 32)
+            assert (source.format.width, source.format.height) == (24, 32)
             green = fr.planes(frame.picture)[0]
             assert green[4, 20] > 250
             assert max(green[4, 4], green[28, 4], green[28, 20]) < 5
@@ -376,12 +376,12 @@ def test_turned_video_is_upright(tmp_path: Path, ones: Path, turn: str, pix_fmt:
     upright = [np.rot90(p, turns) for p in fr.planes(stored)]
     width, height = (64, 48) if turn == "180" else (48, 64)
     with open_source(clip) as source:
-        assert (source.layout.width, source.layout.height) == (width, height)
+        assert (source.format.width, source.format.height) == (width, height)
         found = frames_of(source)
         assert len(found) == 3
         planes = fr.planes(found[1].picture)
-    same = source.layout.format == pix_fmt
-    assert same or (pix_fmt == "yuv422p" and source.layout.format == "yuv420p")
+    same = source.format.pix_fmt == pix_fmt
+    assert same or (pix_fmt == "yuv422p" and source.format.pix_fmt == "yuv420p")
     for seen, expected in zip(planes if same else planes[:1], upright, strict=same):
         np.testing.assert_array_equal(seen, expected)
     run(clip, tmp_path / "out.mp4", ones)
@@ -424,8 +424,8 @@ def test_deeper_video_is_made_8_bit_and_said(
     with av.open(str(clip)) as container:
         deep = next(container.decode(video=0))
     with open_source(clip) as source:
-        assert source.layout.format == becomes
-        assert source.layout.range == fr.LIMITED
+        assert source.format.pix_fmt == becomes
+        assert source.format.range == fr.LIMITED
         found = frames_of(source)
         warned = [w for w in source.warnings if pix_fmt in w and f"8-bit {becomes}" in w]
         assert len(warned) == 1
@@ -447,7 +447,7 @@ def test_deeper_video_is_made_8_bit_and_said(
 def test_rgb_video_keeps_its_colours_and_says_so(
     tmp_path: Path, pix_fmt: str, codec: str, name: str
 ) -> None:
-    """RGB is converted once, by the matrix the layout names; flat patches come back within 3."""
+    """RGB is converted once, by the matrix the format names; flat patches come back within 3."""
     rgb = np.zeros((48, 64, 3), np.uint8)
     rgb[:24, :32], rgb[:24, 32:], rgb[24:, :32] = (200, 30, 40), (20, 180, 60), (10, 20, 230)
     rgb[24:, 32:] = 255
@@ -459,10 +459,10 @@ def test_rgb_video_keeps_its_colours_and_says_so(
         container.mux([*stream.encode(frame), *stream.encode(None)])
     with open_source(tmp_path / name) as source:
         (found,) = frames_of(source)
-        layout = source.layout
+        fmt = source.format
         assert any("processed as 8-bit" in w for w in source.warnings)
-    assert layout.format in fr.PLANAR
-    seen = fr.RgbScaler(layout)(found.picture, 64, 48).astype(int)
+    assert fmt.pix_fmt in fr.PLANAR
+    seen = fr.RgbScaler(fmt)(found.picture, 64, 48).astype(int)
     for y, x in ((12, 16), (12, 48), (36, 16), (36, 48)):
         assert np.abs(seen[y, x] - rgb[y, x]).max() <= 3
 
@@ -476,7 +476,7 @@ def test_other_formats_are_converted(tmp_path: Path, pix_fmt: str) -> None:
     with open_source(clip) as source:
         found = frames_of(source)
         assert len(found) == 3
-        assert source.layout.format in fr.PLANAR
+        assert source.format.pix_fmt in fr.PLANAR
         assert any(pix_fmt in w for w in source.warnings)
     luma = fr.planes(found[0].picture)[0].astype(int)
     assert np.abs(luma - fr.planes(before)[0]).max() <= 1
@@ -488,7 +488,7 @@ def test_full_range_is_kept(tmp_path: Path) -> None:
     with av.open(str(clip)) as container:
         before = [p.copy() for p in fr.planes(next(container.decode(video=0)))]
     with open_source(clip) as source:
-        assert (source.layout.format, source.layout.range) == ("yuv420p", fr.FULL)
+        assert (source.format.pix_fmt, source.format.range) == ("yuv420p", fr.FULL)
         assert source.warnings == []
         for a, b in zip(before, fr.planes(frames_of(source)[0].picture), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -499,7 +499,7 @@ def test_untagged_matrix_goes_by_height(tmp_path: Path, height: int, matrix: int
     """Without a tag, 720 lines and more are BT.709, fewer BT.601."""
     clip = noise_clip(tmp_path / "in.mkv", 1, 32, height, options={"preset": "ultrafast"})
     with open_source(clip) as source:
-        assert source.layout.matrix == matrix
+        assert source.format.matrix == matrix
 
 
 def test_hdr_is_refused_with_a_way_out(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_hardware_that_is_not_there(wsshm: Wsshm, tmp_path: Path, ones: Path) ->
 def test_every_encoder_in_hardware_is_tried_first(name: str) -> None:
     """It either starts or is refused in words; `av1` and so on are named for what they replace."""
     encoder = encoders.choose(Encoding(name), ".mp4", "libx264", False)
-    to = fr.Layout(640, 360), Fraction(25), Fraction(1, 25), "mp4", ".mp4"
+    to = fr.FrameFormat(640, 360), Fraction(25), Fraction(1, 25), "mp4", ".mp4"
     if works(name):
         encoders.check_starts(encoder, *to)
         return
@@ -182,9 +182,9 @@ def test_prores_of_any_width_is_whole(tmp_path: Path, ones: Path) -> None:
 
 def deep_luma(frame: av.VideoFrame) -> np.ndarray:
     """(H, W) float, in codes of 8 bits."""
-    plane, bits = frame.planes[0], frame.format.components[0].bits
+    plane, bit_depth = frame.planes[0], frame.format.components[0].bits
     rows = np.frombuffer(memoryview(plane), "<u2").reshape(plane.height, -1)
-    return rows[:, : plane.width] / (1 << bits - 8)
+    return rows[:, : plane.width] / (1 << bit_depth - 8)
 
 
 def test_matte_in_prores_reaches_both_ends(tmp_path: Path, ones: Path, zeros: Path) -> None:

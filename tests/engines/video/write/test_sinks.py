@@ -15,7 +15,7 @@ from engines.errors import CannotCreate, Unavailable, UsageError
 from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.compose.composite import OWN
-from engines.video.matte.postprocess import Finish
+from engines.video.matte.postprocess import MatteOptions
 from engines.video.read.source import Clip
 from engines.video.write.sink import Encoding, Save
 from tests.conftest import Wsshm
@@ -23,7 +23,7 @@ from tests.media import heard, noise_clip, probe, sound_clip
 
 VIDEOS = ["mp4", "mkv", "mov", "webm"]
 LOSSLESS = Encoding(crf=0)
-PLAIN = Finish(smooth=0, refine=False, decontaminate=False)
+PLAIN = MatteOptions(smooth=0, refine=False, decontaminate=False)
 
 
 def run(source: Path, out: Path | None, model: Path, **options: Any) -> job.Summary:
@@ -298,7 +298,7 @@ def ramp_clip(path: Path, width: int, height: int) -> np.ndarray:
         video.width, video.height, video.pix_fmt = width, height, "yuv444p"
         video.codec_context.color_range, video.codec_context.colorspace = fr.FULL, fr.BT709
         for _ in range(3):
-            picture = fr.Layout(width, height, "yuv444p", fr.BT709, fr.FULL).new_picture()
+            picture = fr.FrameFormat(width, height, "yuv444p", fr.BT709, fr.FULL).new_image()
             for plane, values in zip(fr.planes(picture), (grey[..., 0], 128, 128), strict=True):
                 plane[:] = values
             container.mux(video.encode(picture))

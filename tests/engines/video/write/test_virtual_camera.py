@@ -19,7 +19,7 @@ import pytest
 from engines.errors import Unavailable, WriteFailed
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
-from engines.video.frame import Frame, Layout
+from engines.video.frame import Frame, FrameFormat
 from engines.video.write import virtual_camera as vc
 from tests.conftest import Wsshm, one_error_line
 from tests.faults.helpers import without_root
@@ -173,33 +173,33 @@ def camera(tmp_path: Path) -> Iterator[Any]:
     del BACKENDS["recorder"]
 
 
-def composited(layout: Layout, colour: tuple[int, int, int]) -> Composited:
-    rgb = np.empty((layout.height, layout.width, 3), np.uint8)
+def composited(fmt: FrameFormat, colour: tuple[int, int, int]) -> Composited:
+    rgb = np.empty((fmt.height, fmt.width, 3), np.uint8)
     rgb[:] = colour
-    picture = fr.from_rgb(rgb, layout)
-    frame = Frame(picture, layout, 0, Fraction(1, 30))
-    alpha = np.full((layout.height, layout.width), 255, np.uint8)
+    picture = fr.from_rgb(rgb, fmt)
+    frame = Frame(picture, fmt, 0, Fraction(1, 30))
+    alpha = np.full((fmt.height, fmt.width), 255, np.uint8)
     return Composited(frame, alpha, picture, picture)
 
 
 @pytest.mark.parametrize(
     "layout",
     [
-        Layout(64, 48),
-        Layout(65, 49),
-        Layout(64, 48, "yuv444p", fr.BT709, fr.FULL),
-        Layout(33, 17, "gbrp", 0, fr.FULL),
-        Layout(64, 48, "yuv420p10le"),
-        Layout(64, 48, "yuv422p10le", fr.BT709, fr.FULL),
+        FrameFormat(64, 48),
+        FrameFormat(65, 49),
+        FrameFormat(64, 48, "yuv444p", fr.BT709, fr.FULL),
+        FrameFormat(33, 17, "gbrp", 0, fr.FULL),
+        FrameFormat(64, 48, "yuv420p10le"),
+        FrameFormat(64, 48, "yuv422p10le", fr.BT709, fr.FULL),
     ],
 )
-def test_colours_arrive(layout: Layout, camera: Any, tmp_path: Path) -> None:
+def test_colours_arrive(fmt: FrameFormat, camera: Any, tmp_path: Path) -> None:
     """BT.601 codes of pure red, whatever matrix, range and size the video has; the size is even."""
-    shown = vc.even(layout)
-    assert (shown.width, shown.height) == (layout.width // 2 * 2, layout.height // 2 * 2)
+    shown = vc.even(fmt)
+    assert (shown.width, shown.height) == (fmt.width // 2 * 2, fmt.height // 2 * 2)
     sink = vc.VirtualCameraSink(camera(shown.width, shown.height), shown)
     for _ in range(3):
-        sink.write(composited(layout, (255, 0, 0)))
+        sink.write(composited(fmt, (255, 0, 0)))
     sink.close(whole=True)
     sink.close(whole=True)
     assert sink.frames == 3
@@ -208,15 +208,15 @@ def test_colours_arrive(layout: Layout, camera: Any, tmp_path: Path) -> None:
     assert codes.shape[1] == pixels * 3 // 2
     luma, blue, red = np.split(codes[1], [pixels, pixels * 5 // 4])
     for plane, code in ((luma, 81), (blue, 90), (red, 240)):
-        assert np.abs(plane.astype(int) - code).max() <= 2, (layout, code, plane[:4])
+        assert np.abs(plane.astype(int) - code).max() <= 2, (fmt, code, plane[:4])
 
 
 def test_a_camera_that_goes_away(camera: Any, tmp_path: Path) -> None:
     """As when the module is unloaded: pyvirtualcam would go on without a word."""
-    layout = Layout(64, 48)
-    sink = vc.VirtualCameraSink(camera(64, 48), layout)
-    sink.write(composited(layout, (0, 0, 255)))
+    fmt = FrameFormat(64, 48)
+    sink = vc.VirtualCameraSink(camera(64, 48), fmt)
+    sink.write(composited(fmt, (0, 0, 255)))
     (tmp_path / "device").unlink()
     with pytest.raises(WriteFailed, match=r"is gone.*modprobe"):
-        sink.write(composited(layout, (0, 0, 255)))
+        sink.write(composited(fmt, (0, 0, 255)))
     sink.close(whole=False)

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from engines.video.compose.composite import Composited
-from engines.video.frame import Frame, Layout
+from engines.video.frame import Frame, FrameFormat
 from engines.video.pipeline import Stop
 from engines.video.write.writer import Writer
 
@@ -25,12 +25,12 @@ class CountedLooks(Stop):
 
 def test_a_wait_for_a_frames_time_looks_at_the_stop() -> None:
     """Again and again: a frame that is due in an hour is handed on at once then."""
-    layout, stop = Layout(2, 2), CountedLooks()
-    picture, alpha = layout.new_picture(), np.zeros((2, 2), np.uint8)
+    fmt, stop = FrameFormat(2, 2), CountedLooks()
+    picture, alpha = fmt.new_image(), np.zeros((2, 2), np.uint8)
     written: list[int] = []
     writer = Writer([], written.append, True, stop)
     for hour in (0, 1):
-        frame = Frame(picture, layout, hour, Fraction(3600))
+        frame = Frame(picture, fmt, hour, Fraction(3600))
         writer(Composited(frame, alpha, picture, None))
     assert written == [1, 2]
     assert stop.looks == 3
