@@ -2,7 +2,7 @@
 
 Each clip goes through each model once and is then smoothed by every strength. Printed are
 
-- flicker, on a clip whose background stands still, where the picture does not change (as
+- flicker, on a clip whose background stands still, where the image does not change (as
   ``wsshm eval --static``), of the frame-sized matte, bilinear and refined;
 - MAD and dtSSD on a clip before a green screen, against its key (as ``wsshm eval --green``);
 - MAD on cut-outs that walk over a background, and on such that are panned along with it, by the
@@ -44,7 +44,7 @@ GREEN = "liveportrait_d0_greenscreen_man.mp4"
 HANDS = "intel_asl_again.mkv", "intel_asl_book.mkv", "intel_asl_help.mkv"
 EMPTY = "intel_one_by_one_empty_and_walkers.mp4"
 RVM = "peers/rvm/rvm_mobilenetv3_tfjs-u8_720x1280_ds0.375.onnx"
-SPEEDS = 1, 4, 12  # pixels a frame, of pictures of about 400 lines
+SPEEDS = 1, 4, 12  # pixels a frame, of images of about 400 lines
 FRAMES = 16
 SHARES = 0.0, 0.01, 0.05, 0.2
 
@@ -56,7 +56,7 @@ class Clip:
     seen: list[fr.Plane]
     alphas: list[Any]
     truths: list[Any]
-    pictures: list[fr.Plane]
+    images: list[fr.Plane]
 
     def smoothed(self, strength: float) -> list[Any]:
         smooth = Smoother(strength)
@@ -90,15 +90,15 @@ def main() -> None:
         islands(engine, args.data)
 
 
-def matted(engine: MattingEngine, pictures: Iterable[tuple[fr.Plane, Any]]) -> Clip:
-    """Pictures (H, W, 3) with their truth, (H, W) in [0, 1] or None, as the engine sees them."""
+def matted(engine: MattingEngine, images: Iterable[tuple[fr.Plane, Any]]) -> Clip:
+    """Images (H, W, 3) with their truth, (H, W) in [0, 1] or None, as the engine sees them."""
     clip = Clip([], [], [], [])
-    for rgb, truth in pictures:
+    for rgb, truth in images:
         small, alpha = small_matte(engine, rgb, engine.spec.size)
         clip.seen.append(small)
         clip.alphas.append(alpha)
         if truth is None:
-            clip.pictures.append(rgb)
+            clip.images.append(rgb)
         else:
             size = alpha.shape[::-1]
             clip.truths.append(cv2.resize(truth, size, interpolation=cv2.INTER_AREA))
@@ -106,7 +106,7 @@ def matted(engine: MattingEngine, pictures: Iterable[tuple[fr.Plane, Any]]) -> C
 
 
 def walks(data: Path, speed: int, pans: bool) -> Iterator[Iterator[tuple[fr.Plane, Any]]]:
-    """Cut-outs that move over a background, or with it, each as pictures with their alpha."""
+    """Cut-outs that move over a background, or with it, each as images with their alpha."""
     backgrounds, sources = list_backgrounds(data, "val"), set()
     for pair in list_cutouts(data, "val"):
         if pair.source == "other_alphamatting" or pair.source in sources:
@@ -136,7 +136,7 @@ def walk(
 
 
 def flicker(clip: Clip) -> None:
-    still = [None, *(metrics.unchanged(a, b) for a, b in pairwise(clip.pictures))]
+    still = [None, *(metrics.unchanged(a, b) for a, b in pairwise(clip.images))]
     for name, enlarge in (
         ("bilinear", lambda frame, alpha: full_size(alpha, frame.format)),
         ("refined", refined),
@@ -144,9 +144,7 @@ def flicker(clip: Clip) -> None:
         found = []
         for strength in STRENGTHS:
             before, changes = None, []
-            for rgb, alpha, where in zip(
-                clip.pictures, clip.smoothed(strength), still, strict=True
-            ):
+            for rgb, alpha, where in zip(clip.images, clip.smoothed(strength), still, strict=True):
                 now = enlarge(framed(rgb), alpha) / 255
                 if before is not None:
                     changes.append(metrics.mad(now, before, where))

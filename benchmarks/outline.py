@@ -3,8 +3,8 @@
 ``python benchmarks/outline.py MODEL… --data DIR [--sheet PNG]`` puts the ``val`` cut-outs of DIR
 over its backgrounds, so that alpha and the person's colour are known, and prints
 
-- how far alpha is from the truth at the picture's size, bilinear and refined: of the true alpha
-  made 2 to 4 times smaller, and of each model's, which sees the picture so much smaller;
+- how far alpha is from the truth at the image's size, bilinear and refined: of the true alpha
+  made 2 to 4 times smaller, and of each model's, which sees the image so much smaller;
 - how far a composite over another background is from what it should be, with and without
   decontamination: by true alpha, and by a model's, where the person's colour alone is judged;
 - core-milliseconds a frame at 1920×1080 of every step, medians of alternating runs.
@@ -69,7 +69,7 @@ class Known:
 
 
 class Colour:
-    """A background of one colour, or of one picture."""
+    """A background of one colour, or of one image."""
 
     def __init__(self, rgb: fr.Plane | tuple[int, ...]):
         self._rgb = np.array(rgb, np.uint8)
@@ -116,7 +116,7 @@ def composites(data: Path) -> Iterator[Known]:
 
 
 def small_alpha(known: Known, engine: MattingEngine | None, ratio: float | None) -> Any:
-    """The matte at the network's size: the picture's by `ratio`, the model's own for None."""
+    """The matte at the network's size: the image's by `ratio`, the model's own for None."""
     height, width = known.alpha.shape
     if engine is None:
         size = (round(width / (ratio or 1)), round(height / (ratio or 1)))
@@ -125,7 +125,7 @@ def small_alpha(known: Known, engine: MattingEngine | None, ratio: float | None)
 
 
 def seen(engine: MattingEngine, rgb: fr.Plane, size: int) -> Any:
-    """A model's (h, w) alpha of a picture that it sees with a shorter edge of `size`."""
+    """A model's (h, w) alpha of an image that it sees with a shorter edge of `size`."""
     return np.ascontiguousarray(small_matte(engine, rgb, size)[1])
 
 
@@ -135,15 +135,15 @@ def framed(rgb: fr.Plane) -> Frame:
 
 
 def refined(frame: Frame, alpha: Any) -> fr.Plane:
-    planes, full = fr.planes(frame.picture), full_size(alpha, frame.format)
+    planes, full = fr.planes(frame.image), full_size(alpha, frame.format)
     refine(planes, full, outline.find(planes, alpha), frame.format)
     return full
 
 
 def cleaned(frame: Frame, small: Any, alpha: fr.Plane) -> Frame:
-    found = outline.find(fr.planes(frame.picture), small)
-    picture = decontaminate(frame, at_planes(alpha, frame.format), found)
-    return Frame(picture, frame.format, 0, frame.time_base)
+    found = outline.find(fr.planes(frame.image), small)
+    image = decontaminate(frame, at_planes(alpha, frame.format), found)
+    return Frame(image, frame.format, 0, frame.time_base)
 
 
 def over_sources(found: list[Known], values: list[list[float]]) -> Any:
@@ -154,7 +154,7 @@ def over_sources(found: list[Known], values: list[list[float]]) -> Any:
 
 
 def refinement(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
-    print(f"\n{name}: alpha at the picture's size, bilinear → refined, {len(found)} composites")
+    print(f"\n{name}: alpha at the image's size, bilinear → refined, {len(found)} composites")
     print("        whole MSE×10³       boundary MSE×10³    Grad÷10³            MAD×10³")
     for ratio in (*RATIOS, None) if engine else RATIOS:
         values: list[list[list[float]]] = [[], []]
@@ -211,11 +211,11 @@ def fringe(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
 
 
 def matted(frame: Frame, alpha: fr.Plane) -> Matted:
-    return Matted(frame, at_planes(alpha, frame.format), frame.picture)
+    return Matted(frame, at_planes(alpha, frame.format), frame.image)
 
 
 def rgb_over(frame: Frame, alpha: fr.Plane, background: Colour) -> Any:
-    made = compositing.composite(matted(frame, alpha), background).picture
+    made = compositing.composite(matted(frame, alpha), background).image
     fmt = frame.format
     return RgbScaler(fmt)(made, fmt.width, fmt.height).astype(np.int32)
 
@@ -228,7 +228,7 @@ def speed(engine: MattingEngine, found: list[Known]) -> None:
     frame, smooth = framed(rgb), Smoother(0.8)
     f = fit(1920, 1080, engine.spec.size, engine.spec.stride)
     small_rgb = [f.unpad(f.shrink(p)) for p in (rgb, other)]
-    planes, fmt = fr.planes(frame.picture), frame.format
+    planes, fmt = fr.planes(frame.image), frame.format
     background = Colour((255, 0, 255))
     behind = background.planes(frame, None)
     background.planes = lambda *_: behind  # type: ignore[method-assign]
@@ -277,10 +277,10 @@ def sheet(engine: MattingEngine, data: Path, path: Path) -> None:
         frame, small = framed(rgb), seen(engine, rgb, size)
         plain, fine = full_size(small, frame.format), refined(frame, small)
         better = cleaned(frame, small, fine)
-        pictures = [rgb]
+        images = [rgb]
         for background in map(Colour, (COLOURS["magenta"], (0, 177, 64), photograph)):
-            pictures += [rgb_over(frame, plain, background), rgb_over(better, fine, background)]
-        crops = [p[y : y + h, x : x + w].astype(np.uint8) for p in pictures]
+            images += [rgb_over(frame, plain, background), rgb_over(better, fine, background)]
+        crops = [p[y : y + h, x : x + w].astype(np.uint8) for p in images]
         rows.append(np.hstack([cv2.resize(c, None, fx=3, fy=3, interpolation=0) for c in crops]))
     cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
 

@@ -67,7 +67,7 @@ class WriteFailed(WsshmError, OSError):
 exit_codes: dict[int, str] = {
     0: "done",
     2: "options that do not make sense",
-    65: "bad data: junk, no picture in it, or it ends early (what could be read is kept)",
+    65: "bad data: junk, no image in it, or it ends early (what could be read is kept)",
     66: "the input cannot be opened",
     69: "a device, engine or codec is not available, or a live input stopped",
     70: "a fault of wsshm itself; please report it",

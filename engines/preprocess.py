@@ -1,4 +1,4 @@
-"""From a picture's size to the network's, and the exact way back.
+"""From an image's size to the network's, and the exact way back.
 
 The shorter edge becomes `size`, aspect kept; right and bottom are padded by repeating the last
 column and row up to the model's stride. The way back cuts the padding off again.
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Fit:
-    """How a picture of one size goes through the network; all in pixels.
+    """How an image of one size goes through the network; all in pixels.
 
-    `width` × `height` is the picture scaled, `padded_width` × `padded_height` the network's input.
+    `width` × `height` is the image scaled, `padded_width` × `padded_height` the network's input.
     """
 
     width: int
@@ -39,7 +39,7 @@ class Fit:
         return alpha[: self.height, : self.width]
 
     def shrink(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Any (H, W, 3) uint8 picture to the network's padded size, without aliasing."""
+        """Any (H, W, 3) uint8 image to the network's padded size, without aliasing."""
         smaller = self.width * self.height < rgb.shape[0] * rgb.shape[1]
         how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         scaled: Any = cv2.resize(rgb, (self.width, self.height), interpolation=how)
@@ -47,9 +47,9 @@ class Fit:
 
 
 def fit(width: int, height: int, size: int, stride: int) -> Fit:
-    """The `Fit` of a width × height picture at shorter edge `size`.
+    """The `Fit` of a width × height image at shorter edge `size`.
 
-    A picture more than 8 times as long as wide is scaled by its longer edge instead, so that one
+    An image more than 8 times as long as wide is scaled by its longer edge instead, so that one
     strip of pixels cannot ask for a network input of any length.
     """
     scale = min(size / min(width, height), 8 * size / max(width, height))

@@ -57,7 +57,7 @@ def zeros(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def brightness(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose alpha is the picture's brightness."""
+    """A model whose alpha is the image's brightness."""
     return graphs.brightness(tmp_path_factory.mktemp("models") / "brightness.onnx")
 
 
@@ -104,7 +104,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(root / f"seg/a/masks/{name}.png"), mask)
     alpha = cv2.GaussianBlur(mask, (0, 0), 2)
     cv2.imwrite(str(root / "matte/b/rgba/1.png"), np.dstack([bgr, alpha]))
-    for name, picture in (("coffee", data.coffee()), ("stars", data.hubble_deep_field())):
-        small = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (160, 120))
+    for name, image in (("coffee", data.coffee()), ("stars", data.hubble_deep_field())):
+        small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (160, 120))
         cv2.imwrite(str(root / f"background/{name}.jpg"), small)
     return root

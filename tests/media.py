@@ -82,13 +82,13 @@ def noise_clip(
     return path
 
 
-def grey_clip(path: Path, pictures: list[np.ndarray]) -> Path:
-    """Write (H, W) uint8 grey pictures in full range, without loss: read back to the bit."""
+def grey_clip(path: Path, images: list[np.ndarray]) -> Path:
+    """Write (H, W) uint8 grey images in full range, without loss: read back to the bit."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25, options={"qp": "0"})
-        video.height, video.width = pictures[0].shape
+        video.height, video.width = images[0].shape
         video.pix_fmt, video.color_range = "yuvj444p", 2
-        for luma in pictures:
+        for luma in images:
             yuv = np.stack([luma, *[np.full_like(luma, 128)] * 2])
             container.mux(video.encode(av.VideoFrame.from_ndarray(yuv, "yuvj444p")))
         container.mux(video.encode(None))
@@ -96,7 +96,7 @@ def grey_clip(path: Path, pictures: list[np.ndarray]) -> Path:
 
 
 def sound_clip(path: Path, codec: str = "aac", seconds: float = 1.0) -> Path:
-    """Noise pictures at 30 frames a second, with a tone in any codec."""
+    """Noise images at 30 frames a second, with a tone in any codec."""
     rate = {"libopus": 48000, "libopencore_amrnb": 8000}.get(codec, 44100)
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as container:

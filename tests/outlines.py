@@ -1,4 +1,4 @@
-"""Pictures of known alpha and colours, for what works on a matte's outline."""
+"""Images of known alpha and colours, for what works on a matte's outline."""
 
 from __future__ import annotations
 

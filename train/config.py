@@ -53,7 +53,7 @@ class Config:
         0.999  # decay at which a teacher of the same architecture follows; 0: never
     )
     composites: float = 0.0  # share of composited samples
-    empty: float = 0.0  # share of samples with nobody in the picture
+    empty: float = 0.0  # share of samples with nobody in the image
     paste: float = 0.0  # share of photographs into which another's persons are pasted
     # Weight of a coarse mask within 3 pixels of its edge; with a teacher, whose matte has the rest.
     mask_edge: float = 1.0

@@ -28,7 +28,7 @@ class Log:
     """The records of the run in a folder, resumed at `step`: rows after it are dropped."""
 
     def __init__(self, out: Path, step: int):
-        self._rows, self._picture = out / "metrics.jsonl", out / "grid.png"
+        self._rows, self._image = out / "metrics.jsonl", out / "grid.png"
         with writing(self._rows, begun=False):
             rows = self._rows.read_text().splitlines() if self._rows.exists() else []
             # A killed process can have left half a row.
@@ -52,11 +52,11 @@ class Log:
         for name, value in values.items():
             self._event(step, summary=summary.scalar(name, value))
 
-    def picture(self, step: int, rgb: NDArray[np.uint8]) -> None:
+    def image(self, step: int, rgb: NDArray[np.uint8]) -> None:
         """(H, W, 3) uint8, as of `grid`."""
-        with writing(self._picture, begun=True):
+        with writing(self._image, begun=True):
             _, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-            self._picture.write_bytes(data.tobytes())
+            self._image.write_bytes(data.tobytes())
         self._event(step, summary=summary.image("grid", rgb, dataformats="HWC"))
 
     def _event(self, step: int, **what: Any) -> None:
@@ -85,8 +85,8 @@ def grid(columns: dict[str, Tensor], side: int = 160) -> NDArray[np.uint8]:
         cv2.putText(head, name, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
         small = [cv2.resize(t, (side, side), interpolation=cv2.INTER_AREA) for t in tiles]
         stacks.append(np.concatenate([head, *small]))
-    picture: NDArray[np.uint8] = np.concatenate(stacks, axis=1)
-    return picture
+    image: NDArray[np.uint8] = np.concatenate(stacks, axis=1)
+    return image
 
 
 def draw(
@@ -96,7 +96,7 @@ def draw(
     config: Config,
     device: torch.device,
 ) -> NDArray[np.uint8]:
-    """A picture of fixed samples, their labels and what the networks make of them."""
+    """An image of fixed samples, their labels and what the networks make of them."""
     keys = [(10**12 + i, config.stages[-1].sizes[0]) for i in range(6)]
     batch = default_collate([samples[key] for key in keys])
     was = net.training

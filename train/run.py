@@ -39,7 +39,7 @@ class Run:
 
     `out` is the run's folder. `init` are weights the whole network starts from; without them
     `encoder` says where its encoder starts (see `train.networks.encoders.imagenet.start_encoder`).
-    `teacher` labels the student's pictures.
+    `teacher` labels the student's images.
     """
 
     config: Config

@@ -43,7 +43,7 @@ from train.process import World, signals
 from train.run import MODEL, RELEASED, Run, claim, describe, sha256, version
 
 LAST_CHECKPOINTS = 2
-VAL_PICTURES = 12  # of each source, in the evaluations of a run
+VAL_IMAGES = 12  # of each source, in the evaluations of a run
 
 
 def train(run: Run, world: World, say: Callable[[str], None]) -> int:
@@ -74,7 +74,7 @@ def train(run: Run, world: World, say: Callable[[str], None]) -> int:
     samples = Samples(run.data, config, world.size)
     if state is not None and state["files"] != samples.fingerprint:
         raise UsageError(
-            f"{out}: was begun on other pictures than {run.data} holds now; give it those, or --out"
+            f"{out}: was begun on other images than {run.data} holds now; give it those, or --out"
         )
     # Workers are the parallelism; threads of theirs would take the network's cores.
     cv2.setNumThreads(1)
@@ -157,7 +157,7 @@ def train(run: Run, world: World, say: Callable[[str], None]) -> int:
         worker_init_fn=quiet_worker,
         pin_memory=world.device.type == "cuda",
         prefetch_factor=4 if workers else None,
-        multiprocessing_context="fork" if workers else None,  # the pictures are not copied
+        multiprocessing_context="fork" if workers else None,  # the images are not copied
         generator=torch.Generator(),  # or starting it would move the state of torch's own
     )
     say(
@@ -228,12 +228,12 @@ def train(run: Run, world: World, say: Callable[[str], None]) -> int:
                 return 128 + (caught[0] if caught else signal.SIGINT)
             due = config.evaluate_every and step % config.evaluate_every == 0
             if due and log and step < config.steps:
-                log.picture(step, draw(average.module, teacher, samples, config, world.device))
+                log.image(step, draw(average.module, teacher, samples, config, world.device))
                 log.scalars(step, _evaluate(average.module, run, samples, say))
 
         # Release.
         if log:
-            log.picture(step, draw(average.module, teacher, samples, config, world.device))
+            log.image(step, draw(average.module, teacher, samples, config, world.device))
             checkpoint.save_weights(
                 out / RELEASED,
                 config.arch,
@@ -393,7 +393,7 @@ def _evaluate(
     )
     export(own, path, spec)
     try:
-        scores = mask_iou(open_engine(path), run.data, limit=VAL_PICTURES)
+        scores = mask_iou(open_engine(path), run.data, limit=VAL_IMAGES)
     except BadData as e:
         say(f"not measured: {e}")
         return {}

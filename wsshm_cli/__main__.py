@@ -19,7 +19,7 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
             signal.signal(signum, _leave)
-    # Read by OpenCV when it is first imported: a picture may not ask for any amount of memory.
+    # Read by OpenCV when it is first imported: an image may not ask for any amount of memory.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(8192 * 8192))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our one line says what is wrong
     # Read by ONNX Runtime when it is first imported: its official builds would report home.

@@ -182,7 +182,7 @@ def _unwind_on_signals() -> None:
 
 
 def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
-    """Width and height of the clip's pictures, in pixels."""
+    """Width and height of the clip's images, in pixels."""
     from engines.errors import UsageError
 
     if input is None:
@@ -206,7 +206,7 @@ def _check_background(spec: str) -> None:
     from engines.video.compose.background import open_background
 
     if open_background(spec) is None:
-        raise UsageError(f"--bg {spec}: not into a video; use a picture, '#rrggbb' or blur")
+        raise UsageError(f"--bg {spec}: not into a video; use an image, '#rrggbb' or blur")
 
 
 def _networks(

@@ -69,7 +69,7 @@ def evaluate(
             "--green",
             metavar=CLIP,
             help="Measure on this clip before a green screen too; its alpha is keyed. FIRST and "
-            "LAST count pictures from 0; may be given again.",
+            "LAST count images from 0; may be given again.",
         ),
     ] = None,
     empty: Annotated[
@@ -86,11 +86,11 @@ def evaluate(
             "--static",
             metavar=CLIP,
             help="Measure on this clip whose camera and background stand still: how much alpha "
-            "flickers where the picture does not change.",
+            "flickers where the image does not change.",
         ),
     ] = None,
     split: Annotated[
-        str, typer.Option("--split", metavar="val|test|train", help="Which pictures of DIR.")
+        str, typer.Option("--split", metavar="val|test|train", help="Which images of DIR.")
     ] = "val",
     size: Annotated[
         int | None,
@@ -107,17 +107,17 @@ def evaluate(
         bool,
         typer.Option(
             "--as-run",
-            help="Our mattes as wsshm run writes them: fitted to the picture's edges and, in "
+            help="Our mattes as wsshm run writes them: fitted to the image's edges and, in "
             "clips, smoothed from frame to frame.",
         ),
     ] = False,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, metavar="N", help="At most N pictures of each source."),
+        typer.Option("--limit", min=1, metavar="N", help="At most N images of each source."),
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option("--only", metavar="GLOB", help="Only pictures whose source/name matches."),
+        typer.Option("--only", metavar="GLOB", help="Only images whose source/name matches."),
     ] = None,
     sheet: Annotated[
         Path | None,
@@ -163,9 +163,9 @@ def evaluate(
             rows += found
             figures = [v for row in found for v in row.values.values()]
             if name == "static" and found and all(v != v for v in figures):
-                raise UsageError("--static: no two pictures in a row of which a part stands still")
+                raise UsageError("--static: no two images in a row of which a part stands still")
         if not rows:
-            raise UsageError(f"no {split} pictures to measure" + (f" match {only}" if only else ""))
+            raise UsageError(f"no {split} images to measure" + (f" match {only}" if only else ""))
         if sheet is not None and watch is not None:
             watch.write(sheet, rows, names)
         if as_json:
@@ -257,8 +257,8 @@ def _sets(
         found = find(root, split)
         if not found:
             if wanted is not None:
-                raise BadData(f"{root}: nothing for --set {name} in its {split} pictures")
-            report.line(f"{name}: left out, {root} holds no {split} pictures for it")
+                raise BadData(f"{root}: nothing for --set {name} in its {split} images")
+            report.line(f"{name}: left out, {root} holds no {split} images for it")
             continue
         chosen = list(cases.choose(found, only, limit))
         if chosen:
@@ -274,6 +274,6 @@ def _shown(cases: Iterator[Case], name: str, total: int | None) -> Iterator[Case
 
     pause = 0.2 if sys.stderr.isatty() else 10.0
     bar: Iterator[Case] = tqdm(
-        cases, desc=name, total=total, unit=" pictures", dynamic_ncols=True, mininterval=pause
+        cases, desc=name, total=total, unit=" images", dynamic_ncols=True, mininterval=pause
     )
     return bar

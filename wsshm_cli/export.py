@@ -69,7 +69,7 @@ def export(
             "--calibrate",
             metavar="DIR",
             readable=False,
-            help="Pictures, or data to train on: what int8 is calibrated on, and every file "
+            help="Images, or data to train on: what int8 is calibrated on, and every file "
             "compared with torch on. [default: $WSSHM_DATA, then ./data]",
         ),
     ] = None,
@@ -157,7 +157,7 @@ def export(
         except ModuleNotFoundError as e:
             raise Unavailable(f"export needs {e.name}: pip install 'wsshm[train]'") from e
         net = exporter.load_net(checkpoint)
-        folder = _pictures(calibrate, needed=precision is Precision.int8)
+        folder = _images(calibrate, needed=precision is Precision.int8)
         sizes = tuple(trained_sizes or exporter.trained_sizes(checkpoint))
         # A run's files have the same name in every folder: the folder's says more.
         path = checkpoint.absolute()
@@ -175,7 +175,7 @@ def export(
         )
         frames = exporter.real_frames(folder, spec.size, spec.stride) if folder else []
         if frames:
-            report.line(f"{called}: {net.arch}, looked at on {len(frames)} pictures of {folder}")
+            report.line(f"{called}: {net.arch}, looked at on {len(frames)} images of {folder}")
         exported = exporter.export(net, out, spec, frames)
         if to is Format.onnx or not as_json:
             _show(out, precision, exported, as_json)
@@ -273,8 +273,8 @@ def _metrics(given: list[str]) -> dict[str, float]:
     return found
 
 
-def _pictures(given: Path | None, needed: bool) -> Path | None:
-    """The folder of pictures; None where none is `needed`, nor given, nor found."""
+def _images(given: Path | None, needed: bool) -> Path | None:
+    """The folder of images; None where none is `needed`, nor given, nor found."""
     from engines.datasets.layout import find_data
     from engines.errors import UsageError
 
@@ -283,9 +283,9 @@ def _pictures(given: Path | None, needed: bool) -> Path | None:
     except UsageError:
         if needed:
             raise UsageError(
-                "int8 is calibrated on real pictures: name a folder of them with --calibrate"
+                "int8 is calibrated on real images: name a folder of them with --calibrate"
             ) from None
-        report.line("compared with torch on synthetic frames only: --calibrate takes pictures")
+        report.line("compared with torch on synthetic frames only: --calibrate takes images")
         return None
 
 

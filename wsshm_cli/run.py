@@ -70,7 +70,7 @@ def run(
         str | None,
         typer.Argument(
             metavar="INPUT",
-            help="A video, a picture, a folder of pictures or 'folder/*.png', an address (rtsp://… "
+            help="A video, an image, a folder of images or 'folder/*.png', an address (rtsp://… "
             "udp://… http://…) or - for stdin.",
         ),
     ] = None,
@@ -80,8 +80,8 @@ def run(
             "-o",
             "--output",
             metavar="OUT",
-            help="A .mp4 .mkv .mov .webm file, a picture, a folder/ for PNG files, or - for "
-            "stdout. [default: INPUT_wsshm.mp4 (.webm where it is transparent, .png for a picture) "
+            help="A .mp4 .mkv .mov .webm file, an image, a folder/ for PNG files, or - for "
+            "stdout. [default: INPUT_wsshm.mp4 (.webm where it is transparent, .png for an image) "
             "beside INPUT]",
         ),
     ] = None,
@@ -157,7 +157,7 @@ def run(
             min=0,
             max=0.95,
             metavar="0..0.95",
-            help="How much a matte holds on to the one before where the picture stands still.",
+            help="How much a matte holds on to the one before where the image stands still.",
         ),
     ] = 0.8,
     no_refine: Annotated[
@@ -247,7 +247,7 @@ def run(
         typer.Option(
             "--fps",
             metavar="N|N/D",
-            help="Make a video of a folder of pictures, so many a second, as in 30000/1001.",
+            help="Make a video of a folder of images, so many a second, as in 30000/1001.",
         ),
     ] = None,
     start: Annotated[

@@ -241,7 +241,7 @@ def student(
     precision: Precisions = None,
     workers: Workers = None,
 ) -> None:
-    """Step 2: learn natural pictures from masks whose boundaries a teacher refines."""
+    """Step 2: learn natural images from masks whose boundaries a teacher refines."""
     options: dict[str, Any] = {
         "arch": arch,
         "seed": seed,

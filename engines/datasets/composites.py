@@ -42,23 +42,23 @@ def extend_foreground(rgba: U8) -> U8:
     return np.dstack([np.where(solid[..., None], rgba[..., :3], filled), rgba[..., 3]])
 
 
-def cover(picture: U8, width: int, height: int) -> U8:
-    """The middle of a picture, scaled so that it just covers width × height pixels.
+def cover(image: U8, width: int, height: int) -> U8:
+    """The middle of an image, scaled so that it just covers width × height pixels.
 
     Bit-exact: whole-number shrinking by averages, the rest by OpenCV's exact linear resize.
 
     Args:
-        picture: (H, W, 3) uint8.
+        image: (H, W, 3) uint8.
     """
-    h, w = picture.shape[:2]
+    h, w = image.shape[:2]
     scale = max(width / w, height / h)
     if (k := int(1 / scale)) > 1:
         h, w = h // k, w // k
-        blocks = picture[: h * k, : w * k].reshape(h, k, w, k, 3).sum((1, 3), dtype=np.int64)
-        picture = ((blocks + k * k // 2) // (k * k)).astype(np.uint8)
+        blocks = image[: h * k, : w * k].reshape(h, k, w, k, 3).sum((1, 3), dtype=np.int64)
+        image = ((blocks + k * k // 2) // (k * k)).astype(np.uint8)
         scale = max(width / w, height / h)
     w, h = max(width, round(w * scale)), max(height, round(h * scale))
-    scaled: Any = cv2.resize(picture, (w, h), interpolation=cv2.INTER_LINEAR_EXACT)
+    scaled: Any = cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR_EXACT)
     x, y = (w - width) // 2, (h - height) // 2
     return scaled[y : y + height, x : x + width]
 

@@ -1,4 +1,4 @@
-"""Where labelled pictures lie on disk, for training and for measuring.
+"""Where labelled images lie on disk, for training and for measuring.
 
     DATA/seg/<set>/images/* + masks/*.png       photographs with coarse masks, white = person
     DATA/matte/<set>/images/* + alphas/*        photographs with alpha
@@ -6,7 +6,7 @@
     DATA/background/*                           photographs with nobody in them
 
 Published sets lie as their authors unpack them, in a folder <set> of their own: see `LAYOUTS`.
-A picture and its label have the same name, whatever the suffix.
+An image and its label have the same name, whatever the suffix.
 
 What is ``val``: the lines of ``DATA/val.txt``, a path relative to DATA each, # for comments; or
 ``DATA/manifest.csv`` with columns ``path`` and ``split`` (``background/BACKGROUND.csv`` with
@@ -35,10 +35,10 @@ UNKNOWN = "laid out in no known way; LAYOUTS in engines/datasets/layout.py lists
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders of pictures and of their labels, relative to DATA; a * is the same in both."""
+    """Folders of images and of their labels, relative to DATA; a * is the same in both."""
 
     images: str
-    labels: str | None  # None: the pictures hold their own alpha
+    labels: str | None  # None: the images hold their own alpha
     split: str = "train"
     photo: bool = True  # False: the foreground's colour alone, to be composited
 
@@ -73,7 +73,7 @@ LAYOUTS = (
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of pictures that is there, and the folder of their labels, which may not be."""
+    """A folder of images that is there, and the folder of their labels, which may not be."""
 
     source: str
     images: Path
@@ -83,9 +83,9 @@ class Folder:
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture with its label file (a mask or an alpha), and the name of its set.
+    """An image with its label file (a mask or an alpha), and the name of its set.
 
-    No label: the picture is RGBA and holds its own alpha.
+    No label: the image is RGBA and holds its own alpha.
     """
 
     source: str
@@ -123,7 +123,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise BadData(f"{path}: not a readable picture; remove or replace it")
+        raise BadData(f"{path}: not a readable image; remove or replace it")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -152,7 +152,7 @@ def read_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     rgb, label = read_image(pair.image)[..., :3], read_label(pair.label)
     if rgb.shape[:2] != label.shape:
         raise BadData(
-            f"{pair.label}: {label.shape[1]}x{label.shape[0]}, its picture is "
+            f"{pair.label}: {label.shape[1]}x{label.shape[0]}, its image is "
             f"{rgb.shape[1]}x{rgb.shape[0]}; both must have one size"
         )
     return rgb, label
@@ -182,14 +182,14 @@ def list_pairs(root: Path, kind: str, split: str, required: bool = True) -> list
     """All photographs of a split with a label; `kind` is ``seg`` for masks, ``matte`` for alphas.
 
     Raises:
-        BadData: there are none, unless not `required`; a picture has no label; a folder is
+        BadData: there are none, unless not `required`; an image has no label; a folder is
             laid out in no known way.
     """
     pairs = _pairs(root, [f for f in _known(root, kind) if f.layout.photo], split)
     if not pairs and required:
         labels = "masks" if kind == "seg" else "alphas"
         raise BadData(
-            f"{root}: no {split} pictures in {kind}/<set>/images with {kind}/<set>/{labels}"
+            f"{root}: no {split} images in {kind}/<set>/images with {kind}/<set>/{labels}"
         )
     return pairs
 
@@ -198,7 +198,7 @@ def list_cutouts(root: Path, split: str) -> list[Pair]:
     """All of a split that can be composited: RGBA, foreground with alpha, photograph with alpha.
 
     Raises:
-        BadData: a picture has no label, or a folder is laid out in no known way.
+        BadData: an image has no label, or a folder is laid out in no known way.
     """
     return _pairs(root, _known(root, "matte"), split)
 
@@ -210,14 +210,14 @@ def list_backgrounds(root: Path, split: str, required: bool = True) -> list[Path
         BadData: there are none, unless not `required`.
     """
     named = splits(root)
-    found = [p for p in pictures(root / "background") if _split(root, p, named) == split]
+    found = [p for p in list_images(root / "background") if _split(root, p, named) == split]
     if not found and required:
-        raise BadData(f"{root}: no {split} pictures in background; put some without people there")
+        raise BadData(f"{root}: no {split} images in background; put some without people there")
     return found
 
 
 def folders(root: Path, kind: str) -> list[Folder]:
-    """The folders of pictures under ``root/<kind>``, in natural order."""
+    """The folders of images under ``root/<kind>``, in natural order."""
     found: dict[Path, Folder] = {}
     for layout in LAYOUTS:
         if not layout.images.startswith(f"{kind}/"):
@@ -246,8 +246,8 @@ def unknown_sets(root: Path, kind: str) -> list[Path]:
     ]
 
 
-def pictures(folder: Path) -> list[Path]:
-    """Pictures in a folder in natural order, by suffix; hidden and other files are none."""
+def list_images(folder: Path) -> list[Path]:
+    """Images in a folder in natural order, by suffix; hidden and other files are none."""
     inside = folder.iterdir() if folder.is_dir() else ()
     found = (p for p in inside if p.suffix.lower() in IMAGES and p.name[0] != ".")
     return sorted(found, key=natural_key)
@@ -297,8 +297,8 @@ def _known(root: Path, kind: str) -> list[Folder]:
 def _pairs(root: Path, found: list[Folder], split: str) -> list[Pair]:
     pairs, named = [], splits(root)
     for folder in found:
-        by_stem = {p.stem: p for p in pictures(folder.labels)} if folder.labels else {}
-        for image in pictures(folder.images):
+        by_stem = {p.stem: p for p in list_images(folder.labels)} if folder.labels else {}
+        for image in list_images(folder.images):
             if _split(root, image, named, folder.layout.split) != split:
                 continue
             if folder.labels and image.stem not in by_stem:

@@ -1,4 +1,4 @@
-"""What pictures of results share: lines of text, and a file that is written whole or not at all."""
+"""What images of results share: lines of text, and a file that is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENDINGS = (".png", ".jpg", ".webp")
 
 
 def check_path(option: str, path: Path, overwrite: bool) -> None:
-    """See that a picture can be saved at `path`, before any work is done; `option` asked for it.
+    """See that an image can be saved at `path`, before any work is done; `option` asked for it.
 
     Raises:
         UsageError: its ending is none of `ENDINGS`.
@@ -37,13 +37,13 @@ def check_path(option: str, path: Path, overwrite: bool) -> None:
         raise CannotCreate(f"{path}: no permission to write in {path.parent}")
 
 
-def save(path: Path, picture: U8) -> None:
+def save(path: Path, image: U8) -> None:
     """Save (H, W, 3) uint8 RGB; an existing file is replaced when all went well.
 
     Raises:
         CannotCreate, WriteFailed: it cannot be written.
     """
-    _, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    _, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     part = path.with_name(f"{path.stem}.part{path.suffix}")
     with writing(path, begun=False):
         try:

@@ -46,7 +46,7 @@ class Profile:
 
 
 def profile(spec: ModelSpec, size: int | None = None) -> Profile:
-    """The shapes of pictures whose shorter edge is `size`, the model's own when None.
+    """The shapes of images whose shorter edge is `size`, the model's own when None.
 
     From square to 2.4:1, as wide as films are, lying and upright; fastest at 16:9, lying.
 
@@ -159,7 +159,7 @@ def save(plan: Plan) -> Path:
 
 
 def find(graph: bytes, size: int | None, version: str, gpu: Gpu) -> Plan | None:
-    """The plan of a model on this machine for pictures of shorter edge `size`, or None."""
+    """The plan of a model on this machine for images of shorter edge `size`, or None."""
     own = load(key(graph, None, version, gpu))
     if size is None or (own is not None and own.spec.size == size):
         return own

@@ -75,10 +75,10 @@ class FrameFormat:
         return (self.width, self.height), chroma, chroma
 
     def new_image(self) -> av.VideoFrame:
-        """An uninitialised picture of this format, tagged; never one an encoder may still hold."""
-        picture = av.VideoFrame(self.width, self.height, self.pix_fmt)
-        self.tag(picture)
-        return picture
+        """An uninitialised image of this format, tagged; never one an encoder may still hold."""
+        image = av.VideoFrame(self.width, self.height, self.pix_fmt)
+        self.tag(image)
+        return image
 
     def tag(self, target: Any) -> None:
         """Write matrix, range, primaries and transfer on a frame or a codec context."""
@@ -90,12 +90,12 @@ class FrameFormat:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture and when it is shown: ``pts * time_base`` seconds.
+    """One image and when it is shown: ``pts * time_base`` seconds.
 
-    `picture` has the planes of `fmt` and is never written to: a decoder may still refer to it.
+    `image` has the planes of `fmt` and is never written to: a decoder may still refer to it.
     """
 
-    picture: av.VideoFrame
+    image: av.VideoFrame
     format: FrameFormat
     pts: int
     time_base: Fraction
@@ -104,18 +104,18 @@ class Frame:
     arrived: float = 0.0  # `time.perf_counter()` when a live source gave it; 0 elsewhere
 
 
-def planes(picture: av.VideoFrame) -> list[Plane]:
-    """The planes of a planar picture as (H, W) uint8 or uint16 views, without a copy."""
-    dtype: Any = np.uint16 if picture.format.name.endswith(DEEP) else np.uint8
+def planes(image: av.VideoFrame) -> list[Plane]:
+    """The planes of a planar image as (H, W) uint8 or uint16 views, without a copy."""
+    dtype: Any = np.uint16 if image.format.name.endswith(DEEP) else np.uint8
     views = []
-    for plane in picture.planes:
+    for plane in image.planes:
         rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, -1)
         views.append(rows[:, : plane.width])
     return views
 
 
 def scaler_threads(pixels: str) -> int | None:
-    """How many threads libswscale may take to make pictures of a format; None leaves it to FFmpeg.
+    """How many threads libswscale may take to make images of a format; None leaves it to FFmpeg.
 
     In 10 bits it writes past a row's end, over the next one's first pixels: they are lost where
     that row is another thread's, which was there first.
@@ -133,8 +133,8 @@ class RgbScaler:
         self.format = fmt
         self._contexts = threading.local()  # one of libswscale's serves one thread
 
-    def __call__(self, picture: av.VideoFrame, width: int, height: int) -> Plane:
-        """`picture` as (height, width, 3) uint8 RGB, by its own matrix and range."""
+    def __call__(self, image: av.VideoFrame, width: int, height: int) -> Plane:
+        """`image` as (height, width, 3) uint8 RGB, by its own matrix and range."""
         if not hasattr(self._contexts, "reformatter"):
             self._contexts.reformatter = VideoReformatter()
         how: dict[str, Any] = {}
@@ -143,7 +143,7 @@ class RgbScaler:
         # To packed RGB libswscale takes twice as long, rounds down, and halves the chroma; where
         # nothing is scaled it has another way, which rounds down too unless told not to.
         rgb = self._contexts.reformatter.reformat(
-            picture,
+            image,
             width,
             height,
             "gbrp",
@@ -158,12 +158,12 @@ class RgbScaler:
 
 
 def from_rgb(rgb: Plane, fmt: FrameFormat) -> av.VideoFrame:
-    """(H, W, 3) uint8 RGB as a picture of `fmt`, which has the same size."""
+    """(H, W, 3) uint8 RGB as an image of `fmt`, which has the same size."""
     source = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
     how: dict[str, Any] = {}
     if not fmt.is_rgb:
         how = {"dst_colorspace": fmt.matrix, "dst_color_range": fmt.range}
-    picture = VideoReformatter().reformat(
+    image = VideoReformatter().reformat(
         source,
         format=fmt.pix_fmt,
         src_color_range=FULL,
@@ -171,5 +171,5 @@ def from_rgb(rgb: Plane, fmt: FrameFormat) -> av.VideoFrame:
         threads=scaler_threads(fmt.pix_fmt),
         **how,
     )
-    fmt.tag(picture)
-    return picture
+    fmt.tag(image)
+    return image

@@ -66,7 +66,7 @@ class RunConfig:
     network_threads: int | None = None  # of all lanes together; all cores when None
     max_workers: int = NETWORK_WORKERS
     bit_depth: int = 8  # of a code of video: 8 or 10
-    fps: Fraction | None = None  # makes a video of a folder's pictures
+    fps: Fraction | None = None  # makes a video of a folder's images
     reconnect: bool = False  # wait for a live input that has stopped to come back
     virtual_camera: bool = False
     virtual_device: str | None = None  # which one; the first when None
@@ -144,7 +144,7 @@ def run(
     on_note: Callable[[str], None] | None = None,
     network: Callable[..., tuple[MattingEngine, str]] | None = None,
 ) -> Summary:
-    """Matte and composite a clip, a picture, a folder of pictures, or what a live source gives.
+    """Matte and composite a clip, an image, a folder of images, or what a live source gives.
 
     Args:
         stop: set from a signal handler to finish early with what there is.
@@ -182,7 +182,7 @@ def run(
         engine, why = (network or open_network)(config, source.format, warnings.append)
         size = config.size or engine.spec.size
         finish = config.finish
-        if not source.rate:  # pictures that have nothing to do with one another
+        if not source.rate:  # images that have nothing to do with one another
             finish = replace(finish, smooth=0.0)
         if set(config.save) == {Save.alpha} and not config.is_shown:
             finish = replace(finish, decontaminate=False)
@@ -268,7 +268,7 @@ def run(
 def _opened(config: RunConfig, stop: Stop) -> FrameSource:
     if isinstance(config.input, Stream):
         if config.fps:
-            raise UsageError(f"--fps: is for a folder of pictures; {config.input} is none")
+            raise UsageError(f"--fps: is for a folder of images; {config.input} is none")
         from engines.video.read.live import open_stream
 
         return open_stream(
@@ -302,7 +302,7 @@ def _is_frame(item: Any) -> bool:
 def open_network(
     config: RunConfig, fmt: FrameFormat, on_note: Callable[[str], None] = lambda text: None
 ) -> tuple[MattingEngine, str]:
-    """The engine for pictures of `fmt`, and in words why it is of that precision.
+    """The engine for images of `fmt`, and in words why it is of that precision.
 
     Args:
         on_note: told why a GPU that is there is not used.
@@ -379,7 +379,7 @@ class _Matting:
         if scaler is None or scaler.format != frame.format:
             scaler = self._scaler = RgbScaler(frame.format)
         f = self.fit(frame.format)
-        return frame, f, f.pad(scaler(frame.picture, f.width, f.height))
+        return frame, f, f.pad(scaler(frame.image, f.width, f.height))
 
     def network(self, item: tuple[Frame, Fit, Plane]) -> tuple[Frame, Plane, NDArray[np.float32]]:
         """Beside the frame and its small RGB copy, (height, width) float32 alpha of that size."""

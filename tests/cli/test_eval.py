@@ -58,7 +58,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def green(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A white square moves before a green screen, three pictures."""
+    """A white square moves before a green screen, three images."""
     path = tmp_path_factory.mktemp("green") / "square.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -74,11 +74,11 @@ def green(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """White beside a grey that dims by two steps from 102 on, five pictures."""
-    pictures = [np.full((64, 96), 102 - 2 * i, np.uint8) for i in range(5)]
-    for picture in pictures:
-        picture[:, 48:] = 255
-    return grey_clip(tmp_path_factory.mktemp("still") / "still.mp4", pictures)
+    """White beside a grey that dims by two steps from 102 on, five images."""
+    images = [np.full((64, 96), 102 - 2 * i, np.uint8) for i in range(5)]
+    for image in images:
+        image[:, 48:] = 255
+    return grey_clip(tmp_path_factory.mktemp("still") / "still.mp4", images)
 
 
 def test_tables_json_and_sheet(
@@ -111,7 +111,7 @@ def test_tables_json_and_sheet(
     assert [m["name"] for m in found["models"]] == ["brightness", "zeros", "MediaPipe selfie"]
     assert [m["size"] for m in found["models"]] == [64, 64, None]
     sets = found["sets"]
-    assert {k: v["pictures"] for k, v in sets.items()} == {
+    assert {k: v["images"] for k, v in sets.items()} == {
         "masks": 3,
         "mattes": 2,
         "composites": 6,
@@ -147,12 +147,12 @@ def test_tables_json_and_sheet(
     assert found["metrics"]["mse"] == {
         "shown_as": "MSE×10³",
         "factor": 1000.0,
-        "where": "the whole picture",
+        "where": "the whole image",
     }
 
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     assert sheet.shape == (6 * 22 + 18 * 222, 3 * 800 + 2 * 12, 3)
-    # The first block: brightness's worst mask. Its picture, truth and alpha look alike.
+    # The first block: brightness's worst mask. Its image, truth and alpha look alike.
     panels = [sheet[44:244, x : x + 200].astype(int) for x in (0, 200, 400)]
     assert all(np.abs(p - panels[0]).mean() < 12 for p in panels)
     assert panels[0].max() == 255
@@ -168,10 +168,10 @@ def test_tables_json_and_sheet(
     assert table.returncode == 0
     lines = table.stdout.splitlines()
     assert max(map(len, lines)) <= 100
-    assert "MASKS, val: 3 pictures of 2 sources" in lines
-    after = lines.index("EMPTY, val and clip: 7 pictures of 2 sources")
+    assert "MASKS, val: 3 images of 2 sources" in lines
+    after = lines.index("EMPTY, val and clip: 7 images of 2 sources")
     assert lines[after + 2].split()[-2:] == ["mass×10³", "person×10³"]
-    assert "STATIC, clip: 5 pictures of 1 source" in lines
+    assert "STATIC, clip: 5 images of 1 source" in lines
     after = lines.index("mean over sources            flicker×10³    soft×10³")
     # A pair's mean over the half that is grey, and over all of what is neither 0 nor 1.
     assert lines[after + 1].split() == ["brightness", "3.922", "7.843"]
@@ -179,10 +179,10 @@ def test_tables_json_and_sheet(
     for head in ("IoU", "MSE×10³", "MAD×10³", "SAD÷10³", "Grad÷10³", "Conn÷10³", "dtSSD×10²"):
         assert any(head in line.split() for line in lines), head
     iou = masks["mean_over_sources"]["brightness"]["iou"]
-    after = lines[lines.index("masks, the whole picture") + 2]
+    after = lines[lines.index("masks, the whole image") + 2]
     assert after.split() == ["brightness", f"{iou:.3f}"]
     mad = sets["mattes"]["mean_over_sources"]["zeros"]["mad"]
-    row = next(x for x in lines[lines.index("mattes, the whole picture") :] if "  zeros " in x)
+    row = next(x for x in lines[lines.index("mattes, the whole image") :] if "  zeros " in x)
     assert row.split()[2] == f"{mad * 1000:.3f}" or row.split()[2] == f"{mad * 1000:.1f}"
 
 
@@ -211,7 +211,7 @@ def test_data_is_found_where_training_finds_it(
     one_error_line(wsshm("eval", brightness), "$WSSHM_DATA", "seg/<set>/images")
     alone = wsshm("eval", brightness, "--green", green)
     assert alone.returncode == 0
-    assert "GREEN, keyed clip: 3 pictures of 1 source" in alone.stdout
+    assert "GREEN, keyed clip: 3 images of 1 source" in alone.stdout
     (tmp_path / "data").symlink_to(data)
     assert wsshm("eval", brightness, "--set", "masks").returncode == 0
 
@@ -221,7 +221,7 @@ def test_a_set_that_is_not_there(wsshm: Wsshm, brightness: Path, data: Path) -> 
     nothing = wsshm("eval", brightness, "--data", only_masks)
     assert nothing.returncode == 2
     assert "composites: left out" in nothing.stderr
-    one_error_line(nothing, "no val pictures")
+    one_error_line(nothing, "no val images")
     named = wsshm("eval", brightness, "--data", only_masks, "--set", "mattes")
     assert named.returncode == 65
     one_error_line(named, "--set mattes")
@@ -238,7 +238,7 @@ def test_parts_of_clips(wsshm: Wsshm, brightness: Path, still: Path) -> None:
         "empty": ["00000", "00001", "00004"],
         "static": ["00000", "00001", "00002", "00003", "00004"],
     }
-    # Read no further than is measured: it ends before picture 9.
+    # Read no further than is measured: it ends before image 9.
     assert cases("--static", f"{still}@1-9", "--limit", 2) == {"static": ["00001", "00002"]}
     both = cases("--empty", f"{still}@0-1", "--empty", f"{still}@3-4", "--limit", 3)
     assert both == {"empty": ["00000", "00001", "00003"]}
@@ -280,7 +280,7 @@ def test_clips_that_cannot_be_measured(
     for args, code, needle in (
         (("--empty", "no.mp4"), 66, "no such file"),
         (("--empty", f"{still}@3-5"), 65, "it has 5"),
-        (("--static", still, "--limit", 1), 2, "two pictures in a row"),
+        (("--static", still, "--limit", 1), 2, "two images in a row"),
         (("--static", flash, "--sheet", "s.png"), 2, "stands still"),
     ):
         result = wsshm("eval", brightness, *args)

@@ -50,20 +50,20 @@ def test_a_runs_weights_become_a_model_file(wsshm: Wsshm, run: Path) -> None:
     assert (run / "model.onnx").read_bytes() == before
 
 
-def test_int8_is_calibrated_on_pictures(wsshm: Wsshm, run: Path, tmp_path: Path) -> None:
+def test_int8_is_calibrated_on_images(wsshm: Wsshm, run: Path, tmp_path: Path) -> None:
     from skimage import data, io
 
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     astronaut = data.astronaut()
     for i in range(12):
-        io.imsave(tmp_path / f"pictures/{i}.png", astronaut[i * 20 : i * 20 + 200, :300])
+        io.imsave(tmp_path / f"images/{i}.png", astronaut[i * 20 : i * 20 + 200, :300])
     result = wsshm(
         "export",
         "mine/model.safetensors",
         "--precision",
         "int8",
         "--calibrate",
-        "pictures",
+        "images",
         "--size",
         64,
         "--trained-size",
@@ -77,7 +77,7 @@ def test_int8_is_calibrated_on_pictures(wsshm: Wsshm, run: Path, tmp_path: Path)
     found = json.loads(result.stdout)
     assert found["file"] == "mine/model-int8.onnx"
     assert found["bytes"] == (run / "model-int8.onnx").stat().st_size
-    assert found["parity"]["pictures"] == 3
+    assert found["parity"]["images"] == 3
     assert 0 < found["parity"]["mean"] <= 5e-3
     engine = open_engine(run / "model-int8.onnx")
     assert (engine.spec.name, engine.spec.precision) == ("other", "int8")

@@ -620,7 +620,7 @@ def test_padding_is_undone_exactly(width: int, height: int, size: int, stride: i
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(64, 160))
 def test_shrink_gives_what_the_network_takes(width: int, height: int, size: int) -> None:
-    """Any picture becomes the padded size, with its mean colour."""
+    """Any image becomes the padded size, with its mean colour."""
     f = fit(width, height, size, 32)
     rgb = np.full((height, width, 3), (10, 120, 250), np.uint8)
     small = f.shrink(rgb)

@@ -20,7 +20,7 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def held_back(moving: Path) -> int:
-    """The most frames that the product's default encoder keeps inside, on pictures like these."""
+    """The most frames that the product's default encoder keeps inside, on images like these."""
     name, crf, options = ENCODERS["h264"]
     encoder = av.CodecContext.create(name, "w")
     encoder.width, encoder.height, encoder.pix_fmt = 160, 120, "yuv420p"

@@ -80,7 +80,7 @@ class Held:
 
 
 def decode(path: Path, *, cut: bool = False) -> Held:
-    """Decode every packet of the pictures and the sound; raises at the first fault in either.
+    """Decode every packet of the images and the sound; raises at the first fault in either.
 
     ``err_detect=explode`` makes FFmpeg's decoders fail where they would conceal damage.
 
@@ -230,8 +230,8 @@ class Ended:
         return json.loads(self.stdout) if self.stdout else None
 
 
-def picture(path: Path, width: int = 64, height: int = 48) -> Path:
-    """A small picture file."""
+def image(path: Path, width: int = 64, height: int = 48) -> Path:
+    """A small image file."""
     bgr = cv2.cvtColor(portrait_frame(0.5, width, height), cv2.COLOR_RGB2BGR)
     assert cv2.imwrite(str(path), bgr)
     return path

@@ -19,7 +19,7 @@ class Sender(threading.Thread):
     """Sends a clip to whoever connects, one after the other, each from its beginning.
 
     Args:
-        fault: what happens after `seconds` of the clip; "sparse" is sound without a picture, of
+        fault: what happens after `seconds` of the clip; "sparse" is sound without an image, of
             which the next would come after ten seconds.
         times: how many connections are served; the listening socket is closed after them.
         pause: seconds in which nobody can connect, between two connections.

@@ -100,7 +100,7 @@ def test_an_absurd_start_is_refused(time: str, wsshm: Wsshm, portrait: Path) -> 
     one_error_line(result, "--start", "no video is that long")
 
 
-def test_a_second_output_of_a_picture_lies_beside_the_first(
+def test_a_second_output_of_an_image_lies_beside_the_first(
     wsshm: Wsshm, tmp_path: Path, ones: Path
 ) -> None:
     (tmp_path / "out").mkdir()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Wsshm, one_error_line
-from tests.faults.helpers import command, decode, disk, moving_clip, parts, picture, without_root
+from tests.faults.helpers import command, decode, disk, image, moving_clip, parts, without_root
 from tests.media import noise_clip
 
 
@@ -76,14 +76,14 @@ def text_named_mp4(folder: Path, stack: ExitStack) -> Case:
 
 
 @case
-def junk_picture(folder: Path, stack: ExitStack) -> Case:
+def junk_image(folder: Path, stack: ExitStack) -> Case:
     data = np.random.default_rng(0).bytes(10_000)
-    return Case(65, "in.png", "not a readable picture", "may be", [bad(folder, "in.png", data)])
+    return Case(65, "in.png", "not a readable image", "may be", [bad(folder, "in.png", data)])
 
 
 @case
-def empty_picture(folder: Path, stack: ExitStack) -> Case:
-    return Case(65, "in.jpg", "not a readable picture", "may be", [bad(folder, "in.jpg", b"")])
+def empty_image(folder: Path, stack: ExitStack) -> Case:
+    return Case(65, "in.jpg", "not a readable image", "may be", [bad(folder, "in.jpg", b"")])
 
 
 @case
@@ -125,7 +125,7 @@ def no_frame_in_it(folder: Path, stack: ExitStack) -> Case:
 
 @case
 def encrypted(folder: Path, stack: ExitStack) -> Case:
-    """Pictures in a codec that nobody has told FFmpeg of, as where there is DRM."""
+    """Images in a codec that nobody has told FFmpeg of, as where there is DRM."""
     data = noise_clip(folder / "whole.mp4", 10).read_bytes()
     assert data.count(b"avc1") == 2  # among the brands, and of the stream
     at = data.rindex(b"avc1")
@@ -134,18 +134,18 @@ def encrypted(folder: Path, stack: ExitStack) -> Case:
 
 
 @case
-def folder_without_pictures(folder: Path, stack: ExitStack) -> Case:
-    (folder / "pictures").mkdir()
-    (folder / "pictures" / "notes.txt").write_text("none here")
-    return Case(65, "pictures", "no pictures in this folder", ".png", ["pictures"])
+def folder_without_images(folder: Path, stack: ExitStack) -> Case:
+    (folder / "images").mkdir()
+    (folder / "images" / "notes.txt").write_text("none here")
+    return Case(65, "images", "no images in this folder", ".png", ["images"])
 
 
 @case
-def folder_of_broken_pictures(folder: Path, stack: ExitStack) -> Case:
-    (folder / "pictures").mkdir()
+def folder_of_broken_images(folder: Path, stack: ExitStack) -> Case:
+    (folder / "images").mkdir()
     for name in ("1.png", "2.jpg"):
-        bad(folder / "pictures", name, b"no picture")
-    return Case(65, "pictures", "none of its 2 pictures can be read", "", ["pictures"])
+        bad(folder / "images", name, b"no image")
+    return Case(65, "images", "none of its 2 images can be read", "", ["images"])
 
 
 @case
@@ -157,12 +157,12 @@ def no_permission(folder: Path, stack: ExitStack) -> Case:
 
 @case
 def folder_without_permission(folder: Path, stack: ExitStack) -> Case:
-    path = folder / "pictures"
+    path = folder / "images"
     path.mkdir()
-    picture(path / "1.png")
+    image(path / "1.png")
     path.chmod(0)
     stack.callback(path.chmod, 0o700)
-    return Case(66, "pictures", "permission denied", "make it readable", [path], without_root())
+    return Case(66, "images", "permission denied", "make it readable", [path], without_root())
 
 
 @case
@@ -271,12 +271,12 @@ def background_name_too_long(folder: Path, stack: ExitStack) -> Case:
 def background_is_a_folder(folder: Path, stack: ExitStack) -> Case:
     (folder / "beaches").mkdir()
     args = [clip(folder), "--bg", "beaches"]
-    return Case(66, "beaches", "is a folder", "name one picture", args)
+    return Case(66, "beaches", "is a folder", "name one image", args)
 
 
 @case
 def background_without_permission(folder: Path, stack: ExitStack) -> Case:
-    path = picture(folder / "beach.png")
+    path = image(folder / "beach.png")
     path.chmod(0)
     args = [clip(folder), "--bg", "beach.png"]
     return Case(66, "beach.png", "permission denied", "make it readable", args, without_root())
@@ -302,9 +302,9 @@ def unknown_background(folder: Path, stack: ExitStack) -> Case:
 
 @case
 def background_is_junk(folder: Path, stack: ExitStack) -> Case:
-    bad(folder, "beach.jpg", b"no picture")
+    bad(folder, "beach.jpg", b"no image")
     args = [clip(folder), "--bg", "beach.jpg"]
-    return Case(65, "beach.jpg", "not a readable picture", "may be", args)
+    return Case(65, "beach.jpg", "not a readable image", "may be", args)
 
 
 @case
@@ -346,17 +346,17 @@ def codec_that_the_container_lacks(folder: Path, stack: ExitStack) -> Case:
 
 
 @case
-def pictures_to_mp4(folder: Path, stack: ExitStack) -> Case:
-    (folder / "pictures").mkdir()
-    picture(folder / "pictures" / "1.png")
-    args = ["pictures", "-o", "out.mp4"]
-    return Case(2, "out.mp4", "pictures do not become a video", "folder", args)
+def images_to_mp4(folder: Path, stack: ExitStack) -> Case:
+    (folder / "images").mkdir()
+    image(folder / "images" / "1.png")
+    args = ["images", "-o", "out.mp4"]
+    return Case(2, "out.mp4", "images do not become a video", "folder", args)
 
 
 @case
-def video_to_one_picture(folder: Path, stack: ExitStack) -> Case:
+def video_to_one_image(folder: Path, stack: ExitStack) -> Case:
     args = [clip(folder), "-o", "out.png"]
-    return Case(2, "out.png", "one picture cannot hold a video", "folder", args)
+    return Case(2, "out.png", "one image cannot hold a video", "folder", args)
 
 
 @case
@@ -432,17 +432,17 @@ def test_a_background_is_right_or_refused_also_where_none_is_needed(
     assert wsshm(*cut, "--bg", portrait).returncode == 0
 
 
-def test_folder_with_one_broken_picture(wsshm: Wsshm, ones: Path, tmp_path: Path):
+def test_folder_with_one_broken_image(wsshm: Wsshm, ones: Path, tmp_path: Path):
     """The others are written, the broken one is named, exit code 65."""
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for i in (1, 2, 10):
-        picture(folder / f"{i}.png")
+        image(folder / f"{i}.png")
     whole = (folder / "1.png").read_bytes()
-    bad(folder, "3.png", b"no picture at all")
+    bad(folder, "3.png", b"no image at all")
     result = wsshm("run", folder, "--model", ones, "-o", "out")
     assert result.returncode == 65, result.stderr
-    line = one_error_line(result, folder, "1 of 4 pictures", "3.png")
+    line = one_error_line(result, folder, "1 of 4 images", "3.png")
     assert "(3 of 4 frames written)" in line
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["1.png", "10.png", "2.png"]
     before = cv2.imread(str(folder / "1.png"))

@@ -33,7 +33,7 @@ def damaged(data: bytes, seed: int) -> bytes:
 
 
 def coded(clip: Path) -> NDArray[np.bool_]:
-    """For each byte of a file, whether it is of a picture or of sound, and not of the container.
+    """For each byte of a file, whether it is of an image or of sound, and not of the container.
 
     In mp4 and Matroska the length before each NAL unit is the container's (ISO/IEC 14496-15).
     """

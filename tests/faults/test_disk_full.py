@@ -175,10 +175,10 @@ def test_standard_output_is_full(kind: str, moving: Path, ones: Path, tmp_path: 
     one_error_line(result, "-:", FULL["disk"])
 
 
-def test_pictures_on_a_full_disk(moving: Path, ones: Path, tmp_path: Path):
-    """Of a folder of pictures, each one reported is there and whole, and no other."""
+def test_images_on_a_full_disk(moving: Path, ones: Path, tmp_path: Path):
+    """Of a folder of images, each one reported is there and whole, and no other."""
     with disk(tmp_path / "disk", 1000) as folder:
-        output = folder / "pictures"
+        output = folder / "images"
         args: list[object] = ["run", moving, "--model", ones, "--bg", "transparent", "-o", output]
         result = run_filling(args, tmp_path, folder)
         assert result.returncode == 74, result.stderr

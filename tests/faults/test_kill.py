@@ -122,7 +122,7 @@ def test_kill(
     """SIGKILL loses at most one GOP, one frame, and what the encoder holds.
 
     The bound: of the N frames given to the encoder before the kill, `held_back` may still be
-    inside it (measured on these pictures with the product's own options: look-ahead and B-frames)
+    inside it (measured on these images with the product's own options: look-ahead and B-frames)
     and have never been packets. Of the N - `held_back` packets given to the muxer, one may wait to
     be interleaved with the sound, and those since the last key frame before it, at most GOP = one
     second of them, may not be on disk yet. All others decode,

@@ -28,7 +28,7 @@ from tests.faults.helpers import Running, command, decode, disk, moving_clip, pa
 from tests.faults.senders import FAULTS, Sender
 from tests.media import probe
 
-SILENT = f"no picture came for {SILENCE:g} s"
+SILENT = f"no image came for {SILENCE:g} s"
 SAYS = {"reset": "Connection reset", "stall": SILENT, "garbage": SILENT, "sparse": SILENT}
 
 
@@ -107,7 +107,7 @@ def test_a_network_that_is_too_slow(clip: Path, wsshm: Wsshm, tmp_path: Path):
 
 
 def test_what_takes_long_here_is_no_silence(clip: Path):
-    """The first picture is there long before the network is loaded."""
+    """The first image is there long before the network is loaded."""
     with Sender(clip, "close", seconds=4) as sender:
         stream = named(sender.url)
         assert isinstance(stream, Stream)

@@ -16,7 +16,7 @@ from tests.media import grey_clip
 
 
 def afraid_of_light(path: Path) -> Path:
-    """Alpha is 0; a white picture makes it look beyond the end of a list."""
+    """Alpha is 0; a white image makes it look beyond the end of a list."""
     nodes = [
         h.make_node("Cast", ["frames"], ["x"], to=T.FLOAT),
         h.make_node("ReduceMean", ["x"], ["grey"], axes=[3], keepdims=0),
@@ -31,8 +31,8 @@ def afraid_of_light(path: Path) -> Path:
 
 def test_a_network_that_fails_on_the_way(wsshm: Wsshm, tmp_path: Path) -> None:
     """Every frame that is said to be written is in a file that plays; one line, and 65."""
-    pictures = [np.full((48, 64), 255 * (i >= 60), np.uint8) for i in range(90)]
-    grey_clip(tmp_path / "in.mp4", pictures)
+    images = [np.full((48, 64), 255 * (i >= 60), np.uint8) for i in range(90)]
+    grey_clip(tmp_path / "in.mp4", images)
     model = afraid_of_light(tmp_path / "model.onnx")
     result = wsshm("run", "in.mp4", "--model", model, "-o", "out.mp4", "--json")
     assert result.returncode == 65, result.stderr

@@ -63,7 +63,7 @@ def test_any_size_runs(
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 5), (641, 361)])
-def test_any_size_is_kept_by_pictures(
+def test_any_size_is_kept_by_images(
     width: int, height: int, wsshm: Wsshm, ones: Path, tmp_path: Path
 ):
     """PNG files have exactly the size of the input, and no warning."""
@@ -89,13 +89,13 @@ def png(edge: int) -> bytes:
     return out
 
 
-def png_video(path: Path, picture: bytes, edge: int) -> Path:
+def png_video(path: Path, image: bytes, edge: int) -> Path:
     """One frame; `edge` is what the container says of it."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("png", rate=30)
         video.width, video.height, video.pix_fmt = edge, edge, "gray"
         container.start_encoding()
-        packet = av.Packet(picture)
+        packet = av.Packet(image)
         packet.stream, packet.pts, packet.dts, packet.time_base = video, 0, 0, Fraction(1, 30)
         packet.is_keyframe = True
         container.mux(packet)

@@ -68,8 +68,8 @@ def test_matroska_is_the_default(portrait: Path, ones: Path, tmp_path: Path) -> 
         assert sum(1 for _ in container.decode(video=0)) == 15
 
 
-def test_raw_pictures(ones: Path, tmp_path: Path) -> None:
-    """y4m: a header, then each picture's planes, to the last byte; a file is the same."""
+def test_raw_images(ones: Path, tmp_path: Path) -> None:
+    """y4m: a header, then each image's planes, to the last byte; a file is the same."""
     clip = noise_clip(tmp_path / "in.mkv", 5, 66, 50, codec="ffv1")
     piped(["run", clip, "--model", ones, "-o", tmp_path / "out.y4m"], tmp_path)
     result = piped(["run", clip, "--model", ones, "-o", "-", "--format", "y4m"], tmp_path)
@@ -204,11 +204,11 @@ def test_what_does_not_go_together(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_picture_to_stdout_is_refused(wsshm: Wsshm, ones: Path, tmp_path: Path) -> None:
+def test_image_to_stdout_is_refused(wsshm: Wsshm, ones: Path, tmp_path: Path) -> None:
     """It is for video."""
-    from tests.faults.helpers import picture
+    from tests.faults.helpers import image
 
-    result = wsshm("run", picture(tmp_path / "in.png"), "--model", ones, "-o", "-")
+    result = wsshm("run", image(tmp_path / "in.png"), "--model", ones, "-o", "-")
     assert result.returncode == 2
     one_error_line(result, "-o -", "video")
 

@@ -146,11 +146,11 @@ def test_metrics_are_finite_and_in_order(chain: Chain) -> None:
 
 
 def test_the_released_model_runs_in_the_engine(chain: Chain) -> None:
-    picture = cv2.cvtColor(cv2.imread(str(chain.data / "seg/a/images/1.jpg")), cv2.COLOR_BGR2RGB)
+    image = cv2.cvtColor(cv2.imread(str(chain.data / "seg/a/images/1.jpg")), cv2.COLOR_BGR2RGB)
     for kind in ("pretrain", "teacher", "student"):
         engine = open_engine(chain.out(kind) / "model.onnx")
-        (alpha,) = engine(picture[None])
-        assert alpha.shape == picture.shape[:2]
+        (alpha,) = engine(image[None])
+        assert alpha.shape == image.shape[:2]
         assert np.isfinite(alpha).all()
         assert engine.spec.name == f"{kind}-r18x0.25"
         assert engine.spec.metrics["val_iou"] == pytest.approx(
@@ -158,7 +158,7 @@ def test_the_released_model_runs_in_the_engine(chain: Chain) -> None:
         )
 
 
-def test_tensorboard_shows_the_rows_and_the_pictures(chain: Chain) -> None:
+def test_tensorboard_shows_the_rows_and_the_images(chain: Chain) -> None:
     for kind, columns in (("pretrain", 4), ("teacher", 4), ("student", 7)):
         events = board(chain.out(kind))
         losses = [row for row in rows(chain.out(kind)) if "total" in row]
@@ -166,11 +166,11 @@ def test_tensorboard_shows_the_rows_and_the_pictures(chain: Chain) -> None:
         assert [(row["step"], row["total"]) for row in losses] == shown
         images = events.Images("grid")
         assert [e.step for e in images] == ([10, 20, 30, 40] if kind != "pretrain" else [4])
-        picture = cv2.imread(str(chain.out(kind) / "grid.png"))
-        assert picture.shape == (24 + 6 * 160, columns * 160, 3)
-        assert picture.std() > 10
+        image = cv2.imread(str(chain.out(kind) / "grid.png"))
+        assert image.shape == (24 + 6 * 160, columns * 160, 3)
+        assert image.std() > 10
         last = cv2.imdecode(np.frombuffer(images[-1].encoded_image_string, np.uint8), 1)
-        assert np.array_equal(picture, last)
+        assert np.array_equal(image, last)
 
 
 def test_tensorboard_of_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_a_second_signal_ends_a_run_that_hangs(dataset: Path, tmp_path: Path) ->
 
 
 def test_a_loss_that_is_not_finite_ends_a_run(dataset: Path, tmp_path: Path) -> None:
-    """At the step at which it appears; the pictures are named, and no bad weights were saved."""
+    """At the step at which it appears; the images are named, and no bad weights were saved."""
     out = tmp_path / "out"
     keys = {"lr": 1e30, "warmup": 0, "save_every": 1}
     with pretraining(tmp_path, dataset, workers=2, **keys) as training:
@@ -302,12 +302,12 @@ def test_a_loss_that_is_not_finite_ends_a_run(dataset: Path, tmp_path: Path) -> 
     assert reached(out) == step
     named = line.partition("the batch: ")[2].split("; ")
     assert len(named) == 4
-    pictures = {
+    images = {
         p.name
         for folder in ("seg/a/images", "matte/b/rgba", "background")
         for p in (dataset / folder).iterdir()
     }
-    assert {name for sample in named for name in sample.split()} <= pictures
+    assert {name for sample in named for name in sample.split()} <= images
     state = saved(out)
     assert state["step"] == step
     for part in (state["net"], state["ema"]):

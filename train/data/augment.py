@@ -28,9 +28,9 @@ def resize(image: U8, width: int, height: int) -> U8:
 
 
 def zoom_crop(rng: Generator, image: U8, label: U8 | None, size: int) -> tuple[U8, U8]:
-    """A random square of a picture and its label, 0.7 of its short to 1.2 of its long edge.
+    """A random square of an image and its label, 0.7 of its short to 1.2 of its long edge.
 
-    Most crops are centred on some pixel of a person. What lies beyond the picture mirrors it, in
+    Most crops are centred on some pixel of a person. What lies beyond the image mirrors it, in
     the label as well.
     """
     h, w = image.shape[:2]
@@ -41,7 +41,7 @@ def zoom_crop(rng: Generator, image: U8, label: U8 | None, size: int) -> tuple[U
         x0, y0 = (round(c - side * rng.uniform(0.2, 0.8)) for c in (cx, cy))
     else:
         x0, y0 = (round(rng.uniform(min(0, n - side), max(0, n - side))) for n in (w, h))
-    # Keep the square over the picture where it fits, and around it where it does not.
+    # Keep the square over the image where it fits, and around it where it does not.
     x0 = int(np.clip(x0, min(0, w - side), max(0, w - side)))
     y0 = int(np.clip(y0, min(0, h - side), max(0, h - side)))
     out = [
@@ -53,9 +53,9 @@ def zoom_crop(rng: Generator, image: U8, label: U8 | None, size: int) -> tuple[U
     return out[0], out[1]
 
 
-def _window(picture: U8, x0: int, y0: int, side: int) -> U8:
-    h, w = picture.shape[:2]
-    inside = picture[max(y0, 0) : y0 + side, max(x0, 0) : x0 + side]
+def _window(image: U8, x0: int, y0: int, side: int) -> U8:
+    h, w = image.shape[:2]
+    inside = image[max(y0, 0) : y0 + side, max(x0, 0) : x0 + side]
     return cv2.copyMakeBorder(
         inside,
         max(-y0, 0),
@@ -67,7 +67,7 @@ def _window(picture: U8, x0: int, y0: int, side: int) -> U8:
 
 
 def flat_edges(alpha: U8) -> tuple[bool, bool, bool]:
-    """Whether the cut-out ends flat at (left, right, bottom), as the crop of a picture does."""
+    """Whether the cut-out ends flat at (left, right, bottom), as the crop of an image does."""
     body = alpha > 127
 
     def flat(line: NDArray[np.bool_]) -> bool:

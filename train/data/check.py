@@ -18,19 +18,19 @@ from engines.errors import BadData
 
 PIXELS = 8192 * 8192
 _TOO_LARGE = "more than 8192x8192 pixels; make it smaller or remove it"
-_EMPTY = "remove it and its picture, or put the picture in background"
+_EMPTY = "remove it and its image, or put the image in background"
 
 Fault = tuple[Path, str]  # the file, then what is wrong with it and what to do
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture with its label, or one of them alone; `present` is the least value of a person."""
+    """An image with its label, or one of them alone; `present` is the least value of a person."""
 
     image: Path | None
     label: Path | None = None
     present: int = 1
-    has_alpha: bool = False  # the picture is an RGBA cut-out
+    has_alpha: bool = False  # the image is an RGBA cut-out
 
 
 def check(root: Path, say: Callable[[str], None]) -> str:
@@ -66,23 +66,23 @@ def _read_all(root: Path) -> tuple[list[str], int]:
             found += chain.from_iterable(pool.map(_faults, items))
     files = images | {item.label for item in items if item.label}
     if not files:
-        found.append((root, f"no pictures in seg, matte or background; {layout.UNKNOWN}"))
+        found.append((root, f"no images in seg, matte or background; {layout.UNKNOWN}"))
     unique = sorted(set(found), key=lambda fault: (layout.natural_key(fault[0]), fault[1]))
     return [f"{path}: {what}" for path, what in unique], len(files)
 
 
 def _items(root: Path) -> tuple[list[Item], list[Fault]]:
     """All files that would be used, and those that lie wrong or alone."""
-    items = [Item(p) for p in layout.pictures(root / "background")]
+    items = [Item(p) for p in layout.list_images(root / "background")]
     found: list[Fault] = []
     for kind, present in ("seg", 128), ("matte", 1):
         found += [(p, layout.UNKNOWN) for p in layout.unknown_sets(root, kind)]
         for folder in layout.folders(root, kind):
-            images = layout.pictures(folder.images)
+            images = layout.list_images(folder.images)
             if folder.labels is None:
                 items += [Item(p, has_alpha=True) for p in images]
                 continue
-            labels = {p.stem: p for p in layout.pictures(folder.labels)}
+            labels = {p.stem: p for p in layout.list_images(folder.labels)}
             items += [Item(p, labels.get(p.stem), present) for p in images]
             found += [
                 (p, f"no file of that name in {folder.labels}; add its label or remove it")
@@ -90,10 +90,10 @@ def _items(root: Path) -> tuple[list[Item], list[Fault]]:
                 if p.stem not in labels
             ]
             stems = {p.stem for p in images}
-            for label in layout.pictures(folder.labels):
+            for label in layout.list_images(folder.labels):
                 if label.stem not in stems or labels[label.stem] != label:
                     items.append(Item(None, label, present))
-                    found.append((label, f"belongs to no picture in {folder.images}; remove it"))
+                    found.append((label, f"belongs to no image in {folder.images}; remove it"))
     return items, found
 
 
@@ -109,7 +109,7 @@ def _split_faults(root: Path, images: set[Path]) -> Iterator[Fault]:
         path = root / name
         ours = Path(name).parts[0] in ("seg", "matte", "background")
         if not (path in images if ours else path.is_file()):
-            yield path, "a split file names it, but there is no such picture; correct that line"
+            yield path, "a split file names it, but there is no such image; correct that line"
         if split not in ("train", "val", "test"):
             yield path, f"its split is {split!r}; correct it to train, val or test"
 
@@ -147,7 +147,7 @@ def _header(path: Path) -> tuple[tuple[int, int] | None, list[str]]:
     except Image.DecompressionBombError:
         return None, [_TOO_LARGE]
     except Exception as e:  # a broken file makes Pillow raise more than it documents
-        reason = getattr(e, "strerror", None) or "not a readable picture, or it ends early"
+        reason = getattr(e, "strerror", None) or "not a readable image, or it ends early"
         return None, [f"{reason}; remove or replace it"]
     wrong = {
         "its EXIF data rotate it; turn the pixels and drop that": turned,

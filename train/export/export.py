@@ -5,7 +5,7 @@ stride. Whatever its precision, it is compared with torch before a file is writt
 
     fp32   large kernels are stored as float16 and cast when the file is loaded, which halves it
     fp16   `train.export.half`, for graphics cards
-    int8   `train.export.quantise`, for processors; needs pictures to calibrate on
+    int8   `train.export.quantise`, for processors; needs images to calibrate on
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from engines.contract import KEY, ModelSpec
-from engines.datasets.layout import list_backgrounds, list_pairs, pictures, read_image
+from engines.datasets.layout import list_backgrounds, list_images, list_pairs, read_image
 from engines.errors import BadData, CannotOpen, UsageError, WsshmError
 from engines.preprocess import fit
 from train import config
@@ -36,9 +36,9 @@ U8 = NDArray[np.uint8]
 # Values; smaller kernels (depthwise, full size) stay float32: little to save, much to lose.
 SMALL = 5_000
 HEAD = "net.matte"  # nor is the last one rounded
-PICTURES = 80  # looked at, at most
+IMAGES = 80  # looked at, at most
 HELD = 5  # every fifth is compared with torch, and never calibrated on; for fp16 all are
-LEAST = 10  # pictures for int8
+LEAST = 10  # images for int8
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,15 @@ def trained_sizes(path: Path) -> tuple[int, ...]:
 
 
 def real_frames(folder: Path, size: int, stride: int) -> list[U8]:
-    """At most `PICTURES` pictures as a network sees them, each (1, H, W, 3) uint8 RGB.
+    """At most `IMAGES` images as a network sees them, each (1, H, W, 3) uint8 RGB.
 
     Args:
-        folder: holds pictures, or data in our layout: then its pictures to train on, as many from
+        folder: holds images, or data in our layout: then its images to train on, as many from
             one set as from another.
         size: shorter edge, in pixels.
 
     Raises:
-        CannotOpen, BadData: not a folder, no pictures in it, or one that cannot be read.
+        CannotOpen, BadData: not a folder, no images in it, or one that cannot be read.
     """
     if not folder.is_dir():
         raise CannotOpen(f"{folder}: no such folder")
@@ -97,14 +97,12 @@ def real_frames(folder: Path, size: int, stride: int) -> list[U8]:
         for pair in list_pairs(folder, kind, "train", required=False):
             sets.setdefault(f"{kind}/{pair.source}", []).append(pair.image)
     sets["background"] = list_backgrounds(folder, "train", required=False)
-    found = [paths for paths in sets.values() if paths] or [pictures(folder)]
-    each = -(-PICTURES // len(found))
+    found = [paths for paths in sets.values() if paths] or [list_images(folder)]
+    each = -(-IMAGES // len(found))
     spread = [paths[:: -(-len(paths) // each)] for paths in found if paths]
-    paths = [s[i] for i in range(each) for s in spread if i < len(s)][:PICTURES]
+    paths = [s[i] for i in range(each) for s in spread if i < len(s)][:IMAGES]
     if not paths:
-        raise BadData(
-            f"{folder}: no pictures in it, nor any to train on in seg, matte or background"
-        )
+        raise BadData(f"{folder}: no images in it, nor any to train on in seg, matte or background")
     return [_frame(path, size, stride) for path in paths]
 
 
@@ -128,7 +126,7 @@ def export(net: MattingNet, out: Path, spec: ModelSpec, frames: Sequence[U8] = (
     if spec.precision not in TOLERANCES:
         raise UsageError(f"precision {spec.precision}: use {', '.join(TOLERANCES)}")
     if spec.precision == "int8" and len(frames) < LEAST:
-        raise UsageError(f"int8 needs {LEAST} pictures to calibrate on, there are {len(frames)}")
+        raise UsageError(f"int8 needs {LEAST} images to calibrate on, there are {len(frames)}")
     each = 1 if spec.precision == "fp16" else HELD
     held, deployed = frames[::each] or synthetic(spec.stride), Deployed(net).eval()
     with torch.inference_mode():

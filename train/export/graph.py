@@ -33,7 +33,7 @@ STEP = 4  # of the pixels of a tensor, every fourth in both directions makes its
 
 
 class Deployed(nn.Module):
-    """The network as it ships: uint8 pictures in, alpha out, normalisation inside."""
+    """The network as it ships: uint8 images in, alpha out, normalisation inside."""
 
     def __init__(self, net: MattingNet):
         super().__init__()
@@ -186,7 +186,7 @@ class Activation:
 
 
 def observe(model: onnx.ModelProto, frames: Iterable[U8]) -> dict[str, Activation]:
-    """The float tensors of rank 4 from the picture and f1 on, by name.
+    """The float tensors of rank 4 from the image and f1 on, by name.
 
     Args:
         model: of `trace`.

@@ -21,9 +21,9 @@ U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 # These stay in float32: a mean over thousands of values, and alpha itself. So does all up to f1,
-# whose kernels look for small differences of the picture.
+# whose kernels look for small differences of the image.
 SENSITIVE = ("ReduceMean", "Sigmoid", "Gather")
-ENOUGH = 3e-3  # greatest |difference| of alpha that is looked for; other pictures have more
+ENOUGH = 3e-3  # greatest |difference| of alpha that is looked for; other images have more
 FEW = 8  # frames on which the convolutions are ranked
 MORE = 3  # convolutions that go back to float32 at a time
 # A quarter of float16's greatest value. ONNX Runtime computes float16 in float32 on a CPU, so that

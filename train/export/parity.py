@@ -30,18 +30,18 @@ TOLERANCES = {
 
 @dataclass(frozen=True)
 class Parity:
-    """|difference| of alpha from torch's, over all pixels of some pictures.
+    """|difference| of alpha from torch's, over all pixels of some images.
 
-    `pictures` counts the real ones; 0: the frames were synthetic.
+    `images` counts the real ones; 0: the frames were synthetic.
     """
 
     max: float
     p99: float
     mean: float
-    pictures: int
+    images: int
 
     def __str__(self) -> str:
-        seen = f"{self.pictures} pictures" if self.pictures else "synthetic frames only"
+        seen = f"{self.images} images" if self.images else "synthetic frames only"
         return (
             f"mean {self.mean:.2g}, 99 % of pixels below {self.p99:.2g}, at most {self.max:.2g} "
             f"({seen})"

@@ -1,9 +1,9 @@
-"""int8 for ONNX Runtime's CPU kernels: weights by channel, activations from real pictures.
+"""int8 for ONNX Runtime's CPU kernels: weights by channel, activations from real images.
 
 Two things keep a network of depthwise convolutions close to its float self. Rounding a kernel of
 nine weights shifts the mean of its whole channel, so every bias takes that shift back (Nagel et
 al., 2019, arXiv 1906.04721, section 4.2). And the encoder stays in float up to f1, where it looks
-for small differences of the picture; further on too where the measured loss asks for it.
+for small differences of the image; further on too where the measured loss asks for it.
 """
 
 from __future__ import annotations

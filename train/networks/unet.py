@@ -258,7 +258,7 @@ class MattingNet(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         self.aspp = ASPP(channels[-1], aspp)
         cin, self.upscale = aspp, []
-        for level in range(4, -1, -1):  # d4 … d0; d0 sees the picture itself as its skip
+        for level in range(4, -1, -1):  # d4 … d0; d0 sees the image itself as its skip
             cout = decoder[4 - level]
             self.add_module(f"d{level}", conv_bn_relu(cin + channels[level], cout))
             self.upscale.append(strides[level + 1] // strides[level])
@@ -300,7 +300,7 @@ architectures = (
 def _build(arch: str) -> tuple[Any, int, tuple[int, ...]]:
     """The encoder, the width of the ASPP, and the widths of d4…d0."""
     if arch == "mbv2":
-        # 13 channels and the picture's 3 make 16, the block convolution kernels work in: a step of
+        # 13 channels and the image's 3 make 16, the block convolution kernels work in: a step of
         # training takes a fifth less time than with 16.
         return MobileNetV2Encoder(), 128, (96, 64, 32, 13, 16)
     if arch in ("lite0", "lite1", "lite2"):

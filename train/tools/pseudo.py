@@ -2,8 +2,8 @@
 
 ``python -m train.tools.pseudo MODEL.onnx IMAGES BOXES.csv OUT``
 
-A model sees every person by itself, cut out around its box and enlarged, and the whole picture as
-well. There is nobody outside the boxes and somebody in each, so a picture with an empty box is left
+A model sees every person by itself, cut out around its box and enlarged, and the whole image as
+well. There is nobody outside the boxes and somebody in each, so an image with an empty box is left
 out. OUT becomes a set of masks like any other: OUT/images and OUT/masks.
 """
 
@@ -22,19 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from engines.datasets.layout import pictures, read_image
+from engines.datasets.layout import list_images, read_image
 from engines.engine import MattingEngine, open_engine
 from engines.errors import BadData, guarded, reading, writing
 from engines.measure.quality.evaluate import matte
 
 MARGIN = 0.25  # of the box's longer side, seen around it on every side
-CLOSE_UP = 0.6  # weight of what the enlarged box says against the whole picture
+CLOSE_UP = 0.6  # weight of what the enlarged box says against the whole image
 FILLED = 0.2  # share of a box that a person fills at least
-Box = tuple[float, float, float, float]  # centre x and y, width, height; parts of the picture
+Box = tuple[float, float, float, float]  # centre x and y, width, height; parts of the image
 
 
 def read_boxes(path: Path) -> dict[str, list[Box]]:
-    """Boxes by the stem of their picture's name.
+    """Boxes by the stem of their image's name.
 
     Args:
         path: CSV with the columns name, cx, cy, w, h; the latter as in `Box`.
@@ -92,19 +92,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m train.tools.pseudo", description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("images", type=Path)
-    parser.add_argument("boxes", type=Path, help="CSV: name, cx, cy, w, h, in parts of the picture")
+    parser.add_argument("boxes", type=Path, help="CSV: name, cx, cy, w, h, in parts of the image")
     parser.add_argument("out", type=Path, help="DATA/seg/<set>")
     args = parser.parse_args()
     engine, boxes = open_engine(args.model), read_boxes(args.boxes)
-    found = [p for p in pictures(args.images) if p.stem in boxes]
+    found = [p for p in list_images(args.images) if p.stem in boxes]
     if not found:
-        raise BadData(f"{args.images}: no picture that {args.boxes} has boxes of")
+        raise BadData(f"{args.images}: no image that {args.boxes} has boxes of")
     images, masks = args.out / "images", args.out / "masks"
     kept = 0
     with writing(args.out, begun=False):
         for folder in (images, masks):
             folder.mkdir(parents=True, exist_ok=True)
-    for path in tqdm(found, unit=" pictures", mininterval=5):
+    for path in tqdm(found, unit=" images", mininterval=5):
         rgb = read_image(path)[..., :3]
         mask = label(engine, np.ascontiguousarray(rgb), boxes[path.stem])
         if mask is None:
@@ -115,7 +115,7 @@ def main() -> int:
             os.replace(part, masks / f"{path.stem}.png")
             shutil.copyfile(path, images / path.name)
         kept += 1
-    print(f"{args.out}: {kept} of {len(found)} pictures; in the others a box would be empty")
+    print(f"{args.out}: {kept} of {len(found)} images; in the others a box would be empty")
     return 0
 
 

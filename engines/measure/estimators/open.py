@@ -18,7 +18,7 @@ from engines.video.matte.postprocess import MatteOptions, MattePostprocessor
 
 
 class OurModel:
-    """A model of this project as a `Estimator`; each picture is seen by itself."""
+    """A model of this project as a `Estimator`; each image is seen by itself."""
 
     def __init__(self, engine: MattingEngine, name: str, size: int | None = None):
         self.name, self.size = name, size or engine.spec.size

@@ -1,6 +1,6 @@
 """Other people's ONNX files, to be measured beside ours: known by their inputs and outputs.
 
-Each takes one RGB picture of any size and gives alpha at that size; what lies between is the
+Each takes one RGB image of any size and gives alpha at that size; what lies between is the
 peer's own convention. `wsshm run` takes none of them.
 """
 
@@ -21,7 +21,7 @@ Alpha = NDArray[np.float32]
 
 
 class Estimator(Protocol):
-    """What is measured. Pictures between two calls of `reset` are frames of one sequence."""
+    """What is measured. Images between two calls of `reset` are frames of one sequence."""
 
     name: str
 
@@ -37,7 +37,7 @@ def peer(session: ort.InferenceSession, path: Path, settles: bool = True) -> Est
 
     Args:
         path: for messages.
-        settles: whether RVM sees the first picture several times; not where frames are timed.
+        settles: whether RVM sees the first image several times; not where frames are timed.
 
     Raises:
         BadData: its inputs and outputs are those of no known peer.
@@ -66,9 +66,9 @@ STATES_OUT = [f"r{i}o" for i in (1, 2, 3, 4)]
 class Rvm:
     """Robust Video Matting: recurrent, RGB in [0, 1], alpha as output ``pha``.
 
-    The picture keeps its aspect and lies in the upper left of the file's fixed input, the rest is
+    The image keeps its aspect and lies in the upper left of the file's fixed input, the rest is
     black: it does better with this than with repeated edges or bars on both sides. The first
-    picture of a sequence, and so every photograph, is seen `SETTLE` times unless told otherwise:
+    image of a sequence, and so every photograph, is seen `SETTLE` times unless told otherwise:
     from the empty state the network has not settled.
     """
 
@@ -101,7 +101,7 @@ class Rvm:
 
 
 class _Still:
-    """A peer without memory that sees the whole picture stretched to its fixed size."""
+    """A peer without memory that sees the whole image stretched to its fixed size."""
 
     name: str
 
@@ -151,11 +151,11 @@ class Sinet(_Still):
         return _full_size(self._run(values[None])[0, 1], rgb.shape[1], rgb.shape[0])
 
 
-def _resize(picture: Any, width: int, height: int) -> Any:
+def _resize(image: Any, width: int, height: int) -> Any:
     """Without aliasing: area average to shrink, linear to enlarge."""
-    shrinks = width * height < picture.shape[0] * picture.shape[1]
+    shrinks = width * height < image.shape[0] * image.shape[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(picture, (width, height), interpolation=how)
+    return cv2.resize(image, (width, height), interpolation=how)
 
 
 def _full_size(alpha: Any, width: int, height: int) -> Alpha:

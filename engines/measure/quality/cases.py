@@ -1,4 +1,4 @@
-"""What is measured: pictures with a truth, in sets that say which figures make sense for them."""
+"""What is measured: images with a truth, in sets that say which figures make sense for them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ U8 = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Case:
-    """One picture to measure on.
+    """One image to measure on.
 
-    `read` gives the picture, (H, W, 3) uint8 RGB, and the truth, (H, W) uint8 with 255 = person: a
+    `read` gives the image, (H, W, 3) uint8 RGB, and the truth, (H, W) uint8 with 255 = person: a
     coarse mask in the set ``masks``, an alpha in all others but ``static``, which has none: there
     255 is what has not changed since the frame before. Cases of one `group` show the same subject:
-    they are drawn together when intervals are estimated. `frame` counts the pictures of a sequence
+    they are drawn together when intervals are estimated. `frame` counts the images of a sequence
     and is None for photographs.
     """
 
@@ -48,7 +48,7 @@ def masks(data: Path, split: str) -> list[Case]:
     """Photographs with coarse masks; none where there are none.
 
     Raises:
-        BadData: a picture has no label, or a folder is laid out in no known way.
+        BadData: an image has no label, or a folder is laid out in no known way.
     """
     return _photographs("masks", list_pairs(data, "seg", split, required=False))
 

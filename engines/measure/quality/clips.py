@@ -20,7 +20,7 @@ U8 = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Part:
-    """Pictures `first` to `last` of a clip, both included, counted from 0; None means its end."""
+    """Images `first` to `last` of a clip, both included, counted from 0; None means its end."""
 
     path: Path
     first: int = 0
@@ -46,13 +46,13 @@ class Part:
         return part
 
     def case(self, kind: str, index: int, rgb: U8, truth: U8) -> Case:
-        """Picture `index` of the clip as a case of the set `kind`; the clip is one subject."""
+        """Image `index` of the clip as a case of the set `kind`; the clip is one subject."""
         stem = self.path.stem
         return Case(kind, stem, f"{index:05}", stem, lambda: (rgb, truth), frame=index)
 
 
 def read(part: Part) -> Iterator[tuple[int, U8]]:
-    """Pictures (H, W, 3) uint8 RGB of a part of a clip, each with its number in the clip.
+    """Images (H, W, 3) uint8 RGB of a part of a clip, each with its number in the clip.
 
     Raises:
         CannotOpen, BadData: the clip; it ends early, or before the part does.
@@ -66,27 +66,27 @@ def read(part: Part) -> Iterator[tuple[int, U8]]:
         frames = (item for item in source.items() if isinstance(item, Frame))
         for frame in islice(frames, part.last if part.last is None else part.last + 1):
             if (frame.format.width, frame.format.height) != (fmt.width, fmt.height):
-                raise BadData(f"{part.path}, picture {seen}: not of the first one's size")
+                raise BadData(f"{part.path}, image {seen}: not of the first one's size")
             if seen >= part.first:
-                yield seen, to_rgb(frame.picture, fmt.width, fmt.height)
+                yield seen, to_rgb(frame.image, fmt.width, fmt.height)
             seen += 1
         if source.fault:
             raise BadData(source.fault)
         if part.last is not None and seen <= part.last:
-            raise BadData(f"{part.path}: ends before picture {part.last}, it has {seen}")
+            raise BadData(f"{part.path}: ends before image {part.last}, it has {seen}")
 
 
 def empty(part: Part) -> Iterator[Case]:
-    """The pictures of a clip that shows nobody as one sequence; truth is 0. Raises as `read`."""
+    """The images of a clip that shows nobody as one sequence; truth is 0. Raises as `read`."""
     for i, rgb in read(part):
         yield part.case("empty", i, rgb, np.zeros(rgb.shape[:2], np.uint8))
 
 
 def static(part: Part) -> Iterator[Case]:
-    """The pictures of a clip as one sequence; for a truth, what stands still. Raises as `read`."""
+    """The images of a clip as one sequence; for a truth, what stands still. Raises as `read`."""
     before = None
     for i, rgb in read(part):
-        still = np.zeros(rgb.shape[:2], np.uint8)  # in the first picture, nothing is known to
+        still = np.zeros(rgb.shape[:2], np.uint8)  # in the first image, nothing is known to
         if before is not None:
             still[unchanged(before, rgb)] = 255
         yield part.case("static", i, rgb, still)

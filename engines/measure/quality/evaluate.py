@@ -1,7 +1,7 @@
 """How good models are: figures of every case, their means over sources, and how sure they are.
 
-The pictures of a source resemble each other, so the mean is taken of each source first and then
-over the sources; an interval tells what another draw of the same sources' pictures might give.
+The images of a source resemble each other, so the mean is taken of each source first and then
+over the sources; an interval tells what another draw of the same sources' images might give.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Difference:
 
 
 def matte(engine: MattingEngine, rgb: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
-    """Alpha of one picture at its own size.
+    """Alpha of one image at its own size.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -71,7 +71,7 @@ def matte(engine: MattingEngine, rgb: NDArray[np.uint8], size: int) -> NDArray[n
 def small_matte(
     engine: MattingEngine, rgb: NDArray[np.uint8], size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """One picture as the network saw it, (h, w, 3) uint8, and its alpha, (h, w) float32 in [0, 1].
+    """One image as the network saw it, (h, w, 3) uint8, and its alpha, (h, w) float32 in [0, 1].
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -89,11 +89,11 @@ def mask_iou(
 
     Args:
         size: shorter edge the network sees; the model's own unless given.
-        limit: at most so many pictures of each source.
+        limit: at most so many images of each source.
     """
     scores: dict[str, list[float]] = {}
     cases = list(choose(masks(data, "val"), limit=limit))
-    for case in tqdm(cases, unit=" pictures", mininterval=5):
+    for case in tqdm(cases, unit=" images", mininterval=5):
         rgb, mask = case.read()
         alpha = matte(engine, rgb, size or engine.spec.size)
         scores.setdefault(case.source, []).append(iou(alpha, mask))
@@ -101,7 +101,7 @@ def mask_iou(
 
 
 def score(kind: str, alpha: NDArray[np.float32], truth: NDArray[np.uint8]) -> dict[str, float]:
-    """The figures of one picture, by `Metric.key`; in ``static`` one alone has none.
+    """The figures of one image, by `Metric.key`; in ``static`` one alone has none.
 
     Args:
         kind: the case's set; a coarse mask is not judged as an alpha.
@@ -151,12 +151,12 @@ def score_change(
 def evaluate(
     estimators: list[Estimator], cases: Iterable[Case], watch: Watch | None = None
 ) -> list[Row]:
-    """Every model on every case; a picture is read once and shown to all.
+    """Every model on every case; an image is read once and shown to all.
 
     What two consecutive frames of a sequence have, such as dtSSD, is under the later one.
 
     Args:
-        watch: called with each case, its picture and truth, the model's place in `estimators`, and
+        watch: called with each case, its image and truth, the model's place in `estimators`, and
             its alpha.
     """
     rows = []

@@ -17,16 +17,16 @@ from engines.measure.quality.cases import Case
 from engines.measure.quality.clips import Part, read
 
 MIN_EXCESS = 20  # of 255: a pixel with at least this much may belong to the screen
-MIN_SCREEN = 0.05  # share of a picture's pixels that must, for it to be a green screen at all
+MIN_SCREEN = 0.05  # share of an image's pixels that must, for it to be a green screen at all
 SOLID, CLEAR = 0.15, 0.88  # share of the screen's excess up to which alpha is 1, from which it is 0
 BLACK = 32  # of 255: a row or column that is nowhere brighter belongs to a black bar
 BAR_EDGE = 2  # pixels beside a bar into which the codec has smeared it
 
 
 def key(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Alpha of a picture before an evenly lit green screen.
+    """Alpha of an image before an evenly lit green screen.
 
-    The screen's excess is the median over the pixels that may belong to it, in each picture anew.
+    The screen's excess is the median over the pixels that may belong to it, in each image anew.
     Green things on the person come out more transparent than they are.
 
     Args:
@@ -43,7 +43,7 @@ def key(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     screen = excess[excess >= MIN_EXCESS]
     if screen.size < MIN_SCREEN * excess.size:
         raise BadData(
-            f"no green screen in the picture: {screen.size / excess.size:.1%} of it is green, "
+            f"no green screen in the image: {screen.size / excess.size:.1%} of it is green, "
             f"{MIN_SCREEN:.0%} are needed"
         )
     share = excess.astype(np.float32) / np.float32(np.median(screen))
@@ -55,16 +55,16 @@ def key(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def without_bars(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Rows and columns of a (H, W, 3) uint8 picture inside its black bars, if it has any.
+    """Rows and columns of a (H, W, 3) uint8 image inside its black bars, if it has any.
 
     Raises:
-        BadData: the whole picture is black.
+        BadData: the whole image is black.
     """
     light = rgb.max(axis=2) > BLACK
     inside = []
     for lit in (light.any(axis=1), light.any(axis=0)):
         if not lit.any():
-            raise BadData("the first picture is black")
+            raise BadData("the first image is black")
         first, end = int(lit.argmax()), len(lit) - int(lit[::-1].argmax())
         first += BAR_EDGE if first else 0
         end -= BAR_EDGE if end < len(lit) else 0
@@ -73,7 +73,7 @@ def without_bars(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:
 
 
 def read_keyed(part: Part) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]:
-    """As `clips.read`, without black bars: number, picture (H, W, 3) uint8 RGB and keyed alpha.
+    """As `clips.read`, without black bars: number, image (H, W, 3) uint8 RGB and keyed alpha.
 
     Raises:
         CannotOpen, BadData: the clip; no green screen in it; it ends early.
@@ -85,12 +85,12 @@ def read_keyed(part: Part) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.
             rgb = np.ascontiguousarray(rgb[inside])
             alpha = key(rgb)
         except BadData as e:
-            raise BadData(f"{part.path}, picture {i}: {e}") from e
+            raise BadData(f"{part.path}, image {i}: {e}") from e
         yield i, rgb, alpha
 
 
 def cases(part: Part) -> Iterator[Case]:
-    """The pictures of a keyed clip as one sequence; truth is the keyed alpha in 255 steps.
+    """The images of a keyed clip as one sequence; truth is the keyed alpha in 255 steps.
 
     Raises:
         CannotOpen, BadData: as `read_keyed`.

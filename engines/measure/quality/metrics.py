@@ -1,8 +1,8 @@
 """How far an alpha is from the truth, as the matting papers measure it.
 
-Alpha and truth are (H, W) floats in [0, 1] of the picture's own size; `region` is (H, W) bool, the
-whole picture when None. Means and sums run over the region only, while filters and connected
-parts are taken from the whole picture. A mean over an empty region is NaN, a sum is 0.
+Alpha and truth are (H, W) floats in [0, 1] of the image's own size; `region` is (H, W) bool, the
+whole image when None. Means and sums run over the region only, while filters and connected
+parts are taken from the whole image. A mean over an empty region is NaN, a sum is 0.
 
 Functions return plain values; `METRICS` says by what they are multiplied when shown.
 """
@@ -60,10 +60,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("flicker_soft", "soft×10³", 1e3, "still"),
 )
 REGIONS = {
-    "whole": "the whole picture",
+    "whole": "the whole image",
     "boundary": "where 0.05 < true alpha < 0.95",
     "outside": f"further than {BAND} px from the mask's edge",
-    "nobody": "the whole picture: mean alpha, and the share where alpha ≥ 0.5",
+    "nobody": "the whole image: mean alpha, and the share where alpha ≥ 0.5",
     "still": f"pixels that change by at most {MAX_CHANGE} of 255: MAD from the frame before; "
     "soft: 0.05 < alpha < 0.95",
 }
@@ -93,7 +93,7 @@ def outside_band(mask: NDArray[np.uint8], px: float = BAND) -> Region:
 
 
 def unchanged(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Region:
-    """Where no channel of two (H, W, 3) uint8 pictures differs by more than `MAX_CHANGE`."""
+    """Where no channel of two (H, W, 3) uint8 images differs by more than `MAX_CHANGE`."""
     change = np.maximum(before, after) - np.minimum(before, after)
     still: Region = change.max(axis=2) <= MAX_CHANGE
     return still

@@ -17,9 +17,9 @@ from engines.measure.quality.metrics import METRICS
 
 U8 = NDArray[np.uint8]
 
-PANEL = 200  # pixels: a panel is square, its picture lies in the middle
+PANEL = 200  # pixels: a panel is square, its image lies in the middle
 GAP = 12  # pixels: distance between blocks
-BACKGROUND = (150, 40, 150)  # RGB that people are put on: nothing in a picture looks like it
+BACKGROUND = (150, 40, 150)  # RGB that people are put on: nothing in an image looks like it
 # The metric that says which case is worst; MAD where not named.
 JUDGED_BY = {"masks": "iou", "empty": "mass", "static": "flicker"}
 
@@ -57,7 +57,7 @@ class Sheet:
             key = JUDGED_BY.get(kind, "mad")
             metric = next(m for m in METRICS if m.key == key)
             second = "what stands still" if kind == "static" else "truth"
-            strips.append(f"{kind}: picture, {second}, alpha, composite; by {metric.head}")
+            strips.append(f"{kind}: image, {second}, alpha, composite; by {metric.head}")
             for i, name in enumerate(models):
                 own = [row for row in rows if (row.set, row.model) == (kind, name)]
                 own = [row for row in own if not np.isnan(row.values.get(key, np.nan))]
@@ -78,12 +78,12 @@ class Sheet:
                 )
         save(path, _stack(strips))
 
-    def _keep(self, key: tuple[str, ...], picture: U8) -> None:
-        height, width = picture.shape[:2]
+    def _keep(self, key: tuple[str, ...], image: U8) -> None:
+        height, width = image.shape[:2]
         scale = min(PANEL / width, PANEL / height)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        _, data = cv2.imencode(".png", cv2.resize(picture, size, interpolation=how))
+        _, data = cv2.imencode(".png", cv2.resize(image, size, interpolation=how))
         self._copies[key] = data
 
     def _block(self, label: str, row: Row, model: int) -> U8:
@@ -100,13 +100,13 @@ class Sheet:
         return np.vstack([text(label, PANEL * len(panels)), np.hstack(panels)])
 
 
-def _centred(picture: Any) -> U8:
-    if picture.ndim == 2:
-        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
+def _centred(image: Any) -> U8:
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     panel = np.full((PANEL, PANEL, 3), PAPER, np.uint8)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     y, x = (PANEL - height) // 2, (PANEL - width) // 2
-    panel[y : y + height, x : x + width] = picture
+    panel[y : y + height, x : x + width] = image
     return panel
 
 

@@ -22,14 +22,14 @@ def lines(rows: list[Row], estimators: list[Estimator], split: str) -> Iterator[
     """For each set and region a table: means over sources, differences, then every source."""
     names = [m.name for m in estimators]
     seen = ", ".join(f"{m.name} sees {s} lines" for m in estimators if (s := getattr(m, "size", 0)))
-    yield f"At the pictures' own size{'; ' + seen if seen else ''}."
+    yield f"At the images' own size{'; ' + seen if seen else ''}."
     for kind, by_model in _by_set(rows, names):
         first = by_model[names[0]]
         means = {n: means_of(own) for n, own in by_model.items()}
         changes = {n: compare(first, by_model[n]) for n in names[1:]}
         sources = [s for s in means[names[0]] if s]
         present = keys_of(first)
-        count = f"{len(first)} pictures of {len(sources)} source{'s' * (len(sources) > 1)}"
+        count = f"{len(first)} images of {len(sources)} source{'s' * (len(sources) > 1)}"
         yield ""
         yield f"{kind.upper()}, {_origin(first, split)}: {count}"
         for region, where in REGIONS.items():
@@ -56,7 +56,7 @@ def lines(rows: list[Row], estimators: list[Estimator], split: str) -> Iterator[
 
 
 def _origin(rows: list[Row], split: str) -> str:
-    """Where the pictures of a set come from."""
+    """Where the images of a set come from."""
     clip = "keyed clip" if rows[0].set == "green" else "clip"
     return " and ".join(dict.fromkeys(split if r.frame is None else clip for r in rows))
 
@@ -105,7 +105,7 @@ def as_json(rows: list[Row], estimators: list[Estimator], split: str) -> dict[st
         means = {n: means_of(own) for n, own in by_model.items()}
         first = by_model[names[0]]
         out["sets"][kind] = {
-            "pictures": len(first),
+            "images": len(first),
             "mean_over_sources": {n: m[""] for n, m in means.items()},
             "sources": {n: {s: v for s, v in m.items() if s} for n, m in means.items()},
             "differences_from_first": {

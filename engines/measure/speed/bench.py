@@ -43,9 +43,9 @@ PAPER = {"r101": (58.3, 5.0), "r18": (222.2, 18.7), "r18x0.5": (328.9, 43.7)}
 
 @dataclass(frozen=True)
 class Network:
-    """A model file, and what it is given: the shape of each input, the picture's first.
+    """A model file, and what it is given: the shape of each input, the image's first.
 
-    `size` is the shorter edge of the picture in pixels; None for a peer's, which is fixed.
+    `size` is the shorter edge of the image in pixels; None for a peer's, which is fixed.
     """
 
     name: str
@@ -99,9 +99,9 @@ def describe(
 
     Args:
         name: what ours is called in results; a peer has its own.
-        frame: width and height of the pictures, in pixels.
+        frame: width and height of the images, in pixels.
         size: shorter edge that ours sees; its own when None.
-        batch: pictures that ours sees at once; peers see one.
+        batch: images that ours sees at once; peers see one.
 
     Raises:
         CannotOpen, BadData: it cannot be loaded or run, or is neither.
@@ -120,12 +120,12 @@ def describe(
 
 
 def inputs(network: Network) -> dict[str, NDArray[Any]]:
-    """Noise for the picture, 0 for what a network remembers."""
+    """Noise for the image, 0 for what a network remembers."""
     rng = np.random.default_rng(0)
-    picture, *states = network.shapes.items()
+    image, *states = network.shapes.items()
     if network.is_ours:
-        return {picture[0]: rng.integers(0, 256, picture[1], np.uint8)}
-    given = {picture[0]: rng.random(picture[1], np.float32)}
+        return {image[0]: rng.integers(0, 256, image[1], np.uint8)}
+    given = {image[0]: rng.random(image[1], np.float32)}
     return given | {name: np.zeros(shape, np.float32) for name, shape in states}
 
 

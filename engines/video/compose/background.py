@@ -1,4 +1,4 @@
-"""What is put behind the person: a picture, a video, a colour, the blurred frame, or nothing."""
+"""What is put behind the person: an image, a video, a colour, the blurred frame, or nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEAST = np.float32(1e-3)  # weight of a pixel of the person, where there is noth
 
 
 class BackgroundFit(str, Enum):
-    """How a picture of another shape fills the frame."""
+    """How an image of another shape fills the frame."""
 
     cover = "cover"  # to all edges; what stands over is cut off evenly
     contain = "contain"  # all of it is seen; the rest is black
@@ -45,7 +45,7 @@ class Background(Protocol):
 
 
 class ImageBackground:
-    """A picture, scaled to the frame."""
+    """An image, scaled to the frame."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class BlurredBackground:
         depth = cv2.CV_8U if frame.format.bit_depth == 8 else cv2.CV_16U
         blurred: list[Plane] = []
         weights: dict[tuple[int, ...], Any] = {}  # chroma planes share theirs
-        for plane, alpha in zip(fr.planes(frame.picture), alphas, strict=True):
+        for plane, alpha in zip(fr.planes(frame.image), alphas, strict=True):
             # In cells of so many pixels each way: at a sigma of 2 of them nothing is lost.
             plane_sigma = sigma * plane.shape[0] / frame.format.height
             halvings = int(math.log2(max(1, plane_sigma / 2)))
@@ -130,10 +130,10 @@ Box = tuple[int, int, int, int]  # left, top, width, height
 def fitted(
     size: tuple[int, int], frame: tuple[int, int], fit: BackgroundFit, aspect: float, step: int = 1
 ) -> tuple[Box, Box]:
-    """Which part of a picture is seen in a frame, and where; width before height.
+    """Which part of an image is seen in a frame, and where; width before height.
 
     Args:
-        aspect: width to height of the picture's pixels, in pixels of the frame.
+        aspect: width to height of the image's pixels, in pixels of the frame.
         step: what left and top are multiples of: 2 where chroma is thinned.
     """
     (w, h), (width, height) = size, frame
@@ -185,14 +185,14 @@ def open_background(
 
     Args:
         sample_aspect: width to height of the video's pixels, 1 when None.
-        spec: a picture or a video file, ``#rrggbb``, ``blur``, ``blur:N`` (0 < N ≤ 50) or
+        spec: an image or a video file, ``#rrggbb``, ``blur``, ``blur:N`` (0 < N ≤ 50) or
             ``transparent``.
         on_note: told where a video ends before it should.
         bit_depth: of a code of the frames it is put behind.
 
     Raises:
         UsageError: none of these.
-        CannotOpen, BadData: the picture or the video.
+        CannotOpen, BadData: the image or the video.
     """
     if spec == "transparent":
         return None
@@ -213,14 +213,14 @@ def open_background(
         exists = path.exists()
     if not exists:
         raise CannotOpen(
-            f"--bg {spec}: no such file; --bg takes a picture, a video, a colour as '#00b140', "
+            f"--bg {spec}: no such file; --bg takes an image, a video, a colour as '#00b140', "
             "blur, blur:N or transparent"
         )
     if path.is_dir():
-        raise CannotOpen(f"--bg {spec}: is a folder; name one picture or video")
+        raise CannotOpen(f"--bg {spec}: is a folder; name one image or video")
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         from engines.video.compose.moving import VideoBackground  # which builds on this module
 
         return VideoBackground(path, sample_aspect, fit, on_note, bit_depth)
-    picture, fmt = read_image_frame(path)
-    return ImageBackground(fr.RgbScaler(fmt)(picture, fmt.width, fmt.height), sample_aspect, fit)
+    image, fmt = read_image_frame(path)
+    return ImageBackground(fr.RgbScaler(fmt)(image, fmt.width, fmt.height), sample_aspect, fit)

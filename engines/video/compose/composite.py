@@ -26,14 +26,14 @@ class Composited:
     """A frame with its matte, what is behind the person replaced.
 
     `alpha` is (H, W) uint8 at the frame's size, 255 = person. `person` is the person cut out, and
-    `picture` the finished one where there is a background. What waits to be encoded holds no more
-    than that, as a picture of 4K has 12 MB: `frame` shows it, not what it came with.
+    `image` the finished one where there is a background. What waits to be encoded holds no more
+    than that, as an image of 4K has 12 MB: `frame` shows it, not what it came with.
     """
 
     frame: Frame
     alpha: Plane
     person: av.VideoFrame | None
-    picture: av.VideoFrame | None
+    image: av.VideoFrame | None
 
 
 def blend(foreground: Plane, background: Plane, alpha: Plane, out: Plane) -> None:
@@ -66,20 +66,18 @@ def composite(
     """
     frame, alphas = matted.frame, matted.alphas
     person = alone(matted.person, alphas[0], frame.format) if cut_out else None
-    picture = None
+    image = None
     if background is not None:
-        picture = frame.format.new_image()
+        image = frame.format.new_image()
         behind = background.planes(frame, alphas)
-        for planes in zip(
-            fr.planes(matted.person), behind, alphas, fr.planes(picture), strict=True
-        ):
+        for planes in zip(fr.planes(matted.person), behind, alphas, fr.planes(image), strict=True):
             blend(*planes)
-    shown = replace(frame, picture=picture or person or matted.person)
-    return Composited(shown, alphas[0], person, picture)
+    shown = replace(frame, image=image or person or matted.person)
+    return Composited(shown, alphas[0], person, image)
 
 
 def alone(person: av.VideoFrame, alpha: Plane, fmt: FrameFormat) -> av.VideoFrame:
-    """A picture of the person in which nothing else is left, also where nobody looks.
+    """An image of the person in which nothing else is left, also where nobody looks.
 
     A pixel keeps its colour where alpha is `OWN` or more. Below, it fades into what the person's
     colours are extended to, and where alpha is `HAZE` or less there is nothing but that.
@@ -87,9 +85,9 @@ def alone(person: av.VideoFrame, alpha: Plane, fmt: FrameFormat) -> av.VideoFram
     Args:
         alpha: (H, W) uint8, 255 = person.
     """
-    picture, planes = fmt.new_image(), fr.planes(person)
+    image, planes = fmt.new_image(), fr.planes(person)
     share = cv2.convertScaleAbs(cv2.subtract(alpha, HAZE), alpha=255 / (OWN - HAZE))
     own = at_planes(share, fmt)
-    for parts in zip(planes, extend(planes, alpha), own, fr.planes(picture), strict=True):
+    for parts in zip(planes, extend(planes, alpha), own, fr.planes(image), strict=True):
         blend(*parts)
-    return picture
+    return image

@@ -28,7 +28,7 @@ def extend(planes: Sequence[Plane], alpha: Plane) -> list[Plane]:
     """Colours around a person as if the person went on there.
 
     Args:
-        planes: the three of the person's picture, uint8 or uint16 of 10 bits, each of its own size.
+        planes: the three of the person's image, uint8 or uint16 of 10 bits, each of its own size.
         alpha: (H, W) uint8, 255 = person, at the size of the first.
 
     Returns:

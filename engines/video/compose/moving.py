@@ -89,7 +89,7 @@ class VideoBackground:
         part, (left, top, width, height) = fitted(
             (source.width, source.height), (fmt.width, fmt.height), self._fit, aspect, step=2
         )
-        picture = self._reformatter.reformat(
+        image = self._reformatter.reformat(
             _cut(shown, part),
             width,
             height,
@@ -101,7 +101,7 @@ class VideoBackground:
             threads=1,
             interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
         )
-        planes = fr.planes(picture)
+        planes = fr.planes(image)
         if (width, height) == (fmt.width, fmt.height):
             return planes
         black = np.zeros((fmt.height, fmt.width, 3), np.uint8)
@@ -120,10 +120,10 @@ def _cut(frame: Frame, part: Box) -> av.VideoFrame:
     """A part of a frame; left and top are even."""
     left, top, width, height = part
     if (width, height) == (frame.format.width, frame.format.height):
-        return frame.picture
+        return frame.image
     cut = replace(frame.format, width=width, height=height).new_image()
     h_shift, v_shift = fr.PLANAR[frame.format.pix_fmt]
-    pairs = zip(fr.planes(frame.picture), fr.planes(cut), strict=True)
+    pairs = zip(fr.planes(frame.image), fr.planes(cut), strict=True)
     for i, (plane, target) in enumerate(pairs):
         x, y = (left >> h_shift, top >> v_shift) if i else (left, top)
         target[:] = plane[y : y + target.shape[0], x : x + target.shape[1]]

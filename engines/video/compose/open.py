@@ -50,7 +50,7 @@ class BackgroundCycle:
 
 
 def choices(given: str) -> list[str]:
-    """`given`, the other pictures beside it, and two that are always there."""
+    """`given`, the other images beside it, and two that are always there."""
     path = Path(given)
     beside: list[str] = []
     if path.suffix.lower() in IMAGE_SUFFIXES:

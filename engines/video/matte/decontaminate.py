@@ -18,14 +18,14 @@ from engines.video.matte.outline import Outline
 
 
 def decontaminate(frame: Frame, alphas: Sequence[Plane], outline: Outline) -> av.VideoFrame:
-    """A copy of the frame's picture that has the person's own colour on the outline.
+    """A copy of the frame's image that has the person's own colour on the outline.
 
     Args:
         alphas: the frame's alpha at the size of each of the three planes, (H, W) uint8.
         outline: of this frame; the alpha it was found by need not be this very one.
     """
-    picture = frame.format.new_image()
-    planes = zip(fr.planes(frame.picture), fr.planes(picture), alphas, strict=True)
+    image = frame.format.new_image()
+    planes = zip(fr.planes(frame.image), fr.planes(image), alphas, strict=True)
     for (source, target, alpha), person, behind in zip(
         planes, outline.person, outline.background, strict=True
     ):
@@ -37,4 +37,4 @@ def decontaminate(frame: Frame, alphas: Sequence[Plane], outline: Outline) -> av
         f, b = points.look_up(person), points.look_up(behind)
         colour = f + a * (points.take(source) - a * f - (1 - a) * b)
         points.put(np.clip(colour, 0, frame.format.peak), target)
-    return picture
+    return image

@@ -54,7 +54,7 @@ class Outline:
 
 
 class Points:
-    """Pixels of planes of one shape, and what pictures of other sizes show there."""
+    """Pixels of planes of one shape, and what images of other sizes show there."""
 
     def __init__(self, mask: NDArray[np.bool_], shape: Shape):
         """Those of planes of `shape`, (H, W), that a (h, w) mask covers."""
@@ -79,17 +79,17 @@ class Points:
         """Write (N,) values, none under 0 or over the plane's peak, rounded to the nearest."""
         _flat(plane)[self._places(plane)] = np.rint(values)
 
-    def look_up(self, picture: NDArray[Any]) -> NDArray[Any]:
-        """What a picture of the whole frame, of any shape (h, w), has there: (N,), bilinear."""
-        if picture.shape not in self._maps:
-            height, width = picture.shape
+    def look_up(self, image: NDArray[Any]) -> NDArray[Any]:
+        """What an image of the whole frame, of any shape (h, w), has there: (N,), bilinear."""
+        if image.shape not in self._maps:
+            height, width = image.shape
             self._maps[height, width] = self._map(1, width), self._map(0, height)
-        xy = self._maps[picture.shape]
-        values = cv2.remap(picture, *xy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        xy = self._maps[image.shape]
+        values = cv2.remap(image, *xy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return values.reshape(-1)[: len(self)]
 
     def _map(self, axis: int, length: int) -> F32:
-        """Where the pixels lie along an axis of a picture of that `length`: centre on centre."""
+        """Where the pixels lie along an axis of an image of that `length`: centre on centre."""
         places = np.zeros((-(-len(self) // ROW), ROW), np.float32)  # filled up with the corner
         inside = places.reshape(-1)[: len(self)]
         scale = length / self._shape[axis]
@@ -125,13 +125,13 @@ def find(planes: Sequence[Plane], alpha: F32, margin: int = 0) -> Outline:
     return Outline(mask.view(np.bool_), low, high, person, background)
 
 
-def shrink(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """A (H, W) picture at `size`, (width, height): linear, by half at a time."""
-    while picture.shape[1::-1] != size:
-        width, height = picture.shape[1] // 2, picture.shape[0] // 2
+def shrink(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """A (H, W) image at `size`, (width, height): linear, by half at a time."""
+    while image.shape[1::-1] != size:
+        width, height = image.shape[1] // 2, image.shape[0] // 2
         next_size = (width, height) if width >= size[0] and height >= size[1] else size
-        picture = cv2.resize(picture, next_size, interpolation=cv2.INTER_LINEAR)
-    return picture
+        image = cv2.resize(image, next_size, interpolation=cv2.INTER_LINEAR)
+    return image
 
 
 def _runs(mask: NDArray[np.bool_], shape: Shape) -> tuple[NDArray[np.int32], ...]:

@@ -51,7 +51,7 @@ class Matted:
     """A frame with its matte.
 
     `alphas` has (H, W) uint8, 255 = person, at the size of each of the frame's planes. `person` is
-    the picture to composite: the frame's own, or one with the person's own colour on the outline.
+    the image to composite: the frame's own, or one with the person's own colour on the outline.
     """
 
     frame: Frame
@@ -74,7 +74,7 @@ class MattePostprocessor:
         """
         do, fmt = self._finish, frame.format
         small = self._smooth(rgb, remove_islands(alpha, do.islands))
-        person, planes = frame.picture, fr.planes(frame.picture)
+        person, planes = frame.image, fr.planes(frame.image)
         if do.refine or do.decontaminate:
             found = outline.find(planes, small, self._margin(small.shape[0] / fmt.height))
         if do.refine and do.coarse:

@@ -1,7 +1,7 @@
-"""A matte that holds still where the picture does.
+"""A matte that holds still where the image does.
 
 An exponential mean of each pixel's alpha over time, from frame to frame and causal. The weight of
-the past falls to nothing where the picture changes, there and in a neighbourhood that is the wider
+the past falls to nothing where the image changes, there and in a neighbourhood that is the wider
 the more of it changes, for a network sees context: its alpha beside a moving person is on its way
 too. A cut therefore leaves nothing of the past.
 """
@@ -69,7 +69,7 @@ class Smoother:
 
 
 def _change(before: Plane, after: Plane) -> F32:
-    """How much two (h, w, 3) uint8 pictures differ in and around each pixel: codes, float32."""
+    """How much two (h, w, 3) uint8 images differ in and around each pixel: codes, float32."""
     red, green, blue = cv2.split(cv2.absdiff(before, after))
     height, width = red.shape
     change = cv2.blur(cv2.max(cv2.max(red, green), blue).astype(np.float32), (3, 3))

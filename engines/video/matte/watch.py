@@ -1,4 +1,4 @@
-"""Mattes that cannot be right: nobody in any frame, or one that does not follow the picture."""
+"""Mattes that cannot be right: nobody in any frame, or one that does not follow the image."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from engines.video.frame import Plane
 
 PERSON = 0.5  # alpha from which somebody is there
-CHANGED = 2.0  # mean difference of two pictures, of 255, that more than noise makes
-LONGEST = 100  # frames in a row that may have one and the same matte while the picture changes
+CHANGED = 2.0  # mean difference of two images, of 255, that more than noise makes
+LONGEST = 100  # frames in a row that may have one and the same matte while the image changes
 
 
 class Watch:
     """Looks at the mattes of a run, frame by frame.
 
     Args:
-        note: told, once, that the matte has stopped following the picture.
+        note: told, once, that the matte has stopped following the image.
         remedy: what to do about that.
     """
 
@@ -39,14 +39,14 @@ class Watch:
         self._somebody |= somebody
         if self._before is not None and somebody and np.array_equal(alpha, self._before[1]):
             change = np.abs(np.subtract(rgb, self._before[0], dtype=np.int16)).mean()
-            self._same += bool(change > CHANGED)  # still pictures say nothing either way
+            self._same += bool(change > CHANGED)  # still images say nothing either way
         else:
             self._same = 0
         self._before = rgb, alpha
         if self._same == LONGEST and not self._told:
             self._told = True
             self._note(
-                f"the matte has not changed for {LONGEST} frames although the picture has; "
+                f"the matte has not changed for {LONGEST} frames although the image has; "
                 f"{self._remedy}"
             )
 
@@ -55,5 +55,5 @@ class Watch:
         """What to say at the end where no frame has shown a person."""
         if self._somebody or not self._frames:
             return None
-        where = "the picture" if self._frames == 1 else f"any of {self._frames} frames"
+        where = "the image" if self._frames == 1 else f"any of {self._frames} frames"
         return f"no person was found in {where}"

@@ -1,4 +1,4 @@
-"""Interlaced pictures made whole: one for the two fields of each."""
+"""Interlaced images made whole: one for the two fields of each."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LEAST = 3  # pixels each way that the filter needs
 
 
 class Deinterlacer:
-    """Pictures of a stream; from the first interlaced one on through FFmpeg's bwdif.
+    """Images of a stream; from the first interlaced one on through FFmpeg's bwdif.
 
-    A picture then comes with the next one, and the last with None. Those that are not interlaced
+    An image then comes with the next one, and the last with None. Those that are not interlaced
     come out as they are.
     """
 
@@ -26,36 +26,36 @@ class Deinterlacer:
         self._graph: Graph | None = None
         self._size = 0, 0
 
-    def __call__(self, picture: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
-        if picture is not None and not self._wanted(picture):
-            yield picture
+    def __call__(self, image: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+        if image is not None and not self._wanted(image):
+            yield image
             return
-        if picture is None or self._size != (picture.width, picture.height):
+        if image is None or self._size != (image.width, image.height):
             yield from self._rest()
-        if picture is None:
+        if image is None:
             return
         if self._graph is None:
-            self._begin(picture)
+            self._begin(image)
         assert self._graph is not None
-        self._graph.push(picture)
+        self._graph.push(image)
         yield from self._finished()
 
-    def _wanted(self, picture: av.VideoFrame) -> bool:
+    def _wanted(self, image: av.VideoFrame) -> bool:
         if self._graph is not None:
             return True
-        return picture.interlaced_frame and min(picture.width, picture.height) >= LEAST
+        return image.interlaced_frame and min(image.width, image.height) >= LEAST
 
-    def _begin(self, picture: av.VideoFrame) -> None:
-        self._size = picture.width, picture.height
+    def _begin(self, image: av.VideoFrame) -> None:
+        self._size = image.width, image.height
         self._graph = graph = Graph()
         buffer = graph.add_buffer(
-            width=picture.width,
-            height=picture.height,
-            format=picture.format,
+            width=image.width,
+            height=image.height,
+            format=image.format,
             time_base=self._stream.time_base,
         )
         graph.link_nodes(buffer, graph.add("bwdif", HOW), graph.add("buffersink")).configure()
-        text = "the video is interlaced: each two fields become one picture"
+        text = "the video is interlaced: each two fields become one image"
         if text not in self._warnings:
             self._warnings.append(text)
 
@@ -69,11 +69,11 @@ class Deinterlacer:
         assert self._graph is not None
         while True:
             try:
-                picture: Any = self._graph.pull()
+                image: Any = self._graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
-            if picture.pts is not None:  # bwdif counts in half ticks
-                picture.pts //= 2
-                picture.duration //= 2
-                picture.time_base = self._stream.time_base
-            yield picture
+            if image.pts is not None:  # bwdif counts in half ticks
+                image.pts //= 2
+                image.duration //= 2
+                image.time_base = self._stream.time_base
+            yield image

@@ -140,7 +140,7 @@ class LiveSource(FrameSource):
                         arrived=time.perf_counter(),
                     )
                 elif shift is not None and item.stream_index in sounds:
-                    # Sound before the first picture would have none to go with.
+                    # Sound before the first image would have none to go with.
                     ticks = round(shift / item.time_base)
                     item.pts, item.dts = (item.pts or 0) + ticks, (item.dts or 0) + ticks
                     yield item

@@ -1,4 +1,4 @@
-"""Where frames come from: a video file, a picture, a folder of pictures.
+"""Where frames come from: a video file, an image, a folder of images.
 
 Every source yields `Frame`s in the order they are shown and, between them, the packets of the
 streams that are copied. What it cannot give, it says: in `warnings`, or in `fault` when the input
@@ -55,7 +55,7 @@ class FrameSource(ABC):
     live: bool = False  # whether frames come at a pace of their own, and are late if they wait
     format: FrameFormat  # of the first frame; of all frames in a video
     total: int | None  # frames to come, None where the file does not say
-    rate: Fraction | None = None  # average frames a second, None for pictures
+    rate: Fraction | None = None  # average frames a second, None for images
     time_base: Fraction = Fraction(1, 1)
     sample_aspect: Fraction | None = None
     audio: tuple[Any, ...] = ()  # av.AudioStreams whose packets `items` yields
@@ -73,7 +73,7 @@ class FrameSource(ABC):
     def items(self) -> Iterator[Frame | av.Packet]:
         """Frames and packets to copy, once; stop early by closing the iterator."""
 
-    def close(self) -> None:  # noqa: B027 - pictures hold nothing open
+    def close(self) -> None:  # noqa: B027 - images hold nothing open
         """Release the file; safe to call twice."""
 
     def __enter__(self) -> Self:
@@ -90,17 +90,17 @@ def open_source(
     fps: Fraction | None = None,
     bit_depth: int = 8,
 ) -> FrameSource:
-    """Open a video file, a picture, a folder of pictures, or those of one that ``*.png`` fits.
+    """Open a video file, an image, a folder of images, or those of one that ``*.png`` fits.
 
     Args:
         clip: a part of a video.
         threads: of the decoder; 0 leaves it to FFmpeg. The frames do not depend on it.
-        fps: makes a video of a folder's pictures, so many a second.
+        fps: makes a video of a folder's images, so many a second.
         bit_depth: of a code of a video's frames, 8 or 10.
 
     Raises:
         CannotOpen: missing, not readable, or neither file nor folder.
-        BadData: junk, no picture in it, HDR, or over `MAX_PIXELS`.
+        BadData: junk, no image in it, HDR, or over `MAX_PIXELS`.
         UsageError: a part of something that is not a video, or 10 bits of it.
     """
     pattern = None
@@ -117,18 +117,16 @@ def open_source(
                 pass
             opener = ImageSource if path.suffix.lower() in IMAGE_SUFFIXES else None
     if fps is not None and not path.is_dir():
-        raise UsageError(f"{path}: --fps is for a folder of pictures; this has its own times")
+        raise UsageError(f"{path}: --fps is for a folder of images; this has its own times")
     if opener is None:
         from engines.video.read.video import VideoSource  # which builds on this module
 
         return VideoSource(path, clip or Clip(), threads, bit_depth)
     if clip and clip != Clip():
         some = f"; for some of them name those, as in '{path}/1*.png'" * path.is_dir()
-        raise UsageError(f"{path}: --start and --duration cut videos, not pictures{some}")
+        raise UsageError(f"{path}: --start and --duration cut videos, not images{some}")
     if bit_depth > 8 and fps is None:
-        raise UsageError(
-            f"{path}: --bits {bit_depth} needs a video; pictures are written in 8 bits"
-        )
+        raise UsageError(f"{path}: --bits {bit_depth} needs a video; images are written in 8 bits")
     source: FrameSource = opener(path)
     return source
 
@@ -140,10 +138,10 @@ def natural_order(path: Path) -> list[Any]:
 
 
 def read_image_frame(path: Path) -> tuple[av.VideoFrame, FrameFormat]:
-    """A picture in planar RGB, turned as its EXIF data says.
+    """An image in planar RGB, turned as its EXIF data says.
 
     Raises:
-        CannotOpen, BadData: it cannot be read, or is no picture.
+        CannotOpen, BadData: it cannot be read, or is no image.
     """
     with reading(path):
         data = np.fromfile(path, np.uint8)
@@ -152,34 +150,34 @@ def read_image_frame(path: Path) -> tuple[av.VideoFrame, FrameFormat]:
     except cv2.error as e:
         if "MAX_IMAGE" in e.err:
             raise BadData(f"{path}: over {MAX_PIXELS >> 20} megapixels; make it smaller") from e
-        raise BadData(f"{path}: not a readable picture ({e.err})") from e
+        raise BadData(f"{path}: not a readable image ({e.err})") from e
     if bgr is None:
-        raise BadData(f"{path}: not a readable picture; it may be empty, damaged or another kind")
+        raise BadData(f"{path}: not a readable image; it may be empty, damaged or another kind")
     height, width = bgr.shape[:2]
     fmt = FrameFormat(width, height, "gbrp", matrix=0, range=fr.FULL)
     return fr.from_rgb(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), fmt), fmt
 
 
 class ImageSource(FrameSource):
-    """One picture as one frame."""
+    """One image as one frame."""
 
     def __init__(self, path: Path):
         super().__init__()
         self.path, self.total = path, 1
-        self._picture, self.format = read_image_frame(path)
+        self._image, self.format = read_image_frame(path)
 
     def items(self) -> Iterator[Frame]:
-        yield Frame(self._picture, self.format, 0, self.time_base, name=self.path.stem)
+        yield Frame(self._image, self.format, 0, self.time_base, name=self.path.stem)
 
 
 class ImageFolderSource(FrameSource):
-    """The pictures of a folder in natural order.
+    """The images of a folder in natural order.
 
     Each is at its own size; in a video, all are at that of the first.
 
     Args:
-        fps: pictures a second of the video they make; None for pictures by themselves.
-        pattern: what their names fit, as in a shell; all pictures when None.
+        fps: images a second of the video they make; None for images by themselves.
+        pattern: what their names fit, as in a shell; all images when None.
         bit_depth: of a code of the video's frames.
     """
 
@@ -200,7 +198,7 @@ class ImageFolderSource(FrameSource):
         if not self._files:
             which = f"of the name {pattern} " * bool(pattern)
             kinds = " ".join(sorted(IMAGE_SUFFIXES))
-            raise BadData(f"{path}: no pictures {which}in this folder ({kinds})")
+            raise BadData(f"{path}: no images {which}in this folder ({kinds})")
         self.total = len(self._files)
         stems = Counter(p.stem for p in self._files)
         self._names = [p.stem if stems[p.stem] == 1 else p.name for p in self._files]
@@ -220,31 +218,31 @@ class ImageFolderSource(FrameSource):
                 return read_image_frame(path)
             except (BadData, CannotOpen):
                 continue  # named when its turn comes
-        raise BadData(f"{self.path}: none of its {self.total} pictures can be read")
+        raise BadData(f"{self.path}: none of its {self.total} images can be read")
 
-    def _converted(self, picture: av.VideoFrame, fmt: FrameFormat) -> av.VideoFrame:
+    def _converted(self, image: av.VideoFrame, fmt: FrameFormat) -> av.VideoFrame:
         size = self.format.width, self.format.height
         if (fmt.width, fmt.height) != size:
-            text = f"{self.path}: pictures of another size are scaled to {size[0]}x{size[1]}"
+            text = f"{self.path}: images of another size are scaled to {size[0]}x{size[1]}"
             if text not in self.warnings:
                 self.warnings.append(text)
-        return fr.from_rgb(fr.RgbScaler(fmt)(picture, *size), self.format)
+        return fr.from_rgb(fr.RgbScaler(fmt)(image, *size), self.format)
 
     def items(self) -> Iterator[Frame]:
         bad = []
         for index, (path, name) in enumerate(zip(self._files, self._names, strict=True)):
             try:
-                picture, fmt = read_image_frame(path)
+                image, fmt = read_image_frame(path)
             except (BadData, CannotOpen) as e:
                 self.warnings.append(str(e))
                 bad.append(path.name)
                 continue
             if self._is_video:
-                picture, fmt, name = self._converted(picture, fmt), self.format, ""
-            yield Frame(picture, fmt, index, self.time_base, int(self._is_video), name)
+                image, fmt, name = self._converted(image, fmt), self.format, ""
+            yield Frame(image, fmt, index, self.time_base, int(self._is_video), name)
         if bad:
             self.fault = (
-                f"{self.path}: {len(bad)} of {self.total} pictures could not be read: "
+                f"{self.path}: {len(bad)} of {self.total} images could not be read: "
                 + ", ".join(bad[:5])
                 + (" …" if len(bad) > 5 else "")
             )

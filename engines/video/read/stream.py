@@ -27,7 +27,7 @@ from engines.video.pipeline import TICK, Stop
 OPENING, SILENCE = 5.0, 1.0  # seconds to wait for a stream to begin, and to go on
 # These send at their own pace, whoever listens. What comes by http may be a file as well.
 PACED = {"rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"}
-SOON = {"analyzeduration": "2000000"}  # μs to look at before the first picture
+SOON = {"analyzeduration": "2000000"}  # μs to look at before the first image
 RTSP = {"rtsp_transport": "tcp"}  # over UDP many cameras lose packets
 
 
@@ -52,7 +52,7 @@ class Stream:
 
     @property
     def silence(self) -> float:
-        """Seconds without a picture after which it has stopped."""
+        """Seconds without an image after which it has stopped."""
         return OPENING if self.paced is None else SILENCE
 
     def open(self, limit: Mapping[str, str], stop: Stop, wait: float = OPENING) -> Any:

@@ -54,7 +54,7 @@ class VideoSource(FrameSource):
             else:
                 # Old tags are in any encoding; they are not worth refusing a video for.
                 self._container = av.open(f"file:{path}", options=limit, metadata_errors="replace")
-        self._heard = time.monotonic()  # when the last picture came
+        self._heard = time.monotonic()  # when the last image came
         try:
             self._open(limit, threads)
         except BaseException:
@@ -125,7 +125,7 @@ class VideoSource(FrameSource):
                 yield chapter | {"start": round(begins / base), "end": round(ends / base)}
 
     def _seek(self) -> None:
-        """Go to where the first picture to come is not later than the clip's start.
+        """Go to where the first image to come is not later than the clip's start.
 
         MPEG-TS seeks to where no key frame is: then from further and further back.
         """
@@ -148,12 +148,12 @@ class VideoSource(FrameSource):
     def _comes_before_start(self) -> bool:
         for packet in self._packets(self._video):
             try:
-                pictures = self._video.decode(packet)
+                images = self._video.decode(packet)
             except av.error.FFmpegError:
                 continue
-            for picture in pictures:
-                if picture.pts is not None:
-                    after = self._position(picture.pts, self.time_base) - self._begin
+            for image in images:
+                if image.pts is not None:
+                    after = self._position(image.pts, self.time_base) - self._begin
                     return after <= self.time_base
         return False
 
@@ -243,7 +243,7 @@ class VideoSource(FrameSource):
             if pts is None:
                 pts = 0 if last is None else last + step
             if last is not None and pts <= last:
-                pts = last + 1  # two pictures cannot be shown at once; encoders refuse it
+                pts = last + 1  # two images cannot be shown at once; encoders refuse it
             last = pts
             yield Frame(self._convert(item), self.format, pts, self.time_base, step)
         self._judge_end()
@@ -254,7 +254,7 @@ class VideoSource(FrameSource):
         yield from self._queue
 
     def _read(self) -> Generator[Any, None, None]:
-        """Decoded pictures and packets to copy, inside the clip."""
+        """Decoded images and packets to copy, inside the clip."""
         lasting = {s.index for s in (self._video, *self.audio)}  # others may say nothing for long
         try:
             for packet in self._packets(self._video, *self.audio, *self.subtitles):
@@ -291,35 +291,35 @@ class VideoSource(FrameSource):
                 self.fault_kind = Unavailable
 
     def _fell_silent(self, seconds: float) -> None:
-        self.fault = f"{self.path}: no picture came for {seconds:g} s: it stopped"
+        self.fault = f"{self.path}: no image came for {seconds:g} s: it stopped"
         self.fault_kind = Unavailable
 
     def _decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
         if self._video.index in self._done:
             return
         try:
-            pictures = self._video.decode(packet)
+            images = self._video.decode(packet)
         except av.error.FFmpegError:
             self._skipped += 1
             return
-        self._decoded += len(pictures)
-        for picture in pictures:
-            yield from self._of_the_clip(self._deinterlace(picture))
-        if pictures:
+        self._decoded += len(images)
+        for image in images:
+            yield from self._of_the_clip(self._deinterlace(image))
+        if images:
             self._heard = time.monotonic()  # now: whoever takes them may have taken long
 
-    def _of_the_clip(self, pictures: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-        for picture in pictures:
-            if picture.pts is None:
-                yield picture
+    def _of_the_clip(self, images: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        for image in images:
+            if image.pts is None:
+                yield image
                 continue
-            position = self._position(picture.pts, self.time_base)
+            position = self._position(image.pts, self.time_base)
             if position >= self._stop_at:
                 self._done.add(self._video.index)
                 return
-            self._end = position + Fraction((picture.duration or 0) * self.time_base)
+            self._end = position + Fraction((image.duration or 0) * self.time_base)
             if position >= self._begin:
-                yield picture
+                yield image
 
     def _position(self, pts: int, time_base: Fraction) -> Fraction:
         """Seconds from the first moment of the file."""
@@ -350,7 +350,7 @@ class VideoSource(FrameSource):
         return self._declared_length() is not None
 
     def continue_as(self, earlier: VideoSource) -> None:
-        """Give pictures of an earlier source's format, and what is said to its `warnings`."""
+        """Give images of an earlier source's format, and what is said to its `warnings`."""
         self.format, self._convert = earlier.format, earlier._convert
         self.warnings = earlier.warnings
 
@@ -359,13 +359,13 @@ class VideoSource(FrameSource):
         self._container.close()
 
 
-def quarter_turns(picture: av.VideoFrame) -> int:
-    """How often a picture is to be turned by 90°, counter-clockwise, to stand upright: 0 to 3."""
-    return round(picture.rotation / 90) % 4
+def quarter_turns(image: av.VideoFrame) -> int:
+    """How often an image is to be turned by 90°, counter-clockwise, to stand upright: 0 to 3."""
+    return round(image.rotation / 90) % 4
 
 
 class _Converter:
-    """Decoded pictures as pictures of the format: untouched where they already are."""
+    """Decoded images as images of the format: untouched where they already are."""
 
     def __init__(self, first: av.VideoFrame, fmt: FrameFormat, warnings: list[str]):
         self._format, self._warnings = fmt, warnings
@@ -378,17 +378,17 @@ class _Converter:
             is_deep = first.format.components[0].bits > 8
             warnings.append(text + "; --bits 10 keeps 10" * (is_deep and fmt.bit_depth == 8))
 
-    def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
-        same = (picture.width, picture.height) == self._size
-        if not same or picture.format.name != self._pix_fmt or not self._as_is:
+    def __call__(self, image: av.VideoFrame) -> av.VideoFrame:
+        same = (image.width, image.height) == self._size
+        if not same or image.format.name != self._pix_fmt or not self._as_is:
             if not same:
                 self.warn_once(
-                    f"the picture changes to {picture.width}x{picture.height} on the way; "
+                    f"the image changes to {image.width}x{image.height} on the way; "
                     f"scaled to {self._size[0]}x{self._size[1]}"
                 )
-            is_rgb = picture.format.is_rgb
-            picture = self._reformatter.reformat(
-                picture,
+            is_rgb = image.format.is_rgb
+            image = self._reformatter.reformat(
+                image,
                 *self._size,
                 self._format.pix_fmt,
                 src_colorspace=None if is_rgb else self._format.matrix,
@@ -399,9 +399,9 @@ class _Converter:
                 threads=fr.scaler_threads(self._format.pix_fmt),
             )
         if not self._turns:
-            return picture
+            return image
         upright = self._format.new_image()
-        for target, plane in zip(fr.planes(upright), fr.planes(picture), strict=True):
+        for target, plane in zip(fr.planes(upright), fr.planes(image), strict=True):
             target[:] = np.rot90(plane, self._turns)
         return upright
 

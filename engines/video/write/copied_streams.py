@@ -1,4 +1,4 @@
-"""What goes into a video beside its pictures: sound, subtitles, chapters and tags of the source.
+"""What goes into a video beside its images: sound, subtitles, chapters and tags of the source.
 
 Packets are copied as they are. What the container cannot hold is encoded anew in a codec that it
 can, or left out, and a warning says which.
@@ -27,7 +27,7 @@ MILLISECOND = Fraction(1, 1000)
 
 
 class CopiedStreams:
-    """The streams of `source`, other than its pictures, in a container not yet begun.
+    """The streams of `source`, other than its images, in a container not yet begun.
 
     Args:
         ending: of the output, as in ``.mp4``.
@@ -183,7 +183,7 @@ class _Sound:
 
 
 class _Text:
-    """Subtitles of text, in another notation; those that are pictures raise `ValueError`."""
+    """Subtitles of text, in another notation; those that are images raise `ValueError`."""
 
     def __init__(self, container: Any, source: Any, codec: str):
         self._decoder = source.codec_context

@@ -78,7 +78,7 @@ class Encoder:
     alpha: bool = False
 
     def pixels(self, fmt: FrameFormat) -> str:
-        """FFmpeg's name of the pixel format it is given for pictures of `fmt`.
+        """FFmpeg's name of the pixel format it is given for images of `fmt`.
 
         Raises:
             Unavailable: it takes none that can be made here.
@@ -111,7 +111,7 @@ def choose(
     Args:
         default: FFmpeg's name of the container's own encoder, for opaque video.
         alpha: whether the output has an alpha channel; `ending` then `holds_alpha`.
-        bit_depth: of a code of its pictures, 8 or 10.
+        bit_depth: of a code of its images, 8 or 10.
 
     Raises:
         UsageError: it cannot hold alpha in such a file, or 10 bits, or does not take that quality.
@@ -169,7 +169,7 @@ def meant_for_alpha(encoding: Encoding, ending: str, bit_depth: int) -> Encoding
 
     Args:
         ending: one that `holds_alpha`, or any other where nothing is encoded.
-        bit_depth: of a code of its pictures, 8 or 10.
+        bit_depth: of a code of its images, 8 or 10.
     """
     if encoding.codec and _in_ffmpeg(encoding.codec) not in ALPHA:
         encoding = replace(encoding, codec=None, crf=None)
@@ -233,7 +233,7 @@ def check_starts(
     """See that an encoder works here and that a container holds what it writes.
 
     Args:
-        fmt: of the pictures, as encoded.
+        fmt: of the images, as encoded.
         container: FFmpeg's name of it, and `options` what it is told.
         file: what that is called in messages, and `instead` what holds more.
 
@@ -274,7 +274,7 @@ def check_starts(
 def add_stream(
     container: Any, encoder: Encoder, fmt: FrameFormat, rate: Fraction, time_base: Fraction
 ) -> Any:
-    """A stream of an unopened encoder that knows all about the pictures to come.
+    """A stream of an unopened encoder that knows all about the images to come.
 
     Raises:
         ValueError: the container cannot hold it.

@@ -44,7 +44,7 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
         base = config.output
         with writing(base, begun=False):  # a name can be too long to ask
             in_folder = config.output_is_folder or base.is_dir() or not base.suffix
-    into = still and in_folder  # a picture keeps its name there
+    into = still and in_folder  # an image keeps its name there
     if into:
         base, in_folder = base / given.name, False
     if base.name in ("", ".."):  # a folder named by dots
@@ -85,13 +85,13 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
     codec, crf = config.encoding.codec, config.encoding.crf
     asked = "--codec" if codec is not None else "--crf" if crf is not None else ""
     if asked and not any(t.ending in VIDEOS for t in found):
-        raise UsageError(f"{asked}: is for video; {found[0].path} gets pictures")
+        raise UsageError(f"{asked}: is for video; {found[0].path} gets images")
     all_rgba = all(needs_alpha(save, transparent) for save in config.save)
     folder = config.output if config.output in [t.path.parent for t in found] else None
     if folder and folder.is_file():
         raise CannotCreate(f"{folder}: is a file; name another folder with -o")
     for (path, ending), save in zip(found, config.save, strict=True):
-        made = path.parent == folder and not path.parent.exists()  # with its first picture
+        made = path.parent == folder and not path.parent.exists()  # with its first image
         source.warnings.extend(check_free(path.parent if made else path, config.overwrite))
         if isinstance(config.input, Path) and path.resolve() == config.input.resolve():
             raise UsageError(f"{path}: is the input; name another output with -o")

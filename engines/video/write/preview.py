@@ -19,7 +19,7 @@ from engines.video.pipeline import Stop
 from engines.video.write.sink import FrameSink, write_image
 
 TITLE = "wsshm: q quits, b next background, s snapshot"
-LARGEST = 1280, 720  # pixels of the window; a larger picture is scaled down
+LARGEST = 1280, 720  # pixels of the window; a larger image is scaled down
 QUIT = {ord("q"), ord("Q"), 27}
 WITHIN = 30  # frames over which the rate is taken
 
@@ -71,7 +71,7 @@ class Preview(FrameSink):
         self._times: deque[float] = deque(maxlen=WITHIN)
 
     def write(self, item: Composited) -> None:
-        assert item.picture is not None
+        assert item.image is not None
         fmt = item.frame.format
         scale = min(1.0, LARGEST[0] / fmt.width, LARGEST[1] / fmt.height)
         width, height = (max(1, int(edge * scale)) for edge in (fmt.width, fmt.height))
@@ -94,8 +94,8 @@ class Preview(FrameSink):
     def _rgb(self, item: Composited, width: int, height: int) -> Plane:
         fmt = item.frame.format
         scaler = self._scalers.setdefault(fmt, fr.RgbScaler(fmt))
-        assert item.picture is not None
-        return scaler(item.picture, width, height)
+        assert item.image is not None
+        return scaler(item.image, width, height)
 
     def _snapshot(self, item: Composited) -> Path:
         number = 1

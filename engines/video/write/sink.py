@@ -1,4 +1,4 @@
-"""Where finished frames go: a video file, a picture, a folder of pictures.
+"""Where finished frames go: a video file, an image, a folder of images.
 
 Everything is written beside its final name and renamed when whole, so that a name never stands for
 half a file and an earlier good file is never lost. Whatever ends a run, `close` keeps what exists.
@@ -127,7 +127,7 @@ def needs_alpha(save: Save, transparent: bool) -> bool:
 
 
 def carries(ending: str, save: Save) -> bool:
-    """Whether an output can take the source's other streams, beside its pictures."""
+    """Whether an output can take the source's other streams, beside its images."""
     return save is not Save.alpha and ending in VIDEOS - {".y4m"}
 
 
@@ -156,7 +156,7 @@ def open_sink(
     is_video = source.rate is not None or source.audio
     if path == STDOUT:
         if not is_video:
-            raise UsageError("-o -: is for video; name a picture or a folder for pictures")
+            raise UsageError("-o -: is for video; name an image or a folder for images")
         if sys.stdout is None or sys.stdout.isatty():
             raise UsageError("-o -: stdout is a terminal; pipe it, as in wsshm run … -o - | mpv -")
     elif encoding.format:
@@ -167,7 +167,7 @@ def open_sink(
         raise CannotCreate(f"{path}: is a file; name another folder with -o")
     if ending in VIDEOS:
         if not is_video:
-            raise UsageError(f"{path}: pictures do not become a video; use -o NAME.png or a folder")
+            raise UsageError(f"{path}: images do not become a video; use -o NAME.png or a folder")
         from engines.video.write.encoders import holds_alpha  # which build on this module
         from engines.video.write.video import VideoSink
 
@@ -185,7 +185,7 @@ def open_sink(
     if ending in STILLS:
         if is_video or (source.total or 2) > 1:
             raise UsageError(
-                f"{path}: one picture cannot hold a video or a folder; name a folder, as in "
+                f"{path}: one image cannot hold a video or a folder; name a folder, as in "
                 f"-o {path.stem}/"
             )
         if rgba and ending not in WITH_ALPHA:
@@ -202,20 +202,20 @@ def open_sink(
 
 
 def to_rgba(item: Composited, save: Save, scalers: dict[FrameFormat, fr.RgbScaler]) -> Plane:
-    """What `save` asks of a frame, for a picture: (H, W), (H, W, 3) or (H, W, 4), RGB order."""
+    """What `save` asks of a frame, for an image: (H, W), (H, W, 3) or (H, W, 4), RGB order."""
     if save is Save.alpha:
         return item.alpha
     fmt = item.frame.format
     scaler = scalers.setdefault(fmt, fr.RgbScaler(fmt))
-    if save is Save.composite and item.picture is not None:
-        return scaler(item.picture, fmt.width, fmt.height)
+    if save is Save.composite and item.image is not None:
+        return scaler(item.image, fmt.width, fmt.height)
     assert item.person is not None
     rgb = scaler(item.person, fmt.width, fmt.height)
     return np.dstack([rgb, item.alpha])
 
 
 def write_image(path: Path, pixels: Plane) -> None:
-    """Write a grey, RGB or RGBA picture, whole or not at all."""
+    """Write a grey, RGB or RGBA image, whole or not at all."""
     swap = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, swap[pixels.shape[2]])
@@ -234,7 +234,7 @@ def write_image(path: Path, pixels: Plane) -> None:
 
 
 class ImageSink(FrameSink):
-    """One picture file."""
+    """One image file."""
 
     def __init__(self, path: Path, save: Save):
         self.path, self._save, self.warnings = path, save, []
@@ -250,7 +250,7 @@ class ImageSink(FrameSink):
 
 
 class ImageFolderSink(FrameSink):
-    """A folder of PNG files, numbered from 000001, or named as the pictures they came from."""
+    """A folder of PNG files, numbered from 000001, or named as the images they came from."""
 
     def __init__(self, path: Path, save: Save):
         self.path, self._save, self.warnings = path, save, []

@@ -38,7 +38,7 @@ TEN_BIT = np.rint(np.arange(256) * (1023 / 255)).astype(np.uint16)  # of 8-bit c
 class Container:
     """FFmpeg's name of a format, its usual encoder and its options.
 
-    `is_bare` says that it is pictures alone: without sound, at one rate.
+    `is_bare` says that it is images alone: without sound, at one rate.
     """
 
     format: str
@@ -67,7 +67,7 @@ class VideoSink(FrameSink):
     Args:
         path: of the file, or `STDOUT`.
         ending: one of `CONTAINERS`.
-        alpha: whether the pictures have an alpha channel, straight.
+        alpha: whether the images have an alpha channel, straight.
         copies: whether this is the output that the source's other streams go into.
     """
 
@@ -182,15 +182,15 @@ class VideoSink(FrameSink):
             waiting, self._waiting = self._waiting, []
             for packet in waiting:
                 self.packet(packet)
-        picture = self._picture(item)
-        picture.pts, picture.time_base = item.frame.pts, item.frame.time_base
+        image = self._image(item)
+        image.pts, image.time_base = item.frame.pts, item.frame.time_base
         if self._kind.is_bare:
-            self._see_rate(picture.pts * picture.time_base)
-            picture.pts, picture.time_base = self.frames, self._time_base
-        picture.pict_type = 0  # the encoder decides, not the source's encoder
-        self._durations[picture.pts] = item.frame.duration
+            self._see_rate(image.pts * image.time_base)
+            image.pts, image.time_base = self.frames, self._time_base
+        image.pict_type = 0  # the encoder decides, not the source's encoder
+        self._durations[image.pts] = item.frame.duration
         with writing(self.path, begun=True):
-            self._mux(self._stream.encode(picture))
+            self._mux(self._stream.encode(image))
         self.frames += 1
 
     def _see_rate(self, moment: Fraction) -> None:
@@ -223,29 +223,29 @@ class VideoSink(FrameSink):
         for packet in packets:
             self._container.mux(packet)
 
-    def _picture(self, item: Composited) -> av.VideoFrame:
+    def _image(self, item: Composited) -> av.VideoFrame:
         """What is encoded, in the encoder's pixels and size."""
         fmt, pixels = self._format, self._pixels
         source = item.frame.format
         if self._save is Save.alpha:
             source = matte_format(source)
-            picture = source.new_image()
-            luma, *chroma = fr.planes(picture)
+            image = source.new_image()
+            luma, *chroma = fr.planes(image)
             luma[:] = item.alpha
             for plane in chroma:
                 plane[:] = 128
         else:
-            chosen = item.person if self._encoder.alpha else item.picture
+            chosen = item.person if self._encoder.alpha else item.image
             assert chosen is not None
-            picture = chosen
+            image = chosen
         if (fmt.width, fmt.height) != (source.width, source.height):
             padded = replace(source, width=fmt.width, height=fmt.height).new_image()
-            for target, plane in zip(fr.planes(padded), fr.planes(picture), strict=True):
+            for target, plane in zip(fr.planes(padded), fr.planes(image), strict=True):
                 target[:] = _padded(plane, target.shape[1], target.shape[0])
-            picture = padded
+            image = padded
         if source.pix_fmt != pixels or source.range != fmt.range:
-            picture = self._reformatter.reformat(
-                picture,
+            image = self._reformatter.reformat(
+                image,
                 format=pixels,
                 src_colorspace=source.matrix,
                 dst_colorspace=fmt.matrix,
@@ -254,9 +254,9 @@ class VideoSink(FrameSink):
                 threads=fr.scaler_threads(pixels),
             )
         if self._encoder.alpha:
-            _set_alpha(picture, _padded(item.alpha, fmt.width, fmt.height))
-        fmt.tag(picture)
-        return picture
+            _set_alpha(image, _padded(item.alpha, fmt.width, fmt.height))
+        fmt.tag(image)
+        return image
 
     def close(self, whole: bool) -> None:
         if self._container is None:
@@ -337,11 +337,11 @@ def _padded(plane: Plane, width: int, height: int) -> Plane:
 
 
 def matte_format(fmt: FrameFormat) -> FrameFormat:
-    """Of a matte for pictures of `fmt`: it has 8 bits, all of them."""
+    """Of a matte for images of `fmt`: it has 8 bits, all of them."""
     return replace(fmt, pix_fmt=fr.with_bit_depth(fmt.pix_fmt, 8), range=fr.FULL)
 
 
-def _set_alpha(picture: av.VideoFrame, alpha: Plane) -> None:
+def _set_alpha(image: av.VideoFrame, alpha: Plane) -> None:
     """Write (H, W) uint8 into the last plane, of 8 or 10 bits."""
-    rows = fr.planes(picture)[-1]
+    rows = fr.planes(image)[-1]
     rows[:] = alpha if rows.dtype == np.uint8 else TEN_BIT[alpha]

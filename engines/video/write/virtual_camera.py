@@ -176,9 +176,9 @@ class VirtualCameraSink(FrameSink):
         self._to_rgb: fr.RgbScaler | None = None
 
     def write(self, item: Composited) -> None:
-        assert item.picture is not None
-        picture = self._converted(item.picture, item.frame.format)
-        planes = fr.planes(picture)
+        assert item.image is not None
+        image = self._converted(item.image, item.frame.format)
+        planes = fr.planes(image)
         try:
             self._camera.send(np.concatenate([p.reshape(-1) for p in planes]))
         except RuntimeError as e:
@@ -188,15 +188,15 @@ class VirtualCameraSink(FrameSink):
             raise WriteFailed(f"{self.path}: the virtual camera is gone; mend it with: {LOAD}")
         self.frames += 1
 
-    def _converted(self, picture: av.VideoFrame, source: FrameFormat) -> av.VideoFrame:
+    def _converted(self, image: av.VideoFrame, source: FrameFormat) -> av.VideoFrame:
         width, height = self._format.width, self._format.height
         # libswscale changes the matrix on the way to RGB only.
         if source.matrix not in EITHER_BT601:
             if self._to_rgb is None or self._to_rgb.format != source:
                 self._to_rgb = fr.RgbScaler(source)
-            return fr.from_rgb(self._to_rgb(picture, width, height), self._format)
+            return fr.from_rgb(self._to_rgb(image, width, height), self._format)
         return self._reformatter.reformat(
-            picture,
+            image,
             width,
             height,
             self._format.pix_fmt,

@@ -44,10 +44,10 @@ def test_extended_foreground_keeps_what_is_opaque() -> None:
 @pytest.mark.parametrize("size", [(30, 40), (333, 77), (1000, 900), (5, 5), (30, 400)])
 def test_backgrounds_cover_the_frame_from_their_middle(size: tuple[int, int]) -> None:
     h, w = size
-    picture = np.zeros((h, w, 3), np.uint8)
-    picture[..., 0] = np.linspace(0, 255, w)
-    picture[..., 1] = np.linspace(0, 255, h)[:, None]
-    covered = cover(picture, 30, 40).astype(int)
+    image = np.zeros((h, w, 3), np.uint8)
+    image[..., 0] = np.linspace(0, 255, w)
+    image[..., 1] = np.linspace(0, 255, h)[:, None]
+    covered = cover(image, 30, 40).astype(int)
     assert covered.shape == (40, 30, 3)
     # Symmetric about the middle, and no border is made up.
     assert np.abs(covered[..., 0] + covered[:, ::-1, 0] - 255).max() <= 20
@@ -82,8 +82,8 @@ def test_the_set_of_composites(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "matte/b/images/1.png"), bgra[..., :3])
     cv2.imwrite(str(tmp_path / "matte/b/alphas/1.png"), bgra[..., 3])
     for i in range(5):
-        picture = rng.integers(0, 256, (50, 60, 3), np.uint8)
-        cv2.imwrite(str(tmp_path / f"background/{i}.png"), picture)
+        image = rng.integers(0, 256, (50, 60, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f"background/{i}.png"), image)
     val = [
         "matte/a/rgba/anna.png",
         "matte/b/images/1.png",

@@ -18,7 +18,7 @@ from engines.datasets.layout import (
 )
 from engines.errors import BadData, CannotOpen, UsageError
 
-# Each published set in small: its pictures with their labels, and where they must turn up.
+# Each published set in small: its images with their labels, and where they must turn up.
 PUBLISHED = {
     "aisegment as masks": (
         "seg/ai",
@@ -70,14 +70,14 @@ PUBLISHED = {
 
 
 def write(path: Path, channels: int = 3, width: int = 12, height: int = 8) -> None:
-    """A picture with a gradient in every channel, alpha among them."""
+    """An image with a gradient in every channel, alpha among them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     ramp = np.linspace(0, 240, width * height).reshape(height, width, 1).astype(np.uint8)
     cv2.imwrite(str(path), np.repeat(ramp, channels, 2))
 
 
 def listed(root: Path) -> dict[str, int]:
-    """How many pictures each list holds, without the empty ones."""
+    """How many images each list holds, without the empty ones."""
     counts = {}
     for split in ("train", "val"):
         counts[f"seg {split}"] = len(list_pairs(root, "seg", split, required=False))
@@ -117,11 +117,11 @@ def test_every_kind_is_found(data: Path) -> None:
     assert list_cutouts(data, "train")[1] == Pair("c", rgba, None)
 
 
-def test_hidden_files_and_other_kinds_are_no_pictures(data: Path) -> None:
+def test_hidden_files_and_other_kinds_are_no_images(data: Path) -> None:
     expected = listed(data)
     for name in (".DS_Store", "._1.jpg", "Thumbs.db", "notes.txt"):
-        (data / "seg/a/images" / name).write_bytes(b"no picture")
-        (data / "background" / name).write_bytes(b"no picture")
+        (data / "seg/a/images" / name).write_bytes(b"no image")
+        (data / "background" / name).write_bytes(b"no image")
     (data / "seg/.cache/images").mkdir(parents=True)
     (data / "matte/.DS_Store").write_bytes(b"")
     assert listed(data) == expected
@@ -207,20 +207,20 @@ def test_a_missing_label_is_named(data: Path) -> None:
 
 
 def test_an_unknown_layout_is_named(data: Path) -> None:
-    write(data / "matte/odd/pictures/1.jpg")
+    write(data / "matte/odd/images/1.jpg")
     with pytest.raises(BadData, match=r"matte/odd: laid out in no known way"):
         list_cutouts(data, "train")
     assert len(list_pairs(data, "seg", "train")) == 3
 
 
 def test_nothing_is_an_error_unless_allowed(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="no val pictures in seg/<set>/images with seg/<set>/masks"):
+    with pytest.raises(BadData, match="no val images in seg/<set>/images with seg/<set>/masks"):
         list_pairs(data, "seg", "val")
-    with pytest.raises(BadData, match="no val pictures in background"):
+    with pytest.raises(BadData, match="no val images in background"):
         list_backgrounds(data, "val")
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(BadData, match="no train pictures in background"):
+    with pytest.raises(BadData, match="no train images in background"):
         list_backgrounds(empty, "train")
     assert listed(empty) == {}
 

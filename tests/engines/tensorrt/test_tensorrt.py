@@ -63,7 +63,7 @@ def test_profile_is_that_of_the_models_size() -> None:
 @settings(deadline=None, max_examples=200)
 @given(st.integers(64, 2160), st.sampled_from([8, 16, 32]), st.integers(2, 9000), st.floats(1, 2.4))
 def test_profile_covers_every_common_aspect(size: int, stride: int, short: int, aspect: float):
-    """Whatever `fit` makes of a picture up to 2.4:1, lying or upright, is within the plan."""
+    """Whatever `fit` makes of an image up to 2.4:1, lying or upright, is within the plan."""
     shapes = profile(replace(SPEC, stride=stride), size)
     for width, height in ((int(short * aspect), short), (short, int(short * aspect))):
         f = fit(width, height, size, stride)

@@ -193,13 +193,11 @@ def test_preset_is_changed_where_that_is_what_holds(
 
 
 @pytest.mark.parametrize("option", ["--size=auto", "--realtime"])
-def test_pictures_have_no_rate_to_hold(
-    wsshm: Wsshm, ones: Path, tmp_path: Path, option: str
-) -> None:
+def test_images_have_no_rate_to_hold(wsshm: Wsshm, ones: Path, tmp_path: Path, option: str) -> None:
     """2, one line with what to write instead, nothing on disk."""
-    picture = tmp_path / "in.png"
-    cv2.imwrite(str(picture), np.zeros((48, 64, 3), np.uint8))
-    for source in (picture, tmp_path):
+    image = tmp_path / "in.png"
+    cv2.imwrite(str(image), np.zeros((48, 64, 3), np.uint8))
+    for source in (image, tmp_path):
         result = wsshm("run", source, "--model", ones, "-o", "out", option)
         assert result.returncode == 2, result.stderr
         one_error_line(result, option.replace("=", " "), "--size N")

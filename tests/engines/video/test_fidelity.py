@@ -151,11 +151,11 @@ def patterned(path: Path) -> Path:
         video = container.add_stream("libx264", rate=25, options=options)
         video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
         for i in range(16):
-            picture = av.VideoFrame(64, 64, "yuv420p")
-            for k, plane in enumerate(fr.planes(picture)):
+            image = av.VideoFrame(64, 64, "yuv420p")
+            for k, plane in enumerate(fr.planes(image)):
                 height, width = plane.shape
                 plane[:] = ((3 + k) * x + 5 * y + 7 * i + x * y // 8)[:height, :width] % 256
-            container.mux(video.encode(picture))
+            container.mux(video.encode(image))
         container.mux(video.encode(None))
     return path
 
@@ -239,10 +239,10 @@ def bars_clip(path: Path, matrix: int, color_range: int) -> Path:
         video.width, video.height, video.pix_fmt = fmt.width, fmt.height, "yuv420p"
         fmt.tag(video.codec_context)
         for _ in range(3):
-            picture = fmt.new_image()
-            for plane, code in zip(fr.planes(picture), codes, strict=True):
+            image = fmt.new_image()
+            for plane, code in zip(fr.planes(image), codes, strict=True):
                 plane[:] = np.repeat(np.rint(np.clip(code, 0, 255)), plane.shape[1] // len(BARS))
-            container.mux(video.encode(picture))
+            container.mux(video.encode(image))
         container.mux(video.encode(None))
     return path
 

@@ -77,16 +77,16 @@ def test_the_matte_is_as_asked(wsshm: Wsshm, portrait: Path, tmp_path: Path) -> 
     np.testing.assert_array_equal(clips["smooth"][0], clips["plain"][0])
 
 
-def test_pictures_of_a_folder_are_matted_by_themselves(
+def test_images_of_a_folder_are_matted_by_themselves(
     wsshm: Wsshm, tmp_path: Path, brightness: Path
 ) -> None:
-    """Smoothing is for frames of one clip: the second of two like pictures shows no past."""
+    """Smoothing is for frames of one clip: the second of two like images shows no past."""
     folder = tmp_path / "in"
     folder.mkdir()
-    picture = np.full((96, 96, 3), 100, np.uint8)
+    image = np.full((96, 96, 3), 100, np.uint8)
     for name, level in (("a", 100), ("b", 104)):
-        picture[:] = level
-        cv2.imwrite(str(folder / f"{name}.png"), picture)
+        image[:] = level
+        cv2.imwrite(str(folder / f"{name}.png"), image)
     result = wsshm("run", folder, "--model", brightness, "--save", "alpha", "-o", "out")
     assert result.returncode == 0, result.stderr
     means = [cv2.imread(str(tmp_path / "out" / f"{n}.png"), 0).mean() for n in "ab"]

@@ -1,4 +1,4 @@
-"""A folder of pictures as a video: `--fps`, and patterns of names."""
+"""A folder of images as a video: `--fps`, and patterns of names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.media import probe
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Twelve pictures whose grey says their number."""
+    """Twelve images whose grey says their number."""
     path = tmp_path / "shots"
     path.mkdir()
     for i in range(12):
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("rate", ["25", "30000/1001", "12.5"])
 def test_a_folder_becomes_a_video(rate: str, folder: Path, wsshm: Wsshm, ones: Path) -> None:
-    """Natural order, exact times, and the colours of the pictures."""
+    """Natural order, exact times, and the colours of the images."""
     result = wsshm("run", folder, "--fps", rate, "--model", ones, "-o", "out.mp4", "--crf", 0)
     assert result.returncode == 0, result.stderr
     out = folder.parent / "out.mp4"
@@ -36,15 +36,15 @@ def test_a_folder_becomes_a_video(rate: str, folder: Path, wsshm: Wsshm, ones: P
     with open_source(out) as source:
         scaler = fr.RgbScaler(source.format)
         for n, frame in enumerate(source.items()):
-            assert abs(int(scaler(frame.picture, 64, 48).mean()) - 20 * n) <= 2
+            assert abs(int(scaler(frame.image, 64, 48).mean()) - 20 * n) <= 2
 
 
-def test_a_pattern_chooses_pictures(folder: Path, wsshm: Wsshm, ones: Path) -> None:
+def test_a_pattern_chooses_images(folder: Path, wsshm: Wsshm, ones: Path) -> None:
     result = wsshm("run", "shots/1*.png", "--model", ones)
     assert result.returncode == 0, result.stderr
     written = {p.name for p in (folder.parent / "shots_wsshm").iterdir()}
     assert written == {"1.png", "10.png", "11.png"}
-    with pytest.raises(BadData, match=r"no pictures of the name x\*.png"):
+    with pytest.raises(BadData, match=r"no images of the name x\*.png"):
         open_source(folder / "x*.png")
 
 
@@ -55,10 +55,10 @@ def test_a_name_that_looks_like_a_pattern(folder: Path) -> None:
         assert source.total == 1
 
 
-def test_a_picture_of_another_size_is_scaled_and_said(folder: Path) -> None:
+def test_an_image_of_another_size_is_scaled_and_said(folder: Path) -> None:
     assert cv2.imwrite(str(folder / "12.png"), np.zeros((30, 90, 3), np.uint8))
     with open_source(folder, fps=Fraction(25)) as source:
-        sizes = {(f.picture.width, f.picture.height) for f in source.items()}
+        sizes = {(f.image.width, f.image.height) for f in source.items()}
         assert sizes == {(64, 48)}
         assert [w for w in source.warnings if "64x48" in w] == source.warnings
 
@@ -71,11 +71,11 @@ def test_a_rate_that_makes_no_sense(rate: str, folder: Path, wsshm: Wsshm) -> No
 
 
 @pytest.mark.parametrize("option", ["--start", "--duration"])
-def test_pictures_are_chosen_by_name(option: str, folder: Path, wsshm: Wsshm, ones: Path) -> None:
+def test_images_are_chosen_by_name(option: str, folder: Path, wsshm: Wsshm, ones: Path) -> None:
     """Not by time, with ``--fps`` neither; what the message says to do works."""
     result = wsshm("run", folder, "--fps", 25, option, 1, "--model", ones)
     assert result.returncode == 2
-    line = one_error_line(result, "cut videos, not pictures", f"'{folder}/1*.png'")
+    line = one_error_line(result, "cut videos, not images", f"'{folder}/1*.png'")
     named = line.rpartition("'")[0].rpartition("'")[2]
     assert wsshm("run", named, "--fps", 25, "--model", ones, "-o", "o.mp4").returncode == 0
     assert probe(folder.parent / "o.mp4").frames == 3

@@ -29,7 +29,7 @@ MEANINGS = [(m, r) for m in (fr.BT601, fr.BT709) for r in (fr.LIMITED, fr.FULL)]
 
 
 def codes(frame: av.VideoFrame) -> list[np.ndarray]:
-    """The planes of a picture as (H, W) float, in codes of 10 bits."""
+    """The planes of an image as (H, W) float, in codes of 10 bits."""
     found = []
     for plane, part in zip(frame.planes, frame.format.components, strict=True):
         rows = np.frombuffer(memoryview(plane), np.uint8 if part.bits == 8 else "<u2")
@@ -46,20 +46,20 @@ def ramp_clip(
     frames: int = 3,
     **context: Any,
 ) -> Path:
-    """Still pictures, 256×32, without loss; planes rise by `steps` from the left to the right."""
+    """Still images, 256×32, without loss; planes rise by `steps` from the left to the right."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("ffv1", rate=30)
         video.width, video.height, video.pix_fmt = 256, 32, pix_fmt
         for name, value in context.items():
             setattr(video.codec_context, name, value)
         for _ in range(frames):
-            picture = av.VideoFrame(256, 32, pix_fmt)
-            for plane in picture.planes:
+            image = av.VideoFrame(256, 32, pix_fmt)
+            for plane in image.planes:
                 wide = np.dtype("<u2" if "10" in pix_fmt else "u1")
                 rows = np.frombuffer(memoryview(plane), wide).reshape(plane.height, -1)
                 place = np.arange(plane.width * plane.height).reshape(plane.width, plane.height).T
                 rows[:, : plane.width] = start + place * steps // place.size
-            container.mux(video.encode(picture))
+            container.mux(video.encode(image))
         container.mux(video.encode(None))
     return path
 
@@ -149,10 +149,10 @@ def test_a_blurred_sky_has_no_bands(tmp_path: Path, zeros: Path, pix_fmt: str) -
 def test_blurred_white_stays_white() -> None:
     """Weights are rounded; no code comes out over 1023."""
     fmt = fr.FrameFormat(64, 48, "yuv444p10le", range=fr.FULL)
-    picture, alpha = fmt.new_image(), np.full((48, 64), 191, np.uint8)
-    for plane in fr.planes(picture):
+    image, alpha = fmt.new_image(), np.full((48, 64), 191, np.uint8)
+    for plane in fr.planes(image):
         plane[:] = 1023
-    frame = fr.Frame(picture, fmt, 0, fr.Fraction(1))
+    frame = fr.Frame(image, fmt, 0, fr.Fraction(1))
     for plane in BlurredBackground(3).planes(frame, [alpha] * 3):
         assert (plane == 1023).all()
 
@@ -224,14 +224,14 @@ def test_edges_are_as_in_eight_bits() -> None:
         assert np.abs(a - b).mean() < 1.5
 
 
-def test_pictures_make_a_video_of_ten_bits(tmp_path: Path) -> None:
+def test_images_make_a_video_of_ten_bits(tmp_path: Path) -> None:
     """``--fps``: a grey is its own codes of 10 bits, not four times those of 8."""
     cv2.imwrite(str(tmp_path / "1.png"), np.full((48, 64, 3), 101, np.uint8))
     with open_source(tmp_path, fps=fr.Fraction(25), bit_depth=10) as source:
         (frame,) = source.items()
     assert isinstance(frame, fr.Frame)
-    assert frame.picture.format.name == "yuv420p10le"
-    assert same(codes(frame.picture), [64 + 876 * 101 / 255, 512, 512], 1)
+    assert frame.image.format.name == "yuv420p10le"
+    assert same(codes(frame.image), [64 + 876 * 101 / 255, 512, 512], 1)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_what_cannot_hold_ten_bits_is_refused(
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_hardware_and_pictures_are_refused(tmp_path: Path, ones: Path) -> None:
+def test_hardware_and_images_are_refused(tmp_path: Path, ones: Path) -> None:
     """Encoders in hardware are asked for theirs: Quick Sync's H.264 has 8, NVIDIA's HEVC p010."""
     fmt = fr.FrameFormat(64, 48, "yuv420p10le")
     for name in ("h264_qsv", "hevc_nvenc"):

@@ -18,7 +18,7 @@ W, H = 32, 24
 MASKS, ALPHAS, RGBA = "seg/a/masks", "matte/b/alphas", "matte/c/rgba"
 
 
-def picture(channels: int = 3, width: int = W, height: int = H) -> np.ndarray:
+def noise_image(channels: int = 3, width: int = W, height: int = H) -> np.ndarray:
     shape = (height, width, channels) if channels > 1 else (height, width)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
@@ -29,15 +29,15 @@ def clean(tmp_path: Path) -> Path:
     for folder in ("seg/a/images", "matte/b/images", "background"):
         (tmp_path / folder).mkdir(parents=True)
         for name in ("2", "10"):
-            cv2.imwrite(str(tmp_path / folder / f"{name}.jpg"), picture())
+            cv2.imwrite(str(tmp_path / folder / f"{name}.jpg"), noise_image())
         (tmp_path / folder / ".DS_Store").write_bytes(b"Bud1")
         (tmp_path / folder / "._2.jpg").write_bytes(b"Mac OS X")
     for folder, channels in (MASKS, 1), (ALPHAS, 1), (RGBA, 4):
         (tmp_path / folder).mkdir(parents=True)
         for name in ("2", "10"):
-            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), picture(channels))
-    Image.fromarray(picture(1) > 127).save(tmp_path / MASKS / "2.png")  # one bit a pixel
-    Image.fromarray(picture(4)).save(tmp_path / RGBA / "3.webp", lossless=True)
+            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), noise_image(channels))
+    Image.fromarray(noise_image(1) > 127).save(tmp_path / MASKS / "2.png")  # one bit a pixel
+    Image.fromarray(noise_image(4)).save(tmp_path / RGBA / "3.webp", lossless=True)
     return tmp_path
 
 
@@ -48,43 +48,43 @@ def cut(path: Path) -> None:
 
 
 def truncated(path: Path) -> None:
-    cv2.imwrite(str(path), picture())
+    cv2.imwrite(str(path), noise_image())
     cut(path)
 
 
 def progressive(path: Path) -> None:
-    Image.fromarray(picture()).save(path, progressive=True)
+    Image.fromarray(noise_image()).save(path, progressive=True)
     cut(path)
 
 
 def junk(path: Path) -> None:
-    path.write_bytes(b"no picture at all")
+    path.write_bytes(b"no image at all")
 
 
 def rotated(path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(picture()).save(path, exif=exif)
+    Image.fromarray(noise_image()).save(path, exif=exif)
 
 
 def cmyk(path: Path) -> None:
-    Image.fromarray(picture()).convert("CMYK").save(path)
+    Image.fromarray(noise_image()).convert("CMYK").save(path)
 
 
 def palette(path: Path) -> None:
-    Image.fromarray(picture(1)).convert("P").save(path)
+    Image.fromarray(noise_image(1)).convert("P").save(path)
 
 
 def sixteen_bits(path: Path) -> None:
-    cv2.imwrite(str(path), picture(1).astype(np.uint16) * 257)
+    cv2.imwrite(str(path), noise_image(1).astype(np.uint16) * 257)
 
 
 def sixteen_bit_rgba(path: Path) -> None:
-    cv2.imwrite(str(path), picture(4).astype(np.uint16) * 257)
+    cv2.imwrite(str(path), noise_image(4).astype(np.uint16) * 257)
 
 
 def other_size(path: Path) -> None:
-    cv2.imwrite(str(path), picture(3, W + 1))
+    cv2.imwrite(str(path), noise_image(3, W + 1))
 
 
 def nobody(path: Path) -> None:
@@ -96,11 +96,11 @@ def black(path: Path) -> None:
 
 
 def opaque(path: Path) -> None:
-    cv2.imwrite(str(path), picture())
+    cv2.imwrite(str(path), noise_image())
 
 
 def invisible(path: Path) -> None:
-    rgba = picture(4)
+    rgba = noise_image(4)
     rgba[..., 3] = 0
     cv2.imwrite(str(path), rgba)
 
@@ -125,12 +125,12 @@ def bomb(side: int) -> Callable[[Path], None]:
     [
         ("seg/a/images/2.jpg", truncated, "ends early"),
         ("seg/a/images/2.jpg", progressive, "ends early"),
-        ("seg/a/images/2.jpg", junk, "not a readable picture"),
+        ("seg/a/images/2.jpg", junk, "not a readable image"),
         ("seg/a/images/2.jpg", rotated, "EXIF"),
         ("seg/a/images/2.jpg", cmyk, "CMYK"),
         ("seg/a/images/2.jpg", other_size, r"33x24, but .*masks/2\.png is 32x24"),
         ("seg/a/images/2.jpg", Path.mkdir, "directory"),
-        ("seg/a/images/2.jpg", Path.touch, "not a readable picture"),
+        ("seg/a/images/2.jpg", Path.touch, "not a readable image"),
         (f"{MASKS}/10.png", cut, "not a readable"),
         (f"{MASKS}/10.png", palette, "palette"),
         (f"{MASKS}/10.png", sixteen_bits, "16-bit"),
@@ -181,24 +181,24 @@ def test_one_file_may_have_several_faults(clean: Path) -> None:
     path = clean / "seg/a/images/2.jpg"
     exif = Image.Exif()
     exif[0x0112] = 8
-    Image.fromarray(picture()).convert("CMYK").save(path, exif=exif)
+    Image.fromarray(noise_image()).convert("CMYK").save(path, exif=exif)
     assert [line.removeprefix(f"{path}: ")[:4] for line in faults(clean)] == ["CMYK", "its "]
 
 
 @pytest.mark.parametrize("size", [(W, H), (H, W)])
-def test_a_turned_picture_is_not_also_of_another_size(clean: Path, size: tuple[int, int]) -> None:
+def test_a_turned_image_is_not_also_of_another_size(clean: Path, size: tuple[int, int]) -> None:
     """Stored and shown size differ; which of them the mask has is known once it is turned."""
     exif = Image.Exif()
     exif[0x0112] = 6
     for name in ("seg/a/images/2.jpg", f"{MASKS}/2.png"):
-        Image.fromarray(picture(3, *size)).save(clean / name, exif=exif)
+        Image.fromarray(noise_image(3, *size)).save(clean / name, exif=exif)
         (line,) = faults(clean)
         assert "EXIF" in line
-        cv2.imwrite(str(clean / name), picture())
+        cv2.imwrite(str(clean / name), noise_image())
 
 
-def test_a_label_of_two_pictures_is_named_once(clean: Path) -> None:
-    cv2.imwrite(str(clean / "seg/a/images/2.png"), picture())
+def test_a_label_of_two_images_is_named_once(clean: Path) -> None:
+    cv2.imwrite(str(clean / "seg/a/images/2.png"), noise_image())
     palette(clean / MASKS / "2.png")
     (line,) = faults(clean)
     assert line.startswith(f"{clean / MASKS / '2.png'}: has a palette")
@@ -211,24 +211,24 @@ def test_both_halves_of_a_missing_pair_are_named(clean: Path, folder: str, label
     (clean / folder / "images/10.jpg").unlink()
     first, second = sorted(faults(clean), key=lambda line: labels in line.partition(":")[0])
     assert first.startswith(f"{image}: no file of that name in {label.parent}; ")
-    assert second.startswith(f"{label}: belongs to no picture in {image.parent}; ")
+    assert second.startswith(f"{label}: belongs to no image in {image.parent}; ")
 
 
-def test_a_missing_folder_of_labels_names_every_picture(clean: Path) -> None:
+def test_a_missing_folder_of_labels_names_every_image(clean: Path) -> None:
     (clean / MASKS).rename(clean / "seg/a/labels")
     assert len(faults(clean)) == 2
     assert all("no file of that name" in line for line in faults(clean))
 
 
 def test_two_labels_of_one_name_are_named(clean: Path) -> None:
-    cv2.imwrite(str(clean / MASKS / "2.bmp"), picture(1))
+    cv2.imwrite(str(clean / MASKS / "2.bmp"), noise_image(1))
     (line,) = faults(clean)
     assert f"{clean / MASKS}/2." in line
-    assert "belongs to no picture" in line
+    assert "belongs to no image" in line
 
 
 def test_an_unknown_layout_is_named(clean: Path) -> None:
-    (clean / "matte/odd/pictures").mkdir(parents=True)
+    (clean / "matte/odd/images").mkdir(parents=True)
     (line,) = faults(clean)
     assert line.startswith(f"{clean / 'matte/odd'}: laid out in no known way; ")
 
@@ -246,7 +246,7 @@ def test_an_unknown_layout_is_named(clean: Path) -> None:
         ("background/BACKGROUND.csv", "file,split\n9.jpg,val\n", "background/9.jpg", "no such"),
     ],
 )
-def test_a_split_file_names_only_pictures(
+def test_a_split_file_names_only_images(
     clean: Path, table: str, content: str, named: str, what: str
 ) -> None:
     (clean / table).write_text(content)
@@ -266,13 +266,13 @@ def test_a_split_that_is_right_is_no_fault(clean: Path) -> None:
 
 
 def test_a_label_in_an_alpha_channel_is_read_there(tmp_path: Path) -> None:
-    """AISegment: an all but black picture whose alpha says where the person is, and one empty."""
+    """AISegment: an all but black image whose alpha says where the person is, and one empty."""
     for name, alpha in ("1", 255), ("2", 0):
         image = tmp_path / f"seg/ai/clip_img/18/clip_00/{name}.jpg"
         label = tmp_path / f"seg/ai/matting/18/matting_00/{name}.png"
         for path in image, label:
             path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(image), picture())
+        cv2.imwrite(str(image), noise_image())
         rgba = np.zeros((H, W, 4), np.uint8)
         rgba[:, : W // 2, 3] = alpha
         cv2.imwrite(str(label), rgba)
@@ -282,7 +282,7 @@ def test_a_label_in_an_alpha_channel_is_read_there(tmp_path: Path) -> None:
 
 def test_no_data_at_all_is_a_fault(tmp_path: Path) -> None:
     (line,) = faults(tmp_path)
-    assert line.startswith(f"{tmp_path}: no pictures")
+    assert line.startswith(f"{tmp_path}: no images")
 
 
 def test_check_says_every_line_and_counts_them(clean: Path) -> None:

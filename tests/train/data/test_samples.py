@@ -80,7 +80,7 @@ def test_what_an_item_holds(dataset: Path, c: Config) -> None:
     )
 
 
-def test_empty_pictures_have_nobody_in_them(dataset: Path) -> None:
+def test_empty_images_have_nobody_in_them(dataset: Path) -> None:
     samples = Samples(dataset, recipe(composites=0.0, empty=1.0))
     for i in range(8):
         item = samples[(i, 64)]
@@ -264,7 +264,7 @@ def test_what_fits_the_budget_is_kept() -> None:
 
 def test_broken_files_are_all_named_at_once(own: Path) -> None:
     for name in ("2", "10"):
-        (own / f"seg/a/images/{name}.jpg").write_bytes(b"no picture")
+        (own / f"seg/a/images/{name}.jpg").write_bytes(b"no image")
     with pytest.raises(BadData, match=r"^2 files cannot be used:") as error:
         Samples(own, recipe())
     for name in ("2", "10"):
@@ -274,7 +274,7 @@ def test_broken_files_are_all_named_at_once(own: Path) -> None:
 
 def test_a_label_of_another_size_is_named(own: Path) -> None:
     cv2.imwrite(str(own / "seg/a/masks/2.png"), np.full((64, 100), 255, np.uint8))
-    with pytest.raises(BadData, match=r"masks/2\.png: 100x64, its picture is 128x128"):
+    with pytest.raises(BadData, match=r"masks/2\.png: 100x64, its image is 128x128"):
         Samples(own, recipe())
 
 
@@ -377,7 +377,7 @@ def test_flat_edges_go_to_the_border_of_the_frame() -> None:
             assert (alpha[-1, columns] > 100).all()
 
 
-def test_crop_keeps_label_and_picture_together() -> None:
+def test_crop_keeps_label_and_image_together() -> None:
     rng = np.random.default_rng(2)
     label = np.zeros((50, 90), np.uint8)
     label[10:40, 30:60] = 255
@@ -432,7 +432,7 @@ def test_pasting_adds_to_those_who_are_there_and_needs_somebody(dataset: Path) -
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 2), (7, 5)])
-def test_the_smallest_and_narrowest_pictures_can_be_cropped(size: tuple[int, int]) -> None:
+def test_the_smallest_and_narrowest_images_can_be_cropped(size: tuple[int, int]) -> None:
     image = np.full((*size, 3), 9, np.uint8)
     for seed in range(10):
         rng = np.random.default_rng(seed)
@@ -457,15 +457,15 @@ def test_a_grid_has_names_above_and_a_sample_in_each_row() -> None:
     red = torch.zeros(2, 3, 32, 32)
     red[:, 0] = 1
     steps = torch.linspace(-0.5, 1.5, 32).expand(2, 1, 32, 32)
-    picture = grid({"input": red, "matte": steps}, side=160)
-    assert picture.shape == (24 + 2 * 160, 2 * 160, 3)
-    assert picture.dtype == np.uint8
-    assert (picture[24:, :160] == (255, 0, 0)).all()
-    assert (picture[24:, 160:] == picture[24:, 160:, :1]).all()  # grey
-    assert (picture[24:, 165] == 0).all()
-    assert (picture[24:, 315] == 255).all()
+    image = grid({"input": red, "matte": steps}, side=160)
+    assert image.shape == (24 + 2 * 160, 2 * 160, 3)
+    assert image.dtype == np.uint8
+    assert (image[24:, :160] == (255, 0, 0)).all()
+    assert (image[24:, 160:] == image[24:, 160:, :1]).all()  # grey
+    assert (image[24:, 165] == 0).all()
+    assert (image[24:, 315] == 255).all()
     for column in range(2):
-        head = picture[:24, 160 * column : 160 * (column + 1)]
+        head = image[:24, 160 * column : 160 * (column + 1)]
         assert 20 < (head < 128).all(2).sum() < 600
 
 
@@ -473,18 +473,18 @@ def test_a_grid_has_names_above_and_a_sample_in_each_row() -> None:
     ("kind", "names"),
     [("pretrain", 4), ("teacher", 4), ("student", 7)],
 )
-def test_the_picture_of_a_run(dataset: Path, tmp_path: Path, kind: str, names: int) -> None:
+def test_the_image_of_a_run(dataset: Path, tmp_path: Path, kind: str, names: int) -> None:
     """Six fixed samples; of a student also what its teacher says and what is blended of it."""
     c = replace(recipe(kind), stages=(Stage(1, 2, (64,)),))
     samples, net = Samples(dataset, c), MattingNet("r18x0.25").train()
     teacher = MattingNet("r18x0.25").eval() if kind == "student" else None
-    picture = draw(net, teacher, samples, c, torch.device("cpu"))
-    assert picture.shape == (24 + 6 * 160, names * 160, 3)
+    image = draw(net, teacher, samples, c, torch.device("cpu"))
+    assert image.shape == (24 + 6 * 160, names * 160, 3)
     assert net.training
     with Log(tmp_path, 0) as log:
-        log.picture(1, picture)
+        log.image(1, image)
     stored = cv2.cvtColor(cv2.imread(str(tmp_path / "grid.png")), cv2.COLOR_BGR2RGB)
-    assert (stored == picture).all()
+    assert (stored == image).all()
     first = samples[(10**12, 64)]["image"].permute(1, 2, 0).numpy()
     shown = cv2.resize(first, (160, 160), interpolation=cv2.INTER_AREA)
-    assert np.abs(picture[24:184, :160].astype(int) - shown).max() <= 1
+    assert np.abs(image[24:184, :160].astype(int) - shown).max() <= 1

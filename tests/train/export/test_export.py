@@ -41,8 +41,8 @@ def net() -> MattingNet:
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
     """Fifteen parts of real photographs, 64×96."""
-    pictures = [data.astronaut(), data.coffee(), data.chelsea()]
-    small = [cv2.resize(p, (240, 160), interpolation=cv2.INTER_AREA) for p in pictures]
+    images = [data.astronaut(), data.coffee(), data.chelsea()]
+    small = [cv2.resize(p, (240, 160), interpolation=cv2.INTER_AREA) for p in images]
     corners = [(0, 0), (0, 140), (90, 0), (90, 140), (40, 70)]
     return [p[np.newaxis, y : y + 64, x : x + 96].copy() for y, x in corners for p in small]
 
@@ -54,13 +54,13 @@ def normed(frames: list[np.ndarray]) -> MattingNet:
     It is not one: what a random network makes of rounding grows from layer to layer.
     """
     net = made("lite0").train()
-    pictures = torch.from_numpy(np.concatenate(frames)).permute(0, 3, 1, 2) / 255
+    images = torch.from_numpy(np.concatenate(frames)).permute(0, 3, 1, 2) / 255
     for m in net.modules():
         if isinstance(m, torch.nn.BatchNorm2d):
             m.momentum = None  # statistics are those of the frames
     with torch.no_grad():
-        net(pictures)
-        logits, *_ = net.eval()(pictures)
+        net(images)
+        logits, *_ = net.eval()(images)
         net.matte.weight *= 0.1 / logits.std()
         net.matte.bias.zero_()
     return net
@@ -92,7 +92,7 @@ def test_exported_file_gives_the_networks_alpha(net: MattingNet, tmp_path: Path)
     """Through the engine that ships, on sizes other than the exporter saw."""
     path = tmp_path / "net.onnx"
     exported = export.export(net, path, spec(net))
-    assert exported.parity.pictures == 0
+    assert exported.parity.images == 0
     engine = open_engine(path)
     assert engine.spec == spec(net)
     frames = np.random.default_rng(0).integers(0, 256, (2, 48, 112, 3), np.uint8)
@@ -121,7 +121,7 @@ def test_fp16_takes_bytes_and_gives_float32(
 ) -> None:
     path = tmp_path / "net.onnx"
     exported = export.export(normed, path, spec(normed, "fp16"), frames)
-    assert exported.parity.pictures == len(frames)
+    assert exported.parity.images == len(frames)
     assert exported.parity.max < 5e-3
     assert exported.peak is not None
     assert 1 < exported.peak < 1000
@@ -231,8 +231,8 @@ def test_int8_spends_no_levels_on_sure_logits() -> None:
     assert quantise._ranges(model, seen)[logits].range_value == (-8, 5)
 
 
-def test_int8_needs_pictures(net: MattingNet, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="int8 needs 10 pictures to calibrate on, there are 0"):
+def test_int8_needs_images(net: MattingNet, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="int8 needs 10 images to calibrate on, there are 0"):
         export.export(net, tmp_path / "net.onnx", spec(net, "int8"))
     assert list(tmp_path.iterdir()) == []
 
@@ -267,27 +267,27 @@ def test_observed_ranges_hold_nearly_all_values(frames: list[np.ndarray]) -> Non
     model = trace(net, spec(net))
     seen = observe(model, frames)
     early = upstream(model, "f1")
-    picture = next(n.output[0] for n in reversed(model.graph.node) if n.name == "/net/Div")
+    image = next(n.output[0] for n in reversed(model.graph.node) if n.name == "/net/Div")
     pixels = np.concatenate(frames) / 255
     normal = (pixels - net.mean.numpy().reshape(3)) / net.std.numpy().reshape(3)
-    assert seen[picture].peak == pytest.approx(np.abs(normal).max(), abs=1e-5)
-    np.testing.assert_allclose(seen[picture].mean, normal.mean((0, 1, 2)), atol=1e-5)
-    low, high = seen[picture].low, seen[picture].high
+    assert seen[image].peak == pytest.approx(np.abs(normal).max(), abs=1e-5)
+    np.testing.assert_allclose(seen[image].mean, normal.mean((0, 1, 2)), atol=1e-5)
+    low, high = seen[image].low, seen[image].high
     assert normal.min() - 1e-5 <= low < high <= normal.max() + 1e-5
     assert np.mean((normal < low - 1e-5) | (normal > high + 1e-5)) < 1e-3
     late = {n.input[0] for n in model.graph.node if n.op_type == "Conv" and n.name not in early}
     assert late <= set(seen)
 
 
-def test_pictures_are_those_to_train_on(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_those_to_train_on(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = export.real_frames(dataset, 64, 32)
     assert len(found) == 5  # three photographs, two backgrounds; cut-outs are no photographs
     assert {f.shape for f in found} == {(1, 64, 64, 3), (1, 64, 96, 3)}  # 85 padded to 96
-    monkeypatch.setattr(export, "PICTURES", 3)
+    monkeypatch.setattr(export, "IMAGES", 3)
     assert [f.shape[2] for f in export.real_frames(dataset, 64, 32)] == [64, 96, 64]
 
 
-def test_pictures_held_out_are_not_looked_at(dataset: Path, tmp_path: Path) -> None:
+def test_images_held_out_are_not_looked_at(dataset: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     for folder in dataset.iterdir():
@@ -296,9 +296,9 @@ def test_pictures_held_out_are_not_looked_at(dataset: Path, tmp_path: Path) -> N
     assert len(export.real_frames(data, 64, 32)) == 2
 
 
-def test_a_folder_of_pictures_will_do(dataset: Path, tmp_path: Path) -> None:
+def test_a_folder_of_images_will_do(dataset: Path, tmp_path: Path) -> None:
     assert len(export.real_frames(dataset / "seg/a/images", 64, 32)) == 3
-    with pytest.raises(BadData, match="no pictures in it"):
+    with pytest.raises(BadData, match="no images in it"):
         export.real_frames(tmp_path, 64, 32)
     with pytest.raises(CannotOpen, match="no such folder"):
         export.real_frames(tmp_path / "none", 64, 32)

@@ -1,6 +1,6 @@
 """The method at work: from masks a few pixels off and a few mattes, a boundary neither has alone.
 
-The pictures are toys made on the spot: somebody of fur before walls, lawns and stars.
+The images are toys made on the spot: somebody of fur before walls, lawns and stars.
 """
 
 from __future__ import annotations
@@ -83,14 +83,14 @@ def toy(rng: np.random.Generator) -> Toy:
     return Toy(crop(rng, fur, side), crop(rng, scene, side), somebody(rng, side))
 
 
-def crop(rng: np.random.Generator, picture: U8, side: int) -> U8:
+def crop(rng: np.random.Generator, image: U8, side: int) -> U8:
     """A square of a texture, in a light of its own."""
-    if picture.ndim == 2:
-        picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
-    picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    y, x = (int(rng.integers(n - side + 1)) for n in picture.shape[:2])
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    y, x = (int(rng.integers(n - side + 1)) for n in image.shape[:2])
     light = rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, 3)
-    return np.clip(picture[y : y + side, x : x + side] * light, 0, 255).astype(np.uint8)
+    return np.clip(image[y : y + side, x : x + side] * light, 0, 255).astype(np.uint8)
 
 
 def somebody(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
@@ -106,11 +106,11 @@ def somebody(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return np.clip(0.5 + depth / rng.uniform(6, 8), 0, 1).astype(np.float64)
 
 
-def write(path: Path, picture: U8) -> None:
+def write(path: Path, image: U8) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
-    channels = picture.shape[2] if picture.ndim == 3 else 1
-    cv2.imwrite(str(path), cv2.cvtColor(picture, codes[channels]) if channels > 1 else picture)
+    channels = image.shape[2] if image.ndim == 3 else 1
+    cv2.imwrite(str(path), cv2.cvtColor(image, codes[channels]) if channels > 1 else image)
 
 
 def boundary_error(model: Path, toys: list[Toy]) -> float:
@@ -125,7 +125,7 @@ def boundary_error(model: Path, toys: list[Toy]) -> float:
 
 @pytest.fixture
 def unseen(tmp_path: Path) -> list[Toy]:
-    """Pictures to measure on; the data set of others is in the folder of the test."""
+    """Images to measure on; the data set of others is in the folder of the test."""
     rng = np.random.default_rng(0)
     for i in range(40):
         t = toy(rng)

@@ -77,7 +77,7 @@ def test_the_ends_of_the_interval_are_no_boundary() -> None:
 
 
 class Teacher(nn.Module):
-    """A network that says the same of every picture: logits of what it is given."""
+    """A network that says the same of every image: logits of what it is given."""
 
     def __init__(self, matte: float, boundary: float):
         super().__init__()

@@ -22,11 +22,11 @@ from train.tools.pseudo import label, read_boxes
 def street() -> np.ndarray:
     """The portrait small beside the same portrait large, and a wall between them."""
     portrait = data.astronaut()[:460]
-    picture = np.full((460, 1000, 3), 128, np.uint8)
-    picture[:, :460] = portrait[:, :460]
+    image = np.full((460, 1000, 3), 128, np.uint8)
+    image[:, :460] = portrait[:, :460]
     small = cv2.resize(portrait, (200, 180), interpolation=cv2.INTER_AREA)
-    picture[280:, 800:] = small
-    return picture
+    image[280:, 800:] = small
+    return image
 
 
 LARGE, SMALL = (0.22, 0.5, 0.36, 1.0), (0.89, 0.8, 0.16, 0.4)
@@ -47,15 +47,15 @@ def test_persons_are_found_inside_their_boxes_only(street: np.ndarray) -> None:
     assert not both[:, 480:790].any()
 
 
-def test_a_box_with_nobody_in_it_gives_up_the_picture(street: np.ndarray) -> None:
+def test_a_box_with_nobody_in_it_gives_up_the_image(street: np.ndarray) -> None:
     assert label(open_engine(find("fast")), street, [LARGE, (0.6, 0.3, 0.1, 0.5)]) is None
 
 
 def test_the_command_makes_a_set_of_masks(street: np.ndarray, tmp_path: Path) -> None:
-    pictures, out = tmp_path / "pictures", tmp_path / "seg" / "new"
-    pictures.mkdir()
+    images, out = tmp_path / "images", tmp_path / "seg" / "new"
+    images.mkdir()
     for name in ("a", "b", "c"):
-        cv2.imwrite(str(pictures / f"{name}.png"), street[..., ::-1])
+        cv2.imwrite(str(images / f"{name}.png"), street[..., ::-1])
     table = tmp_path / "boxes.csv"
     table.write_text(
         "name,cx,cy,w,h\n"
@@ -64,13 +64,13 @@ def test_the_command_makes_a_set_of_masks(street: np.ndarray, tmp_path: Path) ->
     )
     command = [sys.executable, "-m", "train.tools.pseudo", str(find("fast"))]
     done = subprocess.run(
-        [*command, str(pictures), str(table), str(out)],
+        [*command, str(images), str(table), str(out)],
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{out}: 1 of 2 pictures")
+    assert done.stdout.startswith(f"{out}: 1 of 2 images")
     (pair,) = list_pairs(tmp_path, "seg", "train")
     image, mask = read_pair(pair)
     assert (pair.source, pair.image.name) == ("new", "a.png")
@@ -84,7 +84,7 @@ def test_the_command_makes_a_set_of_masks(street: np.ndarray, tmp_path: Path) ->
     )
     assert refused.returncode == 65
     assert refused.stderr.count("\n") == 1
-    assert "no picture that" in refused.stderr
+    assert "no image that" in refused.stderr
 
 
 @pytest.mark.parametrize(

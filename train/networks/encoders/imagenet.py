@@ -56,7 +56,7 @@ def start_encoder(
         weights: ``auto`` (those published for the architecture, where they can be had), ``none``
             or a file.
         tf_range: the file's weights expect RGB in [-1, 1], as TensorFlow's do.
-        images: gives (N, 3, H, W) float in [0, 1], natural pictures; asked for only when needed.
+        images: gives (N, 3, H, W) float in [0, 1], natural images; asked for only when needed.
 
     Raises:
         CannotOpen, BadData: the file.
@@ -71,20 +71,20 @@ def start_encoder(
         raise BadData(f"{weights}: not weights of an encoder (a dictionary of tensors is)")
     narrower = whole != net.arch and len(state.get("conv1.weight", ())) > net.encoder.channels[0]
     wide = MattingNet(whole) if narrower else net
-    pictures = None
+    drawn = None
     if any(key.endswith("running_mean") for key in state):
         missing = load_published(wide, state)
     else:
         mean, std = (((0.5,) * 3,) * 2) if tf_range else (IMAGENET_MEAN, IMAGENET_STD)
-        pictures = images()
-        missing = load_folded(wide, state, mean, std, pictures)
+        drawn = images()
+        missing = load_folded(wide, state, mean, std, drawn)
     # A narrow network is fitted up to the first stage that has not all weights.
     stages = next((i for i in range(4) if any(f"layer{i + 1}." in m for m in missing)), 4)
     convs = sum(isinstance(m, nn.Conv2d) for m in wide.encoder.modules())
     if len(missing) == convs or (narrower and (stages == 0 or "conv1" in missing)):
         raise BadData(f"{weights}: has no weights for the encoder of {net.arch}")
     if narrower:
-        narrow(wide, net, images() if pictures is None else pictures, stages)
+        narrow(wide, net, images() if drawn is None else drawn, stages)
         name, missing = f"{name}, narrowed", [f"layer{i + 1}" for i in range(stages, 4)]
     rest = f", all but {', '.join(missing)}" if missing else ""
     return f"encoder: from {name}{rest}"
@@ -158,7 +158,7 @@ def load_folded(
     Args:
         state: folded weights under torchvision's convolution names, ``<conv>.weight/bias``.
         mean, std: the input normalisation the weights expect, of RGB in [0, 1].
-        images: (N, 3, H, W) float in [0, 1]; about 200 natural pictures.
+        images: (N, 3, H, W) float in [0, 1]; about 200 natural images.
 
     Returns:
         Names of encoder convolutions that `state` has no weights for (left as initialised).

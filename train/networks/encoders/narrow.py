@@ -2,7 +2,7 @@
 
 Channel pruning by reconstruction (He, Zhang and Sun, 2017): of every layer the channels are kept
 that explain the others best, and every convolution is fitted anew, by least squares on natural
-pictures, to give what the whole network gives there. Each fit takes what the narrow network itself
+images, to give what the whole network gives there. Each fit takes what the narrow network itself
 has so far, and so makes good what was lost before.
 """
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from train.networks.unet import BasicBlock, Bottleneck, MattingNet
 
 RIDGE = 1e-3  # of an input's mean square
-PICTURES = 128
-BATCH = 8  # pictures unfolded at a time
+IMAGES = 128
+BATCH = 8  # images unfolded at a time
 
 
 def narrow(whole: MattingNet, own: MattingNet, images: Tensor, stages: int = 4) -> None:
@@ -24,13 +24,13 @@ def narrow(whole: MattingNet, own: MattingNet, images: Tensor, stages: int = 4) 
 
     Args:
         whole, own: with ResNet encoders of the same depth, `own` with fewer channels.
-        images: (N, 3, H, W) float in [0, 1], natural pictures; the first 128 are used.
+        images: (N, 3, H, W) float in [0, 1], natural images; the first 128 are used.
     """
     own.mean.copy_(whole.mean)
     own.std.copy_(whole.std)
     wide, slim = whole.encoder.eval(), own.encoder
     with torch.no_grad():
-        x = (images[:PICTURES] - own.mean) / own.std
+        x = (images[:IMAGES] - own.mean) / own.std
         stem = wide.bn1(wide.conv1(x))
         theirs, mine = F.relu(stem), Tensor()
         for i in range(1, stages + 1):

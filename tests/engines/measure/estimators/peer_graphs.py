@@ -28,7 +28,7 @@ def save(
 
 
 def rvm(path: Path) -> Path:
-    """72×128; alpha is red plus a tenth of how many pictures have been seen since the start."""
+    """72×128; alpha is red plus a tenth of how many images have been seen since the start."""
     states = {f"r{i}": [1, 1, 9 // i, 16 // i] for i in (1, 2, 3, 4)}
     nodes = [h.make_node("Add", [f"{r}i", "one"], [f"{r}o"]) for r in states]
     nodes += [

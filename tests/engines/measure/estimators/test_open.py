@@ -14,7 +14,7 @@ from tests.conftest import Wsshm
 
 
 def test_finished_is_what_a_run_writes(wsshm: Wsshm, tmp_path: Path) -> None:
-    """Seen at the picture's own size, so that both see the same."""
+    """Seen at the image's own size, so that both see the same."""
     rgb = data.astronaut()
     cv2.imwrite(str(tmp_path / "in.png"), rgb[..., ::-1])
     result = wsshm(

@@ -22,7 +22,7 @@ FILES = [
 ]
 
 
-def picture(height: int, width: int, rgb: tuple[int, int, int]) -> np.ndarray:
+def image(height: int, width: int, rgb: tuple[int, int, int]) -> np.ndarray:
     """`rgb` in the right half, black in the left."""
     whole = np.zeros((height, width, 3), np.uint8)
     whole[:, width // 2 :] = rgb
@@ -36,14 +36,14 @@ def halves(alpha: np.ndarray) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_rvm_sees_the_picture_with_its_aspect(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_rvm_sees_the_image_with_its_aspect(tmp_path: Path, size: tuple[int, int]) -> None:
     estimator = open_estimator(peer_graphs.rvm(tmp_path / "rvm.onnx"), "x")
     assert estimator.name == "RVM 72x128"
-    alpha = estimator(picture(*size, (102, 255, 0)))
+    alpha = estimator(image(*size, (102, 255, 0)))
     assert alpha.shape == size
     assert alpha.dtype == np.float32
     left, right = halves(alpha)
-    # Two pictures were seen before the one that counts: 0.2 more.
+    # Two images were seen before the one that counts: 0.2 more.
     if size[1] > 1:
         assert left == pytest.approx(0.2, abs=1e-5)
     assert right == pytest.approx(102 / 255 + 0.2, abs=1e-5)
@@ -62,7 +62,7 @@ def test_rvm_carries_its_state_until_it_is_reset(tmp_path: Path) -> None:
 def test_selfie_takes_rgb_up_to_one(tmp_path: Path, size: tuple[int, int]) -> None:
     estimator = open_estimator(peer_graphs.selfie(tmp_path / "s.onnx"), "x")
     assert estimator.name == "MediaPipe selfie"
-    alpha = estimator(picture(*size, (51, 255, 255)))
+    alpha = estimator(image(*size, (51, 255, 255)))
     assert alpha.shape == size
     assert halves(alpha)[1] == pytest.approx(0.2, abs=1e-5)
 
@@ -71,9 +71,9 @@ def test_selfie_takes_rgb_up_to_one(tmp_path: Path, size: tuple[int, int]) -> No
 def test_meet_gives_the_softmax_of_two(tmp_path: Path, size: tuple[int, int]) -> None:
     estimator = open_estimator(peer_graphs.meet(tmp_path / "m.onnx"), "x")
     assert estimator.name == "Google Meet"
-    assert halves(estimator(picture(*size, (255, 0, 255))))[1] == pytest.approx(1)
-    assert halves(estimator(picture(*size, (0, 255, 255))))[1] == pytest.approx(0)
-    by_a_hair = halves(estimator(picture(*size, (11, 10, 0))))[1]
+    assert halves(estimator(image(*size, (255, 0, 255))))[1] == pytest.approx(1)
+    assert halves(estimator(image(*size, (0, 255, 255))))[1] == pytest.approx(0)
+    by_a_hair = halves(estimator(image(*size, (11, 10, 0))))[1]
     assert by_a_hair == pytest.approx(1 / (1 + np.exp(-200 / 255)), abs=1e-5)
 
 
@@ -83,13 +83,13 @@ def test_sinet_takes_normalised_bgr(tmp_path: Path, size: tuple[int, int]) -> No
     assert estimator.name == "SINet"
     red = (200 - 126.91212) / 66.355705 / 255 * 50
     assert 0.1 < red < 0.9
-    assert halves(estimator(picture(*size, (200, 1, 2))))[1] == pytest.approx(red, abs=1e-4)
+    assert halves(estimator(image(*size, (200, 1, 2))))[1] == pytest.approx(red, abs=1e-4)
 
 
 def test_ours_is_known_by_its_description(brightness: Path) -> None:
     estimator = open_estimator(brightness, "mine")
     assert estimator.name == "mine"
-    assert halves(estimator(picture(64, 64, (255, 255, 255)))) == pytest.approx((0, 1), abs=0.05)
+    assert halves(estimator(image(64, 64, (255, 255, 255)))) == pytest.approx((0, 1), abs=0.05)
     estimator.reset()
 
 

@@ -23,7 +23,7 @@ def grey(*values: int) -> list[np.ndarray]:
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """Five grey pictures: 0, 10, 20, 30 and 40."""
+    """Five grey images: 0, 10, 20, 30 and 40."""
     return grey_clip(tmp_path / "five.mp4", grey(0, 10, 20, 30, 40))
 
 
@@ -56,14 +56,14 @@ def test_read_gives_both_ends_of_a_part(
 
 @pytest.mark.parametrize("part", [(0, 5), (5, 5), (7, 9)])
 def test_a_part_beyond_the_end_is_an_error(clip: Path, part: tuple[int, int]) -> None:
-    with pytest.raises(BadData, match=rf"ends before picture {part[1]}, it has 5"):
+    with pytest.raises(BadData, match=rf"ends before image {part[1]}, it has 5"):
         list(clips.read(Part(clip, *part)))
 
 
 def test_frames_of_several_sizes_are_no_clip(tmp_path: Path) -> None:
     for i, width in enumerate((40, 40, 30)):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((20, width, 3), np.uint8))
-    with pytest.raises(BadData, match="picture 2: not of the first one's size"):
+    with pytest.raises(BadData, match="image 2: not of the first one's size"):
         list(clips.read(Part(tmp_path)))
 
 
@@ -98,7 +98,7 @@ def test_empty_photographs_are_the_backgrounds_of_a_split(tmp_path: Path) -> Non
 
 
 def test_recurrent_peers_remember_an_empty_clip_but_no_photograph(tmp_path: Path) -> None:
-    """Alpha is 0.2 in a first black picture, and 0.1 more in each that follows."""
+    """Alpha is 0.2 in a first black image, and 0.1 more in each that follows."""
     peer = open_estimator(peer_graphs.rvm(tmp_path / "rvm.onnx"), "rvm")
     black = grey_clip(tmp_path / "black.mp4", grey(0, 0, 0, 0, 0, 0))
     (tmp_path / "background").mkdir()
@@ -119,13 +119,13 @@ def test_recurrent_peers_remember_an_empty_clip_but_no_photograph(tmp_path: Path
 
 def test_flicker_of_a_known_clip(brightness: Path, tmp_path: Path) -> None:
     """Alpha is brightness: what moves does not count, what dims by two steps does."""
-    pictures = []
+    images = []
     for i in range(4):
-        picture = np.zeros((64, 64), np.uint8)
-        picture[:, :16] = 100 + 30 * i  # moves
-        picture[:, 32:] = 200 - 2 * i  # flickers; a quarter stands still at 0
-        pictures.append(picture)
-    part = Part(grey_clip(tmp_path / "dims.mp4", pictures))
+        image = np.zeros((64, 64), np.uint8)
+        image[:, :16] = 100 + 30 * i  # moves
+        image[:, 32:] = 200 - 2 * i  # flickers; a quarter stands still at 0
+        images.append(image)
+    part = Part(grey_clip(tmp_path / "dims.mp4", images))
     still = [c.read()[1] for c in clips.static(part)]
     assert not still[0].any()
     for region in still[1:]:
@@ -137,13 +137,13 @@ def test_flicker_of_a_known_clip(brightness: Path, tmp_path: Path) -> None:
 
 
 def test_parts_that_touch_are_not_compared(brightness: Path, clip: Path) -> None:
-    """What stood still in the first picture of a part is not known."""
+    """What stood still in the first image of a part is not known."""
     order = [*clips.static(Part(clip, 0, 1)), *clips.static(Part(clip, 2, 2))]
     rows = evaluate([open_estimator(brightness, "brightness")], order)
     assert np.isnan(rows[2].values["flicker"])
 
 
-def test_a_still_picture_does_not_flicker(tmp_path: Path) -> None:
+def test_a_still_image_does_not_flicker(tmp_path: Path) -> None:
     """The shipped model, on copies of a portrait: exactly 0, its soft edge included."""
     portrait = portrait_frame(0, 320, 240)[..., 1]
     part = Part(grey_clip(tmp_path / "still.mp4", [portrait] * 3))

@@ -13,8 +13,8 @@ from engines.measure.quality.cases import Case
 from engines.measure.quality.evaluate import Row, mask_iou, matte
 
 
-def test_matte_has_the_size_of_the_picture(brightness: Path) -> None:
-    """Through padding and back: a picture that is half white gives the alpha that is half one."""
+def test_matte_has_the_size_of_the_image(brightness: Path) -> None:
+    """Through padding and back: an image that is half white gives the alpha that is half one."""
     rgb = np.zeros((70, 111, 3), np.uint8)
     rgb[:, 60:] = 255
     alpha = matte(open_engine(brightness), rgb, 64)
@@ -30,11 +30,11 @@ def masks(tmp_path: Path) -> Path:
     for source, right in (("a", True), ("b", False), ("c", False)):
         for kind in ("images", "masks"):
             (tmp_path / "seg" / source / kind).mkdir(parents=True)
-        picture = np.zeros((64, 64), np.uint8)
-        picture[:, 32:] = 255
+        image = np.zeros((64, 64), np.uint8)
+        image[:, 32:] = 255
         for name in ("1", "2", "3"):
-            cv2.imwrite(str(tmp_path / f"seg/{source}/images/{name}.png"), cv2.merge([picture] * 3))
-            mask = picture if right else 255 - picture
+            cv2.imwrite(str(tmp_path / f"seg/{source}/images/{name}.png"), cv2.merge([image] * 3))
+            mask = image if right else 255 - image
             cv2.imwrite(str(tmp_path / f"seg/{source}/masks/{name}.png"), mask)
             val += [f"seg/{source}/images/{name}.png"] if source != "c" else []
     (tmp_path / "val.txt").write_text("\n".join(val))
@@ -140,7 +140,7 @@ def test_where_nobody_is_all_alpha_counts() -> None:
     assert values == {"mass": pytest.approx(0.1875), "person": 0.25}
 
 
-def test_flicker_is_where_the_picture_stands_still() -> None:
+def test_flicker_is_where_the_image_stands_still() -> None:
     """Four columns: changed; still and solid; soft only before; soft only after."""
     before = np.tile(np.float32([0, 0, 0.06, 0.04]), (3, 1))
     after = np.tile(np.float32([1, 0.02, 0.04, 0.07]), (3, 1))

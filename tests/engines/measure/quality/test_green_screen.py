@@ -69,13 +69,13 @@ def test_bars_are_cut_off_with_their_smeared_edge() -> None:
         gs.without_bars(rgb[:, :5])
 
 
-def write_clip(path: Path, pictures: list[np.ndarray]) -> Path:
+def write_clip(path: Path, images: list[np.ndarray]) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width = pictures[0].shape[:2]
+        stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt, stream.options = "yuv444p", {"qp": "0"}
-        for picture in pictures:
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for image in images:
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
@@ -83,18 +83,18 @@ def write_clip(path: Path, pictures: list[np.ndarray]) -> Path:
 
 def test_dark_hair_in_green_light_is_hair() -> None:
     """What is a fifth as bright as the screen shows at most a fifth of it, however green it is."""
-    picture = np.empty((60, 60, 3), np.uint8)
-    picture[:] = SCREEN
-    picture[20:40, 20:40] = np.array(SCREEN) // 5
-    alpha = gs.key(picture)
+    image = np.empty((60, 60, 3), np.uint8)
+    image[:] = SCREEN
+    image[20:40, 20:40] = np.array(SCREEN) // 5
+    alpha = gs.key(image)
     assert (alpha[20:40, 20:40] > 0.9).all()
     assert (alpha[:20] == 0).all()
 
 
 def test_a_clip_is_one_sequence_of_cases(tmp_path: Path) -> None:
     alphas = [np.roll(ramp(), shift, axis=1) for shift in (0, -4, -8)]
-    pictures = [np.vstack([before_screen(a), np.zeros((20, 120, 3), np.uint8)]) for a in alphas]
-    clip = write_clip(tmp_path / "green.mp4", pictures)
+    images = [np.vstack([before_screen(a), np.zeros((20, 120, 3), np.uint8)]) for a in alphas]
+    clip = write_clip(tmp_path / "green.mp4", images)
     found = list(gs.cases(Part(clip)))
     assert [(c.set, c.source, c.name, c.frame) for c in found] == [
         ("green", "green", f"{i:05}", i) for i in range(3)
@@ -111,7 +111,7 @@ def test_a_clip_is_one_sequence_of_cases(tmp_path: Path) -> None:
 
 
 def test_a_clip_without_a_screen_names_itself(portrait: Path) -> None:
-    with pytest.raises(BadData, match=r"portrait\.mp4, picture 0: no green screen"):
+    with pytest.raises(BadData, match=r"portrait\.mp4, image 0: no green screen"):
         next(gs.cases(Part(portrait)))
 
 

@@ -38,9 +38,9 @@ def gradient_by_scipy(alpha: np.ndarray, truth: np.ndarray) -> np.ndarray:
     kernel = np.outer(gauss, -x * gauss / 1.4**2)
     kernel /= np.sqrt((kernel**2).sum())
 
-    def magnitude(picture: np.ndarray) -> np.ndarray:
+    def magnitude(image: np.ndarray) -> np.ndarray:
         dx, dy = (
-            ndimage.convolve(picture.astype(float), k, mode="nearest") for k in (kernel, kernel.T)
+            ndimage.convolve(image.astype(float), k, mode="nearest") for k in (kernel, kernel.T)
         )
         return np.sqrt(dx**2 + dy**2)
 

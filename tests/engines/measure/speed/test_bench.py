@@ -403,7 +403,7 @@ def test_a_clip_that_breaks_off_is_an_error(portrait: Path, zeros: Path, tmp_pat
         bench_clip.measure([describe("z", zeros, (64, 64))], job.RunConfig(input=cut), 1)
 
 
-def test_sample_is_a_moving_picture(tmp_path: Path) -> None:
+def test_sample_is_a_moving_image(tmp_path: Path) -> None:
     paths = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     assert [sample.write(p, 0.5, 160, 96) for p in paths] == [15, 15]
     a, b = (probe(p) for p in paths)
@@ -413,7 +413,7 @@ def test_sample_is_a_moving_picture(tmp_path: Path) -> None:
     with av.open(str(paths[0])) as container:
         assert container.streams.video[0].codec_context.name == "h264"
         first, *_, last = (f.to_ndarray(format="rgb24") for f in container.decode(video=0))
-    assert first.std() > 40  # a picture
+    assert first.std() > 40  # an image
     assert np.abs(first.astype(int) - last).mean() > 2
     assert sample.write(tmp_path / "c.mp4", 0.01, 64, 64) == 1
 

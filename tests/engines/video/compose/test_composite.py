@@ -45,10 +45,10 @@ def originals(path: Path, bit_depth: int = 8) -> Iterator[list[Plane]]:
     """The planes of every frame of `path`."""
     with open_source(path, bit_depth=bit_depth) as source:
         for item in source.items():
-            yield fr.planes(item.picture)
+            yield fr.planes(item.image)
 
 
-def noise_picture(path: Path, width: int, height: int) -> Path:
+def noise_image(path: Path, width: int, height: int) -> Path:
     """A PNG of seeded noise."""
     rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
     cv2.imwrite(str(path), rgb)
@@ -58,7 +58,7 @@ def noise_picture(path: Path, width: int, height: int) -> Path:
 def noise(folder: Path, pix_fmt: str, width: int, height: int, full: bool) -> Path:
     """Three frames of noise without loss, in any planar format and size."""
     if pix_fmt == "gbrp":
-        return noise_picture(folder / "in.png", width, height)
+        return noise_image(folder / "in.png", width, height)
     return noise_clip(
         folder / "in.mkv",
         3,
@@ -91,8 +91,8 @@ def test_all_person_is_the_input(
         assert (fmt.width, fmt.height, fmt.pix_fmt) == (width, height, pix_fmt)
         assert fmt.range == (fr.FULL if full else fr.LIMITED)
         assert result.alpha.min() == 255
-        assert result.picture is not None
-        for a, b in zip(before, fr.planes(result.picture), strict=True):
+        assert result.image is not None
+        for a, b in zip(before, fr.planes(result.image), strict=True):
             np.testing.assert_array_equal(a, b)
         shown += 1
     assert shown == (1 if pix_fmt == "gbrp" else 3)
@@ -103,9 +103,9 @@ def test_all_person_is_the_input(
 def test_nobody_is_the_background(
     tmp_path: Path, zeros: Path, pix_fmt: str, full: bool, width: int, height: int
 ) -> None:
-    """Alpha 0 everywhere: every code of every plane is the background picture's."""
+    """Alpha 0 everywhere: every code of every plane is the background image's."""
     clip = noise(tmp_path, pix_fmt, width, height, full)
-    behind = noise_picture(tmp_path / "behind.png", width, height)
+    behind = noise_image(tmp_path / "behind.png", width, height)
     rgb = np.ascontiguousarray(cv2.imread(str(behind))[..., ::-1])
     how = {} if pix_fmt == "gbrp" else {"dst_colorspace": fr.BT709}
     expected = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
@@ -120,15 +120,15 @@ def test_nobody_is_the_background(
         clip, zeros, str(behind), bit_depth=fr.FrameFormat(1, 1, pix_fmt).bit_depth
     ):
         assert result.alpha.max() == 0
-        assert result.picture is not None
-        for a, b in zip(fr.planes(expected), fr.planes(result.picture), strict=True):
+        assert result.image is not None
+        for a, b in zip(fr.planes(expected), fr.planes(result.image), strict=True):
             np.testing.assert_array_equal(a, b)
         if pix_fmt != "gbrp":
             fmt, (kr, kb) = result.frame.format, KR_KB[fr.BT709]
             luma = rgb @ np.array([kr, 1 - kr - kb, kb])
             steps = fmt.peak if full else 219 * (fmt.peak + 1) / 256
             codes = luma * steps / 255 + (0 if full else (fmt.peak + 1) / 16)
-            assert np.abs(fr.planes(result.picture)[0] - codes).max() <= 1
+            assert np.abs(fr.planes(result.image)[0] - codes).max() <= 1
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -147,21 +147,21 @@ def test_nobody_on_a_colour_is_flat(tmp_path: Path, zeros: Path, pix_fmt: str, f
     else:
         codes = [16 + luma * 219 / 255, 128 + cb * 224 / 255, 128 + cr * 224 / 255]
     for result in composites(clip, zeros, "#3366cc"):
-        assert result.picture is not None
-        for plane, code in zip(fr.planes(result.picture), codes, strict=True):
+        assert result.image is not None
+        for plane, code in zip(fr.planes(result.image), codes, strict=True):
             assert np.abs(plane - code).max() <= 1
 
 
 def test_decoded_frames_are_not_written_to(tmp_path: Path, brightness: Path) -> None:
-    """The composite is a new picture; the decoder's own stays as it was."""
+    """The composite is a new image; the decoder's own stays as it was."""
     clip = noise(tmp_path, "yuv420p", 64, 48, full=False)
     matting = job._Matting(open_engine(brightness), 64, NOTHING, lambda rgb, alpha: None)
     behind = open_background("blur")
     with open_source(clip) as source:
         for item in source.items():
-            before = [p.copy() for p in fr.planes(item.picture)]
+            before = [p.copy() for p in fr.planes(item.image)]
             composite(matting.finish(matting.network(matting.scale(item))), behind)
-            for a, b in zip(before, fr.planes(item.picture), strict=True):
+            for a, b in zip(before, fr.planes(item.image), strict=True):
                 np.testing.assert_array_equal(a, b)
 
 
@@ -213,15 +213,15 @@ def test_rgb_copies_have_the_standards_colours(
     scaler, rng, errors = fr.RgbScaler(fmt), np.random.default_rng(0), []
     kr, kb = KR_KB[matrix]
     for _ in range(100):
-        picture = fmt.new_image()
+        image = fmt.new_image()
         codes = rng.integers(np.array([60, 112, 112]) * one, np.array([180, 145, 145]) * one)
-        for plane, code in zip(fr.planes(picture), codes, strict=True):
+        for plane, code in zip(fr.planes(image), codes, strict=True):
             plane[:] = code
         codes = codes - np.array([0 if full else 16, 128, 128]) * one
         y, cb, cr = codes / (fmt.peak if full else np.array([219, 224, 224]) * one)
         red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
         green = (y - kr * red - kb * blue) / (1 - kr - kb)
-        rgb = scaler(picture, *size)
+        rgb = scaler(image, *size)
         assert rgb.shape == (*size[::-1], 3)
         errors.append(rgb - 255 * np.array([red, green, blue]))
     assert np.abs(errors).max() <= 1
@@ -232,18 +232,18 @@ def test_rgb_copies_have_the_standards_colours(
 def test_rgb_copies_are_the_same_from_several_threads() -> None:
     """One scaler called by four threads at once gives what it gives one."""
     fmt = fr.FrameFormat(320, 240)
-    pictures = []
+    images = []
     for seed in range(4):
-        pictures.append(fmt.new_image())
-        for plane in fr.planes(pictures[-1]):
+        images.append(fmt.new_image())
+        for plane in fr.planes(images[-1]):
             plane[:] = np.random.default_rng(seed).integers(16, 236, plane.shape, np.uint8)
     sizes = [(64 + 13 * i, 64 + 7 * i) for i in range(8)]
     scaler = fr.RgbScaler(fmt)
-    alone = {(i, s): scaler(p, *s) for i, p in enumerate(pictures) for s in sizes}
+    alone = {(i, s): scaler(p, *s) for i, p in enumerate(images) for s in sizes}
     with ThreadPoolExecutor(4) as pool:
         given = [*alone] * 8
         for (i, s), rgb in zip(
-            given, pool.map(lambda g: scaler(pictures[g[0]], *g[1]), given), strict=True
+            given, pool.map(lambda g: scaler(images[g[0]], *g[1]), given), strict=True
         ):
             np.testing.assert_array_equal(rgb, alone[i, s])
 
@@ -275,25 +275,25 @@ def test_blur_keeps_the_persons_colour_out(tmp_path: Path, pix_fmt: str, strengt
     grey, red = (
         ((128, 128, 128), (0, 0, 255)) if pix_fmt == "gbrp" else ((126, 128, 128), (81, 90, 240))
     )
-    picture = av.VideoFrame(128, 128, pix_fmt)
-    for plane, outside, inside in zip(fr.planes(picture), grey, red, strict=True):
+    image = av.VideoFrame(128, 128, pix_fmt)
+    for plane, outside, inside in zip(fr.planes(image), grey, red, strict=True):
         plane[:] = outside
         step = 128 // plane.shape[0]
         plane[38 // step : 94 // step, 38 // step : 94 // step] = inside
     if pix_fmt == "gbrp":
         clip = tmp_path / "in.png"
-        cv2.imwrite(str(clip), picture.to_ndarray(format="bgr24"))
+        cv2.imwrite(str(clip), image.to_ndarray(format="bgr24"))
     else:
         clip = tmp_path / "in.mkv"
         with av.open(str(clip), "w") as container:
             stream = container.add_stream("ffv1", rate=30)
             stream.width, stream.height, stream.pix_fmt = 128, 128, pix_fmt
-            container.mux([*stream.encode(picture), *stream.encode(None)])
+            container.mux([*stream.encode(image), *stream.encode(None)])
     (result,) = composites(clip, redness(tmp_path / "red.onnx"), strength, size=128)
     assert result.alpha[64, 64] == 255
     assert result.alpha[:34].max() == 0
-    assert result.picture is not None
-    for plane, outside, inside in zip(fr.planes(result.picture), grey, red, strict=True):
+    assert result.image is not None
+    for plane, outside, inside in zip(fr.planes(result.image), grey, red, strict=True):
         step = 128 // plane.shape[0]
         nobody = cv2.dilate(result.alpha, np.ones((3, 3), np.uint8))[::step, ::step] == 0
         assert nobody.mean() > 0.7
@@ -308,7 +308,7 @@ def test_blur_keeps_the_persons_colour_out(tmp_path: Path, pix_fmt: str, strengt
 
 @pytest.mark.parametrize(("width", "height"), [(2, 2), (3, 5), (2, 200), (201, 2)])
 def test_blur_takes_any_size(tmp_path: Path, brightness: Path, width: int, height: int) -> None:
-    """The smallest and the thinnest pictures are blurred like any other."""
+    """The smallest and the thinnest images are blurred like any other."""
     clip = noise(tmp_path, "yuv420p", width, height, full=False)
     for strength in ("blur:0.1", "blur:50"):
         assert len(list(composites(clip, brightness, strength))) == 3
@@ -319,9 +319,9 @@ def test_blur_blurs(tmp_path: Path, zeros: Path) -> None:
     clip, spread, means = noise(tmp_path, "yuv420p", 64, 48, full=False), [], []
     for strength in ("blur:1", "blur:5", "blur:20"):
         result = next(composites(clip, zeros, strength))
-        assert result.picture is not None
-        spread.append(fr.planes(result.picture)[0].std())
-        means.append(fr.planes(result.picture)[0].mean())
+        assert result.image is not None
+        spread.append(fr.planes(result.image)[0].std())
+        means.append(fr.planes(result.image)[0].mean())
     original = next(originals(clip))[0]
     assert original.std() > spread[0] > spread[1] > spread[2]
     assert max(abs(m - original.mean()) for m in means) < 3
@@ -368,13 +368,13 @@ def test_colour_comes_back(tmp_path: Path, zeros: Path, matrix: int, full: bool)
 )
 @pytest.mark.parametrize(("w", "h"), [(90, 60), (60, 90), (33, 71)])
 def test_cover_keeps_aspect_and_centre(w: int, h: int, width: int, height: int) -> None:
-    """The picture fills the frame: centre on centre, one scale both ways, one edge to edge."""
+    """The image fills the frame: centre on centre, one scale both ways, one edge to edge."""
     x, y = np.meshgrid(np.arange(w), np.arange(h))
     ramp = np.dstack([x * 255 / (w - 1), y * 255 / (h - 1), 0 * x]).round().astype(np.uint8)
     seen = place(ramp, (width, height)).astype(float)
     assert seen.shape == (height, width, 3)
     middle = seen[..., :2].mean((0, 1))
-    # Half a pixel of the picture is 128 / (side - 1) codes.
+    # Half a pixel of the image is 128 / (side - 1) codes.
     assert np.abs(middle - 127.5).max() <= 130 / (min(w, h) - 1) + 1
     if min(width, height) < 30:
         return

@@ -25,11 +25,11 @@ def blob(width: int, height: int, blur: float) -> Plane:
 
 
 def noise(fmt: FrameFormat, seed: int) -> av.VideoFrame:
-    """A picture of nothing but noise."""
-    picture, rng = fmt.new_image(), np.random.default_rng(seed)
-    for plane in fr.planes(picture):
+    """An image of nothing but noise."""
+    image, rng = fmt.new_image(), np.random.default_rng(seed)
+    for plane in fr.planes(image):
         plane[:] = rng.integers(0, fmt.peak + 1, plane.shape)
-    return picture
+    return image
 
 
 def pixels_of(mask: np.ndarray, plane: Plane) -> np.ndarray:
@@ -63,8 +63,8 @@ def test_person_is_kept_and_the_room_is_not(pixels: str, size: tuple[int, int]) 
 def test_no_fringe_where_colour_and_alpha_are_scaled_separately(size: tuple[int, int]) -> None:
     """A light person before black, over white: as light as if both had been scaled together."""
     fmt, alpha = FrameFormat(*size, "yuv444p"), blob(*size, blur=0.5)
-    picture = fmt.new_image()
-    for plane in fr.planes(picture):
+    image = fmt.new_image()
+    for plane in fr.planes(image):
         plane[:] = np.where(alpha >= OWN, 200, 0)
 
     def shown(colour: Plane) -> np.ndarray:
@@ -73,8 +73,8 @@ def test_no_fringe_where_colour_and_alpha_are_scaled_separately(size: tuple[int,
         return (c * (a / 255) + 255 * (1 - a / 255))[:, third[0] // 8 :]
 
     person = np.full_like(alpha, 200)
-    assert (shown(person) - shown(fr.planes(picture)[0])).max() > 20, "there is no fringe to mend"
-    assert np.abs(shown(person) - shown(fr.planes(alone(picture, alpha, fmt))[0])).max() < 6
+    assert (shown(person) - shown(fr.planes(image)[0])).max() > 20, "there is no fringe to mend"
+    assert np.abs(shown(person) - shown(fr.planes(alone(image, alpha, fmt))[0])).max() < 6
 
 
 def test_where_nobody_is_there_is_nothing() -> None:

@@ -33,12 +33,12 @@ def counting_clip(path: Path, times: list[Fraction], last: Fraction | None = Non
         durations = {}
         packets = []
         for k, (time, end) in enumerate(zip(times, ends, strict=True)):
-            picture = fr.FrameFormat(width, height, range=fr.FULL).new_image()
-            for plane, code in zip(fr.planes(picture), (20 + k * STEP, 128, 128), strict=True):
+            image = fr.FrameFormat(width, height, range=fr.FULL).new_image()
+            for plane, code in zip(fr.planes(image), (20 + k * STEP, 128, 128), strict=True):
                 plane[:] = code
-            picture.pts, picture.time_base = round(time / base), base
-            durations[picture.pts] = round((end - time) / base)
-            packets += video.encode(picture)
+            image.pts, image.time_base = round(time / base), base
+            durations[image.pts] = round((end - time) / base)
+            packets += video.encode(image)
         for packet in [*packets, *video.encode(None)]:
             packet.duration = durations[packet.pts]
             container.mux(packet)
@@ -82,8 +82,8 @@ def test_background_of_one_frame_stays(tmp_path: Path, zeros: Path) -> None:
     assert seen(tmp_path / "o.mkv") == [0] * 10
 
 
-def test_background_behind_part_of_a_clip_and_a_picture(tmp_path: Path, zeros: Path) -> None:
-    """It begins with the first frame of ``--start``; behind a picture, its first frame."""
+def test_background_behind_part_of_a_clip_and_an_image(tmp_path: Path, zeros: Path) -> None:
+    """It begins with the first frame of ``--start``; behind an image, its first frame."""
     from engines.video.read.source import Clip
 
     clip = noise_clip(tmp_path / "in.mp4", 30)
@@ -108,8 +108,8 @@ def test_colours_of_the_background_are_its_own(
         video = container.add_stream("ffv1", rate=25)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv444p"
         fmt.tag(video.codec_context)
-        picture = fr.from_rgb(np.full((48, 64, 3), colour, np.uint8), fmt)
-        container.mux([*video.encode(picture), *video.encode(None)])
+        image = fr.from_rgb(np.full((48, 64, 3), colour, np.uint8), fmt)
+        container.mux([*video.encode(image), *video.encode(None)])
     clip = noise_clip(
         tmp_path / "in.mkv",
         2,

@@ -33,9 +33,9 @@ class Colour:
 
 
 def cleaned(frame: Frame, alpha: Plane, margin: int = 0) -> Frame:
-    found = outline.find(fr.planes(frame.picture), reduced(alpha, 2), margin)
-    picture = decontaminate(frame, at_planes(alpha, frame.format), found)
-    return Frame(picture, frame.format, frame.pts, frame.time_base)
+    found = outline.find(fr.planes(frame.image), reduced(alpha, 2), margin)
+    image = decontaminate(frame, at_planes(alpha, frame.format), found)
+    return Frame(image, frame.format, frame.pts, frame.time_base)
 
 
 def fringe(frame: Frame, alpha: Plane, foreground: Plane, colour: tuple[int, int, int]) -> float:
@@ -43,10 +43,10 @@ def fringe(frame: Frame, alpha: Plane, foreground: Plane, colour: tuple[int, int
     rgb_of = fr.RgbScaler(frame.format)
     size = (frame.format.width, frame.format.height)
     made = composite(
-        Matted(frame, at_planes(alpha, frame.format), frame.picture), Colour(colour)
-    ).picture
+        Matted(frame, at_planes(alpha, frame.format), frame.image), Colour(colour)
+    ).image
     ideal = framed(over(alpha, foreground, np.full_like(foreground, colour)), frame.format.pix_fmt)
-    error = np.abs(rgb_of(made, *size).astype(int) - rgb_of(ideal.picture, *size))
+    error = np.abs(rgb_of(made, *size).astype(int) - rgb_of(ideal.image, *size))
     return float(error[(alpha > 5) & (alpha < 250)].mean())
 
 
@@ -87,10 +87,10 @@ def test_only_the_outline_is_changed(pix_fmt: str) -> None:
     frame = framed(
         over(alpha, textured(PERSON, width, height, 0), textured(WALL, width, height, 1)), pix_fmt
     )
-    before = [p.copy() for p in fr.planes(frame.picture)]
-    changed = fr.planes(cleaned(frame, alpha).picture)
+    before = [p.copy() for p in fr.planes(frame.image)]
+    changed = fr.planes(cleaned(frame, alpha).image)
     edge = cv2.dilate(((alpha > 0) & (alpha < 255)).astype(np.uint8), np.ones((13, 13), np.uint8))
-    for plane, old, new in zip(fr.planes(frame.picture), before, changed, strict=True):
+    for plane, old, new in zip(fr.planes(frame.image), before, changed, strict=True):
         np.testing.assert_array_equal(plane, old)
         away = cv2.resize(edge, plane.shape[::-1], interpolation=cv2.INTER_AREA) == 0
         assert 0.2 < away.mean() < 0.9
@@ -100,13 +100,13 @@ def test_only_the_outline_is_changed(pix_fmt: str) -> None:
 
 @pytest.mark.parametrize("code", [0, 255])
 def test_without_an_outline_nothing_is_changed(code: int) -> None:
-    """Nobody, or nothing but a person: the same picture, tagged as the frame is."""
+    """Nobody, or nothing but a person: the same image, tagged as the frame is."""
     noise = np.random.default_rng(0).integers(0, 256, (61, 83, 3), np.uint8)
     frame = framed(noise)
-    picture = cleaned(frame, np.full((61, 83), code, np.uint8)).picture
-    for old, new in zip(fr.planes(frame.picture), fr.planes(picture), strict=True):
+    image = cleaned(frame, np.full((61, 83), code, np.uint8)).image
+    for old, new in zip(fr.planes(frame.image), fr.planes(image), strict=True):
         np.testing.assert_array_equal(old, new)
-    assert (picture.colorspace, picture.color_range) == (fr.BT709, fr.LIMITED)
+    assert (image.colorspace, image.color_range) == (fr.BT709, fr.LIMITED)
 
 
 def test_a_margin_reaches_further() -> None:

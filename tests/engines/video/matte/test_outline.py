@@ -34,7 +34,7 @@ def test_points_are_the_pixels_that_the_mask_covers(
 
 
 @pytest.mark.parametrize("width", [60, 160, 333])
-def test_pictures_of_other_sizes_lie_on_the_plane(width: int) -> None:
+def test_images_of_other_sizes_lie_on_the_plane(width: int) -> None:
     """A ramp from edge to edge, at any size, has at each point the height that the point has."""
     points = Points(np.ones((9, 16), np.bool_), (160, 160))
     ramp = np.tile((np.arange(width, dtype=np.float32) + 0.5) / width, (50, 1))
@@ -54,9 +54,9 @@ def test_colours_on_either_side() -> None:
         over(alpha, textured(PERSON, width, height, 0), textured(WALL, width, height, 1))
     )
     sides = [
-        fr.planes(framed(np.full((height, width, 3), c, np.uint8)).picture) for c in (PERSON, WALL)
+        fr.planes(framed(np.full((height, width, 3), c, np.uint8)).image) for c in (PERSON, WALL)
     ]
-    found = outline.find(fr.planes(frame.picture), reduced(alpha, 2))
+    found = outline.find(fr.planes(frame.image), reduced(alpha, 2))
     points = found.points(alpha.shape)
     assert 0.05 < len(points) / alpha.size < 0.2
     for means, side in zip((found.person, found.background), sides, strict=True):
@@ -67,7 +67,7 @@ def test_colours_on_either_side() -> None:
 def test_a_margin_widens_the_outline() -> None:
     """By so many of the matte's own pixels on every side."""
     alpha = reduced(soft_person(), 2)
-    planes = fr.planes(framed(np.zeros((180, 240, 3), np.uint8)).picture)
+    planes = fr.planes(framed(np.zeros((180, 240, 3), np.uint8)).image)
     narrow = outline.find(planes, alpha).mask.astype(np.uint8)
     wide = outline.find(planes, alpha, 3).mask
     np.testing.assert_array_equal(wide, cv2.dilate(narrow, np.ones((7, 7), np.uint8)) > 0)
@@ -76,7 +76,7 @@ def test_a_margin_widens_the_outline() -> None:
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_an_even_matte_has_no_outline(level: float) -> None:
     """No points, and colours that are numbers all the same."""
-    planes = fr.planes(framed(np.full((48, 64, 3), 77, np.uint8)).picture)
+    planes = fr.planes(framed(np.full((48, 64, 3), 77, np.uint8)).image)
     found = outline.find(planes, np.full((24, 32), level, np.float32))
     assert not found.mask.any()
     assert len(found.points((48, 64))) == 0

@@ -43,7 +43,7 @@ def test_nothing_asked_nothing_done(pix_fmt: str) -> None:
     frame, rgb, small, _ = seen(pix_fmt)
     done = MattePostprocessor(NOTHING)(frame, rgb, small)
     assert done.frame is frame
-    assert done.person is frame.picture
+    assert done.person is frame.image
     np.testing.assert_array_equal(done.alphas[0], full_size(small, frame.format))
     assert [a.shape[::-1] for a in done.alphas] == list(frame.format.plane_sizes)
 
@@ -63,15 +63,15 @@ def test_coarse_is_nearly_as_good(pix_fmt: str) -> None:
 def test_the_defaults_refine_and_decontaminate(pix_fmt: str) -> None:
     """They are what the two steps give by themselves; the frame stays as it was."""
     frame, rgb, small, true = seen(pix_fmt)
-    before = [p.copy() for p in fr.planes(frame.picture)]
+    before = [p.copy() for p in fr.planes(frame.image)]
     done = MattePostprocessor(MatteOptions())(frame, rgb, small)
-    planes, full = fr.planes(frame.picture), full_size(small, frame.format)
+    planes, full = fr.planes(frame.image), full_size(small, frame.format)
     found = outline.find(planes, small)
     assert mse(done.alphas[0] / 255, true / 255) < 0.5 * mse(full / 255, true / 255)
     refine(planes, full, found, frame.format)
     np.testing.assert_array_equal(done.alphas[0], full)
     assert equal(done.person, decontaminate(frame, at_planes(full, frame.format), found))
-    assert not equal(done.person, frame.picture)
+    assert not equal(done.person, frame.image)
     for plane, old in zip(planes, before, strict=True):
         np.testing.assert_array_equal(plane, old)
 
@@ -95,8 +95,8 @@ def test_a_larger_person_is_not_framed_by_the_wall() -> None:
     grown = MattePostprocessor(MatteOptions(erode=-12))(frame, rgb, small)
     added = (grown.alphas[0] > 250) & (plain.alphas[0] < 5)
     assert added.sum() > 500
-    was, now = (fr.planes(p)[0][added] for p in (frame.picture, grown.person))
-    hair = float(fr.planes(framed(np.full((8, 8, 3), PERSON, np.uint8)).picture)[0][0, 0])
+    was, now = (fr.planes(p)[0][added] for p in (frame.image, grown.person))
+    hair = float(fr.planes(framed(np.full((8, 8, 3), PERSON, np.uint8)).image)[0][0, 0])
     assert np.percentile(now, 95) - hair < 0.5 * (was.mean() - hair)
 
 

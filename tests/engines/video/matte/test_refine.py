@@ -26,7 +26,7 @@ from tests.outlines import (
 
 
 def refined(frame: Frame, alpha: np.ndarray) -> Plane:
-    planes, full = fr.planes(frame.picture), full_size(alpha, frame.format)
+    planes, full = fr.planes(frame.image), full_size(alpha, frame.format)
     refine(planes, full, outline.find(planes, alpha), frame.format)
     return full
 
@@ -64,7 +64,7 @@ def test_photographs_composited(ratio: int) -> None:
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
 def test_no_edge_no_change(level: float) -> None:
-    """Where the network's alpha is even, whatever the picture shows, it is what is written."""
+    """Where the network's alpha is even, whatever the image shows, it is what is written."""
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     frame, alpha = framed(noise), np.full((32, 48), level, np.float32)
     np.testing.assert_array_equal(refined(frame, alpha), full_size(alpha, frame.format))
@@ -102,10 +102,10 @@ def test_stays_within_what_the_network_saw_nearby() -> None:
 @pytest.mark.parametrize(("width", "height"), [(2, 2), (3, 5), (853, 479), (200, 3), (3, 200)])
 @pytest.mark.parametrize("pix_fmt", FORMATS)
 def test_any_size(pix_fmt: str, width: int, height: int) -> None:
-    """Odd and thin pictures, mattes larger and smaller than they, planes with padded rows."""
+    """Odd and thin images, mattes larger and smaller than they, planes with padded rows."""
     rng = np.random.default_rng(3)
     frame = framed(rng.integers(0, 256, (height, width, 3), np.uint8), pix_fmt)
-    planes = fr.planes(frame.picture)
+    planes = fr.planes(frame.image)
     before = [p.copy() for p in planes]
     for shape in ((1, 1), (31, 57), (64, 96)):
         alpha = rng.random(shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A matte over time: calm where the picture is, never late where it is not."""
+"""A matte over time: calm where the image is, never late where it is not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def flicker(alphas: list[np.ndarray]) -> float:
 
 
 def still(rng: np.random.Generator, noise: float = 1.0) -> np.ndarray:
-    """A picture of a person, as a camera that stands sees it: a little noise is new each time."""
+    """An image of a person, as a camera that stands sees it: a little noise is new each time."""
     alpha = soft_person()
     height, width = alpha.shape
     rgb = over(alpha, textured(PERSON, width, height, 0), textured(WALL, width, height, 1))
@@ -124,7 +124,7 @@ def test_a_change_of_mind_is_followed() -> None:
 
 
 def test_a_newsreader() -> None:
-    """Ten pictures of Akiyo, if she is there: three tenths of the shipped model's flicker go."""
+    """Ten images of Akiyo, if she is there: three tenths of the shipped model's flicker go."""
     clip = SHARED / "video" / "person" / "akiyo_cif.mp4"
     if not clip.exists():
         pytest.skip(f"{clip} is not there")

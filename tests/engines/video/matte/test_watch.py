@@ -17,7 +17,7 @@ SOMEBODY = np.eye(32, 48, dtype=np.float32)
 
 
 def told(frames: int, *, every: int = 1, difference: float = 0.0, person: float = 1.0) -> list[str]:
-    """What is said of pictures that change `every` so many frames, mattes by so much in each."""
+    """What is said of images that change `every` so many frames, mattes by so much in each."""
     notes: list[str] = []
     watch = Watch(notes.append, "do this")
     for i in range(frames):
@@ -25,9 +25,9 @@ def told(frames: int, *, every: int = 1, difference: float = 0.0, person: float 
     return [*notes, *([watch.nobody] if watch.nobody else [])]
 
 
-def test_a_matte_that_stays_in_a_moving_picture() -> None:
+def test_a_matte_that_stays_in_a_moving_image() -> None:
     assert told(3 * LONGEST) == [
-        "the matte has not changed for 100 frames although the picture has; do this"
+        "the matte has not changed for 100 frames although the image has; do this"
     ]
 
 
@@ -38,7 +38,7 @@ def test_a_matte_that_stays_in_a_moving_picture() -> None:
         {"frames": 300, "difference": 1e-6},
         {"frames": 300, "every": 300},
     ],
-    ids=["not for long", "it follows", "a still picture"],
+    ids=["not for long", "it follows", "a still image"],
 )
 def test_mattes_that_can_be_right(right: dict[str, float]) -> None:
     assert told(**right) == []  # type: ignore[arg-type]
@@ -54,7 +54,7 @@ def test_it_is_said_once() -> None:
 
 def test_nobody_is_said_once_and_at_the_end() -> None:
     assert told(9, person=0.4) == ["no person was found in any of 9 frames"]
-    assert told(1, person=0.4) == ["no person was found in the picture"]
+    assert told(1, person=0.4) == ["no person was found in the image"]
     assert told(0) == []
 
 

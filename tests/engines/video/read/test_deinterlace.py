@@ -1,4 +1,4 @@
-"""Interlaced video: each two fields become one picture, at its time, and that is said."""
+"""Interlaced video: each two fields become one image, at its time, and that is said."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def combed(path: Path, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
             for field in (0, 1):
                 x = min(6 * (2 * i + field) // 2, width - 12)
                 grey[field::2, x : x + 12] = 255
-            picture = av.VideoFrame.from_ndarray(grey, "rgb24").reformat(format="yuv420p")
-            container.mux(video.encode(picture))
+            image = av.VideoFrame.from_ndarray(grey, "rgb24").reformat(format="yuv420p")
+            container.mux(video.encode(image))
         container.mux(video.encode(None))
     return path
 
@@ -55,7 +55,7 @@ def test_combs_go_and_times_stay(suffix: str, tmp_path: Path, ones: Path) -> Non
     assert len(found) == FRAMES
     moving = range(2, FRAMES - 2)
     assert min(comb(before[n]) for n in moving) > 5
-    assert max(comb(fr.planes(found[n].picture)[0]) for n in moving) < 2
+    assert max(comb(fr.planes(found[n].image)[0]) for n in moving) < 2
     summary = run(clip, tmp_path / "out.mkv", ones)
     assert summary.frames == FRAMES
     times = probe(clip).times
@@ -66,11 +66,11 @@ def test_combs_go_and_times_stay(suffix: str, tmp_path: Path, ones: Path) -> Non
 def test_a_part_is_exact(tmp_path: Path) -> None:
     """The frame before the part is needed to make its first one whole, and is not shown."""
     with open_source(combed(tmp_path / "in.mp4")) as source:
-        whole = [fr.planes(f.picture)[0].copy() for f in frames_of(source)]
+        whole = [fr.planes(f.image)[0].copy() for f in frames_of(source)]
     with open_source(tmp_path / "in.mp4", Clip(0.2, 0.4)) as source:
         part = frames_of(source)
     assert [f.pts * f.time_base for f in part] == [Fraction(n, 25) for n in range(10)]
-    same = [np.array_equal(fr.planes(f.picture)[0], whole[5 + n]) for n, f in enumerate(part)]
+    same = [np.array_equal(fr.planes(f.image)[0], whole[5 + n]) for n, f in enumerate(part)]
     assert all(same[1:])
 
 
@@ -79,6 +79,6 @@ def test_progressive_video_is_not_touched(tmp_path: Path) -> None:
     with av.open(str(clip)) as container:
         before = [f.to_ndarray() for f in container.decode(video=0)]
     with open_source(clip) as source:
-        after = [f.picture.to_ndarray() for f in frames_of(source)]
+        after = [f.image.to_ndarray() for f in frames_of(source)]
         assert source.warnings == []
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))

@@ -26,12 +26,12 @@ LOSSLESS = Encoding(crf=0)
 
 
 def frames_of(source: FrameSource) -> list[Frame]:
-    """The pictures of a source, without the packets between them."""
+    """The images of a source, without the packets between them."""
     return [item for item in source.items() if isinstance(item, Frame)]
 
 
-def picture(path: Path, width: int = 32, height: int = 24, grey: int = 100) -> Path:
-    """A flat picture, in the format of the ending."""
+def image(path: Path, width: int = 32, height: int = 24, grey: int = 100) -> Path:
+    """A flat image, in the format of the ending."""
     cv2.imwrite(str(path), np.full((height, width, 3), grey, np.uint8))
     return path
 
@@ -64,13 +64,13 @@ def _file(folder: Path) -> Path:
 
 
 def _still(folder: Path) -> Path:
-    return picture(folder / "in.png")
+    return image(folder / "in.png")
 
 
 def _folder(folder: Path) -> Path:
     (folder / "in").mkdir()
     for i in range(12):
-        picture(folder / "in" / f"{i}.png", grey=i)
+        image(folder / "in" / f"{i}.png", grey=i)
     return folder / "in"
 
 
@@ -89,8 +89,8 @@ def test_every_source_keeps_the_contract(
         times = [f.pts for f in found]
         assert times == sorted(set(times))
         for f in found:
-            assert (f.picture.width, f.picture.height) == (32, 24)
-            assert f.picture.format.name == f.format.pix_fmt == source.format.pix_fmt
+            assert (f.image.width, f.image.height) == (32, 24)
+            assert f.image.format.name == f.format.pix_fmt == source.format.pix_fmt
             assert f.time_base == source.time_base
         assert source.fault is None
         assert source.warnings == []
@@ -114,27 +114,27 @@ def test_nothing_that_can_be_opened_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(CannotOpen, match="no such file"):
         open_source(tmp_path / "missing.mp4")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadData, match="no pictures"):
+    with pytest.raises(BadData, match="no images"):
         open_source(tmp_path / "empty")
     for name in ("junk.mp4", "junk.png"):
         (tmp_path / name).write_bytes(b"junk" * 100)
         with pytest.raises(BadData, match=name):
             open_source(tmp_path / name)
-    with pytest.raises(UsageError, match=r"cut videos, not pictures$"):
-        open_source(picture(tmp_path / "a.png"), Clip(1.0))
+    with pytest.raises(UsageError, match=r"cut videos, not images$"):
+        open_source(image(tmp_path / "a.png"), Clip(1.0))
 
 
-# Pictures
+# Images
 
 
 def test_folder_is_in_natural_order(tmp_path: Path) -> None:
-    """2 comes before 10, whatever the letters; hidden and other files are not pictures."""
+    """2 comes before 10, whatever the letters; hidden and other files are not images."""
     names = ["10.png", "2.PNG", "1.jpg", "A3.png", "a12.png", "a4.webp", "b.bmp"]
     for i, name in enumerate(names):
-        picture(tmp_path / name, grey=10 * i)
+        image(tmp_path / name, grey=10 * i)
     (tmp_path / ".DS_Store").write_bytes(b"x")
-    picture(tmp_path / "._2.png")
-    (tmp_path / "notes.txt").write_text("not a picture")
+    image(tmp_path / "._2.png")
+    (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "folder.png").mkdir()
     with open_source(tmp_path) as source:
         assert source.total == 7
@@ -150,20 +150,20 @@ def test_natural_order_is_total_and_takes_any_name() -> None:
     assert len(sorted(map(Path, names), key=natural_order)) == len(names)
 
 
-def test_pictures_keep_their_own_sizes(tmp_path: Path) -> None:
-    """A folder may hold pictures of several sizes; each frame says its own."""
-    picture(tmp_path / "1.png", 32, 24)
-    picture(tmp_path / "2.png", 25, 37)
+def test_images_keep_their_own_sizes(tmp_path: Path) -> None:
+    """A folder may hold images of several sizes; each frame says its own."""
+    image(tmp_path / "1.png", 32, 24)
+    image(tmp_path / "2.png", 25, 37)
     with open_source(tmp_path) as source:
         sizes = [(f.format.width, f.format.height) for f in frames_of(source)]
     assert sizes == [(32, 24), (25, 37)]
 
 
-def test_unreadable_pictures_of_a_folder_are_named(tmp_path: Path) -> None:
+def test_unreadable_images_of_a_folder_are_named(tmp_path: Path) -> None:
     """What cannot be read is skipped, named in a warning, and a fault at the end."""
-    picture(tmp_path / "1.png")
+    image(tmp_path / "1.png")
     (tmp_path / "2.png").write_bytes(b"junk")
-    picture(tmp_path / "3.png")
+    image(tmp_path / "3.png")
     with open_source(tmp_path) as source:
         assert [f.name for f in frames_of(source)] == ["1", "3"]
         assert source.fault is not None
@@ -172,8 +172,8 @@ def test_unreadable_pictures_of_a_folder_are_named(tmp_path: Path) -> None:
         assert any("2.png" in w for w in source.warnings)
 
 
-def test_pictures_are_turned_upright(tmp_path: Path) -> None:
-    """EXIF orientation 6, as phones write it: the stored picture is turned clockwise."""
+def test_images_are_turned_upright(tmp_path: Path) -> None:
+    """EXIF orientation 6, as phones write it: the stored image is turned clockwise."""
     stored = np.zeros((24, 32, 3), np.uint8)
     stored[:12, :16] = 255  # white top left, and so white top right when upright
     exif = Image.Exif()
@@ -184,7 +184,7 @@ def test_pictures_are_turned_upright(tmp_path: Path) -> None:
         with open_source(tmp_path / name) as source:
             (frame,) = frames_of(source)
             assert (source.format.width, source.format.height) == (24, 32)
-            green = fr.planes(frame.picture)[0]
+            green = fr.planes(frame.image)[0]
             assert green[4, 20] > 250
             assert max(green[4, 4], green[28, 4], green[28, 20]) < 5
 
@@ -263,7 +263,7 @@ def test_frames_do_not_depend_on_decode_threads(tmp_path: Path) -> None:
     seen = []
     for threads in (1, 2, 8):
         with open_source(clip, threads=threads) as source:
-            seen.append([(f.pts, f.picture.to_ndarray().tobytes()) for f in frames_of(source)])
+            seen.append([(f.pts, f.image.to_ndarray().tobytes()) for f in frames_of(source)])
     assert len(seen[0]) == 40
     assert seen[0] == seen[1] == seen[2]
 
@@ -379,7 +379,7 @@ def test_turned_video_is_upright(tmp_path: Path, ones: Path, turn: str, pix_fmt:
         assert (source.format.width, source.format.height) == (width, height)
         found = frames_of(source)
         assert len(found) == 3
-        planes = fr.planes(found[1].picture)
+        planes = fr.planes(found[1].image)
     same = source.format.pix_fmt == pix_fmt
     assert same or (pix_fmt == "yuv422p" and source.format.pix_fmt == "yuv420p")
     for seen, expected in zip(planes if same else planes[:1], upright, strict=same):
@@ -430,7 +430,7 @@ def test_deeper_video_is_made_8_bit_and_said(
         warned = [w for w in source.warnings if pix_fmt in w and f"8-bit {becomes}" in w]
         assert len(warned) == 1
         assert "--bits 10 keeps 10" in warned[0]
-    for plane, wide in zip(fr.planes(found[0].picture), deep.planes, strict=True):
+    for plane, wide in zip(fr.planes(found[0].image), deep.planes, strict=True):
         codes = np.frombuffer(wide, np.uint16).reshape(wide.height, -1)[:, : wide.width]
         assert np.abs(plane - codes / (1 << shift)).max() <= 1
 
@@ -462,7 +462,7 @@ def test_rgb_video_keeps_its_colours_and_says_so(
         fmt = source.format
         assert any("processed as 8-bit" in w for w in source.warnings)
     assert fmt.pix_fmt in fr.PLANAR
-    seen = fr.RgbScaler(fmt)(found.picture, 64, 48).astype(int)
+    seen = fr.RgbScaler(fmt)(found.image, 64, 48).astype(int)
     for y, x in ((12, 16), (12, 48), (36, 16), (36, 48)):
         assert np.abs(seen[y, x] - rgb[y, x]).max() <= 3
 
@@ -478,7 +478,7 @@ def test_other_formats_are_converted(tmp_path: Path, pix_fmt: str) -> None:
         assert len(found) == 3
         assert source.format.pix_fmt in fr.PLANAR
         assert any(pix_fmt in w for w in source.warnings)
-    luma = fr.planes(found[0].picture)[0].astype(int)
+    luma = fr.planes(found[0].image)[0].astype(int)
     assert np.abs(luma - fr.planes(before)[0]).max() <= 1
 
 
@@ -490,7 +490,7 @@ def test_full_range_is_kept(tmp_path: Path) -> None:
     with open_source(clip) as source:
         assert (source.format.pix_fmt, source.format.range) == ("yuv420p", fr.FULL)
         assert source.warnings == []
-        for a, b in zip(before, fr.planes(frames_of(source)[0].picture), strict=True):
+        for a, b in zip(before, fr.planes(frames_of(source)[0].image), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
@@ -534,7 +534,7 @@ def test_size_change_is_scaled_and_said(tmp_path: Path, ones: Path) -> None:
     with open_source(clip) as source:
         found = frames_of(source)
         assert len(found) == len(sizes)
-        assert {(f.picture.width, f.picture.height) for f in found} == {(64, 48)}
+        assert {(f.image.width, f.image.height) for f in found} == {(64, 48)}
         assert [f.pts for f in found] == sorted({f.pts for f in found})
         assert len([w for w in source.warnings if "96x80" in w and "64x48" in w]) == 1
     summary = run(clip, tmp_path / "out.mp4", ones)

@@ -147,7 +147,7 @@ def titled_clip(
     path = folder / f"in.{ending}"
     milli = Fraction(1, 1000)
     with av.open(str(noise)) as video, av.open(str(text)) as texts, av.open(str(path), "w") as out:
-        pictures = out.add_stream_from_template(video.streams.video[0])
+        images = out.add_stream_from_template(video.streams.video[0])
         decoder: Any = texts.streams.subtitles[0].codec_context
         decoder.open(strict=False)
         stream: Any = out.add_stream(subtitles)
@@ -175,7 +175,7 @@ def titled_clip(
                 out.mux(one)
         for packet in video.demux():
             if packet.dts is not None:
-                packet.stream = pictures
+                packet.stream = images
                 out.mux(packet)
     return path
 
@@ -249,7 +249,7 @@ def test_title_and_chapters_are_kept(tmp_path: Path, ones: Path, ending: str) ->
 
 
 def test_subtitles_of_a_part(tmp_path: Path, ones: Path) -> None:
-    """They keep their distance to the pictures; what ended before is gone."""
+    """They keep their distance to the images; what ended before is gone."""
     (tmp_path / "make").mkdir()
     clip = titled_clip(tmp_path / "make")
     run(clip, tmp_path / "out.mkv", ones, clip=Clip(0.5))

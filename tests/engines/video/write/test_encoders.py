@@ -122,9 +122,7 @@ def test_the_best_of_av1_is_not_its_default(tmp_path: Path, ones: Path) -> None:
 @pytest.mark.parametrize(
     ("encoding", "says"), [(Encoding("hevc"), "--codec"), (Encoding(crf=0), "--crf")]
 )
-def test_pictures_take_no_encoder(
-    tmp_path: Path, ones: Path, encoding: Encoding, says: str
-) -> None:
+def test_images_take_no_encoder(tmp_path: Path, ones: Path, encoding: Encoding, says: str) -> None:
     """What is said of video while none is written is a mistake."""
     clip = noise_clip(tmp_path / "in.mp4", 3)
     with pytest.raises(UsageError, match=f"{says}: is for video"):
@@ -166,7 +164,7 @@ def test_opaque_prores(tmp_path: Path, ones: Path) -> None:
 
 
 def test_prores_of_any_width_is_whole(tmp_path: Path, ones: Path) -> None:
-    """A still picture is the same in every frame, where rows do not end on 16 pixels too."""
+    """A still image is the same in every frame, where rows do not end on 16 pixels too."""
     still = np.random.default_rng(0).integers(0, 256, (50, 854, 3), np.uint8)
     with av.open(str(tmp_path / "in.mkv"), "w") as container:
         video = container.add_stream("ffv1", rate=30)

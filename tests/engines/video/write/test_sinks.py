@@ -101,7 +101,7 @@ def test_colour_tags_are_copied(
     ],
 )
 def test_sound_is_copied_to_the_byte(tmp_path: Path, ones: Path, ending: str, codec: str) -> None:
-    """Every packet of the sound, unchanged and as far from the picture as before."""
+    """Every packet of the sound, unchanged and as far from the image as before."""
     clip = sound_clip(tmp_path / "in.mkv", codec)
     out = tmp_path / f"out.{ending}"
     assert run(clip, out, ones).warnings == []
@@ -285,7 +285,7 @@ def test_last_frame_is_shown_as_long(tmp_path: Path, ones: Path, before: str, af
 
 
 def ramp(width: int, height: int) -> np.ndarray:
-    """A grey picture that is its own matte under the brightness model."""
+    """A grey image that is its own matte under the brightness model."""
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     return np.dstack([(255 * (x + y) / 2).round().astype(np.uint8)] * 3)
 
@@ -298,10 +298,10 @@ def ramp_clip(path: Path, width: int, height: int) -> np.ndarray:
         video.width, video.height, video.pix_fmt = width, height, "yuv444p"
         video.codec_context.color_range, video.codec_context.colorspace = fr.FULL, fr.BT709
         for _ in range(3):
-            picture = fr.FrameFormat(width, height, "yuv444p", fr.BT709, fr.FULL).new_image()
-            for plane, values in zip(fr.planes(picture), (grey[..., 0], 128, 128), strict=True):
+            image = fr.FrameFormat(width, height, "yuv444p", fr.BT709, fr.FULL).new_image()
+            for plane, values in zip(fr.planes(image), (grey[..., 0], 128, 128), strict=True):
                 plane[:] = values
-            container.mux(video.encode(picture))
+            container.mux(video.encode(image))
         container.mux(video.encode(None))
     return grey[..., 0]
 
@@ -334,8 +334,8 @@ def test_alpha_reaches_black_and_white(tmp_path: Path, ones: Path, zeros: Path) 
         assert (fr.planes(decoded(tmp_path / f"{code}.mp4")[0])[0] == code).all()
 
 
-def test_alpha_as_pictures_is_the_matte(tmp_path: Path, brightness: Path) -> None:
-    """As PNG, of a picture and of a video, in one channel."""
+def test_alpha_as_images_is_the_matte(tmp_path: Path, brightness: Path) -> None:
+    """As PNG, of an image and of a video, in one channel."""
     cv2.imwrite(str(tmp_path / "in.png"), ramp(64, 64))
     run(tmp_path / "in.png", tmp_path / "a.png", brightness, save=(Save.alpha,))
     seen = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
@@ -356,7 +356,7 @@ def test_alpha_as_pictures_is_the_matte(tmp_path: Path, brightness: Path) -> Non
 def test_foreground_has_straight_alpha(
     tmp_path: Path, brightness: Path, options: dict[str, Any]
 ) -> None:
-    """Colours are those of the picture, alpha is the matte."""
+    """Colours are those of the image, alpha is the matte."""
     rgb = np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "in.png"), rgb[..., ::-1])
     for name in ("out.png", "out.webp"):
@@ -378,8 +378,8 @@ def test_transparency_is_not_lost_in_silence(tmp_path: Path, ones: Path, ending:
         run(tmp_path / "in.png", tmp_path / f"o.{ending}", ones, background="transparent")
 
 
-def test_composite_of_a_picture_is_exact(tmp_path: Path, ones: Path, zeros: Path) -> None:
-    """Through the whole run: the picture itself, or the colour, to the last code."""
+def test_composite_of_an_image_is_exact(tmp_path: Path, ones: Path, zeros: Path) -> None:
+    """Through the whole run: the image itself, or the colour, to the last code."""
     rgb = np.random.default_rng(6).integers(0, 256, (49, 67, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "in.png"), rgb)
     run(tmp_path / "in.png", tmp_path / "person.png", ones)
@@ -445,7 +445,7 @@ def test_folder_where_a_file_would_be(tmp_path: Path, ones: Path) -> None:
         run(clip, None, ones)
 
 
-def test_file_where_a_pictures_folder_would_be(tmp_path: Path, ones: Path) -> None:
+def test_file_where_an_images_folder_would_be(tmp_path: Path, ones: Path) -> None:
     cv2.imwrite(str(tmp_path / "me.jpg"), ramp(32, 32))
     (tmp_path / "notes").write_text("precious")
     with pytest.raises(CannotCreate, match=r"notes: is a file; name another folder"):

@@ -176,10 +176,10 @@ def camera(tmp_path: Path) -> Iterator[Any]:
 def composited(fmt: FrameFormat, colour: tuple[int, int, int]) -> Composited:
     rgb = np.empty((fmt.height, fmt.width, 3), np.uint8)
     rgb[:] = colour
-    picture = fr.from_rgb(rgb, fmt)
-    frame = Frame(picture, fmt, 0, Fraction(1, 30))
+    image = fr.from_rgb(rgb, fmt)
+    frame = Frame(image, fmt, 0, Fraction(1, 30))
     alpha = np.full((fmt.height, fmt.width), 255, np.uint8)
-    return Composited(frame, alpha, picture, picture)
+    return Composited(frame, alpha, image, image)
 
 
 @pytest.mark.parametrize(

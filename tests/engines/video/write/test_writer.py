@@ -26,12 +26,12 @@ class CountedLooks(Stop):
 def test_a_wait_for_a_frames_time_looks_at_the_stop() -> None:
     """Again and again: a frame that is due in an hour is handed on at once then."""
     fmt, stop = FrameFormat(2, 2), CountedLooks()
-    picture, alpha = fmt.new_image(), np.zeros((2, 2), np.uint8)
+    image, alpha = fmt.new_image(), np.zeros((2, 2), np.uint8)
     written: list[int] = []
     writer = Writer([], written.append, True, stop)
     for hour in (0, 1):
-        frame = Frame(picture, fmt, hour, Fraction(3600))
-        writer(Composited(frame, alpha, picture, None))
+        frame = Frame(image, fmt, hour, Fraction(3600))
+        writer(Composited(frame, alpha, image, None))
     assert written == [1, 2]
     assert stop.looks == 3
     assert writer.waited > 0

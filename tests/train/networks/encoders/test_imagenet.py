@@ -27,12 +27,12 @@ LAYER4 = ["layer4.0.conv1", "layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"
 ENCODERS = SHARED / "encoders"
 
 
-def pictures() -> Tensor:
+def photographs() -> Tensor:
     return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 def not_asked_for() -> Tensor:
-    pytest.fail("pictures are for weights that are folded or to be narrowed")
+    pytest.fail("images are for weights that are folded or to be narrowed")
 
 
 def state_of(net: MattingNet) -> dict[str, Tensor]:
@@ -83,7 +83,7 @@ def test_mobilenets_file_fills_its_encoder(tmp_path: Path) -> None:
     torch.save(published.state_dict(), tmp_path / "m.pth")
     net = MattingNet("mbv2")
     assert start_encoder(net, str(tmp_path / "m.pth"), False, not_asked_for).endswith(" m.pth")
-    frames = pictures()
+    frames = photographs()
     with torch.inference_mode():
         deepest = net.eval().encoder(frames)[-1]
         torch.testing.assert_close(deepest, published.eval().features[:18](frames))
@@ -114,7 +114,7 @@ def test_weights_of_another_network_are_not_narrowed(tmp_path: Path, other: str)
     net = MattingNet("r18x0.25")
     before = state_of(net)
     with pytest.raises(BadData, match=r"other\.pth: has no weights for the encoder of r18x0\.25"):
-        start_encoder(net, str(tmp_path / "other.pth"), False, pictures)
+        start_encoder(net, str(tmp_path / "other.pth"), False, photographs)
     assert_untouched(net, before)
 
 
@@ -149,7 +149,7 @@ def test_the_input_is_normalised_as_the_weights_expect(
 ) -> None:
     net = MattingNet("r18x0.25")
     torch.save(folded(net), tmp_path / "folded.pth")
-    start_encoder(net, str(tmp_path / "folded.pth"), tf_range, pictures)
+    start_encoder(net, str(tmp_path / "folded.pth"), tf_range, photographs)
     assert net.mean.flatten()[0] == pytest.approx(mean)
     if tf_range:
         assert net.mean.flatten().tolist() == net.std.flatten().tolist() == [0.5] * 3
@@ -163,7 +163,7 @@ def test_missing_kernels_of_a_folded_file_are_named_and_left(tmp_path: Path) -> 
         del state[f"{name}.weight"]
     torch.save(state, tmp_path / "part.pth")
     before = state_of(net)
-    line = start_encoder(net, str(tmp_path / "part.pth"), False, pictures)
+    line = start_encoder(net, str(tmp_path / "part.pth"), False, photographs)
     assert line == f"encoder: from part.pth, all but {', '.join(LAYER4)}"
     assert torch.equal(net.encoder.layer3[1].conv2.weight, state["layer3.1.conv2.weight"])
     for name in LAYER4:
@@ -197,7 +197,7 @@ def features(net: MattingNet, images: Tensor, tap: int) -> Tensor:
 
 @pytest.mark.parametrize(("arch", "stages"), [("r18", 2), ("r50", 1)])
 def test_nothing_is_lost_where_nothing_is_cut(arch: str, stages: int) -> None:
-    """Fitted at its whole width, a network is the same function on other pictures too."""
+    """Fitted at its whole width, a network is the same function on other images too."""
     torch.manual_seed(0)
     whole, own = MattingNet(arch), MattingNet(arch)
     narrow(whole, own, crops(32, seed=0), stages)
@@ -227,7 +227,7 @@ def test_stages_without_weights_are_not_narrowed(tmp_path: Path) -> None:
         del state[f"{name}.weight"]
     torch.save(state, tmp_path / "part.pth")
     before = state_of(own)
-    line = start_encoder(own, str(tmp_path / "part.pth"), False, pictures)
+    line = start_encoder(own, str(tmp_path / "part.pth"), False, photographs)
     assert line == "encoder: from part.pth, narrowed, all but layer4"
     for name, value in own.encoder.state_dict().items():
         if name.endswith("weight"):
@@ -269,7 +269,7 @@ def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path, write) -> None:
     write(tmp_path / "odd.pth")
     net = MattingNet("r18")
     with pytest.raises(BadData, match=r"odd\.pth: ") as error:
-        start_encoder(net, str(tmp_path / "odd.pth"), False, pictures)
+        start_encoder(net, str(tmp_path / "odd.pth"), False, photographs)
     assert "\n" not in str(error.value)
 
 
@@ -353,7 +353,7 @@ def test_published_weights_are_downloaded(tmp_path: Path, monkeypatch: pytest.Mo
 def test_published_weights_are_narrowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = MattingNet("r18x0.25")
     publish(monkeypatch, tmp_path, resnet18(weights=None).state_dict())
-    line = start_encoder(net, "auto", False, pictures)
+    line = start_encoder(net, "auto", False, photographs)
     assert line == "encoder: from torchvision's ImageNet weights, narrowed"
     assert all(value.isfinite().all() for value in state_of(net).values())
 
@@ -438,7 +438,7 @@ def test_without_the_wheel_training_starts_from_random_weights() -> None:
 )
 def test_shared_encoders_load(file: str, arch: str, tf_range: bool, missing: list[str]) -> None:
     """On what they were fitted to, every channel of a trained layer varies and none overflows."""
-    net, images = MattingNet(arch), pictures()
+    net, images = MattingNet(arch), photographs()
     line = start_encoder(net, str(ENCODERS / file), tf_range, lambda: images)
     rest = f", all but {', '.join(missing)}" if missing else ""
     assert line == f"encoder: from {file}{rest}"
