@@ -23,9 +23,32 @@ from typing import ClassVar
 
 
 class WsshmError(Exception):
-    """A fault with a message for the user; `exit_code` is what the process returns."""
+    """An error with a message for the user.
+
+    Attributes:
+        message: what failed, on which file or frame.
+        remedy: what to do about it, in the imperative (``run: pip install av``); may be empty.
+        exit_code: what the process returns.
+    """
 
     exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message, self.remedy = message, remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+    def __reduce__(self) -> tuple[type[WsshmError], tuple[str, str]]:
+        return type(self), (self.message, self.remedy)  # else processes would pass on half of it
+
+
+Say = Callable[[str], None]  # how what runs speaks to its user: one line, now
+
+
+def silent(text: str) -> None:
+    """Say nothing; a `Say` for those who do not listen."""
 
 
 class UsageError(WsshmError, ValueError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import BadData, CannotOpen, UsageError
+from engines.files import sha256
 
 WEIGHTS = Path(__file__).with_name("weights")
 
@@ -125,8 +125,3 @@ def verify(model: Model) -> None:
             raise BadData(
                 f"{file.path}: SHA-256 is {digest}, expected {file.sha256}; install again"
             )
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

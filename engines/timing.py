@@ -21,8 +21,8 @@ import platformdirs
 
 from engines.contract import ModelSpec
 from engines.engine import MattingEngine
+from engines.files import sha256
 from engines.machine import cores, cpu
-from engines.models import sha256
 
 GAIN = 1.1  # how many times as fast a lower precision is where it is worth having
 ROUNDS = 3

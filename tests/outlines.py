@@ -7,8 +7,9 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
+from engines.arrays import Plane
 from engines.video import frame as fr
-from engines.video.frame import Frame, FrameFormat, Plane
+from engines.video.frame import Frame, FrameFormat
 
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "gbrp", "yuv420p10le"]
 PERSON, WALL = (70, 48, 40), (150, 165, 180)  # RGB: dark hair before a pale wall

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -11,7 +10,8 @@ from typing import Any
 
 import torch
 
-from engines.errors import BadData, UsageError, reading, writing
+from engines.errors import BadData, UsageError, writing
+from engines.files import sha256
 from train import config as configs
 from train.checkpoint import checkpoint
 from train.config import Config
@@ -80,7 +80,7 @@ def claim(run: Run, say: Callable[[str], None]) -> dict[str, Any] | None:
         raise UsageError(
             f"{path}: was begun with another {', '.join(other)}; use the same, or --out"
         )
-    if state["teacher_sha"] != sha256(run.teacher):
+    if state["teacher_sha"] != (sha256(run.teacher) if run.teacher else ""):
         began = configs.saved(out).get("run", {}).get("teacher")
         raise UsageError(f"{path}: was begun with another teacher; give it with --teacher {began}")
     return None if finished else state
@@ -109,10 +109,3 @@ def version() -> str:
         return metadata.version("wsshm")
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def sha256(path: Path | None) -> str:
-    if path is None:
-        return ""
-    with reading(path):
-        return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -30,6 +30,7 @@ from tqdm import tqdm
 from engines.contract import ModelSpec
 from engines.engine import open_engine
 from engines.errors import BadData, Unavailable, UsageError, WsshmError
+from engines.files import sha256
 from engines.measure.quality.evaluate import mask_iou
 from train.checkpoint import checkpoint
 from train.config import Config
@@ -40,7 +41,7 @@ from train.methods.method import step_losses
 from train.networks.encoders.imagenet import start_encoder
 from train.networks.unet import MattingNet
 from train.process import World, signals
-from train.run import MODEL, RELEASED, Run, claim, describe, sha256, version
+from train.run import MODEL, RELEASED, Run, claim, describe, version
 
 LAST_CHECKPOINTS = 2
 VAL_IMAGES = 12  # of each source, in the evaluations of a run
@@ -85,7 +86,7 @@ def train(run: Run, world: World, say: Callable[[str], None]) -> int:
         if world.first:
             describe(run, world)
     teacher = _teacher(run, net)
-    teacher_sha = sha256(run.teacher)
+    teacher_sha = sha256(run.teacher) if run.teacher else ""
     follower = teacher if isinstance(teacher, AveragedModel) else None
     average = AveragedModel(net, multi_avg_fn=_averaging(config.average), use_buffers=True)
     if world.size > 1 and world.device.type == "cuda":

@@ -299,8 +299,7 @@ def _clip(
     runs: int,
 ) -> dict[str, Any]:
     from engines.measure.speed import bench_clip, bench_table
-    from engines.video.read.source import Clip
-    from engines.video.run import RunConfig
+    from engines.video.config import Clip, RunConfig
 
     config = RunConfig(
         input=clip, background=background, clip=Clip(0.0, seconds), network_threads=threads

@@ -150,9 +150,9 @@ def _hardware_encoders() -> list[str]:
     import av
 
     from engines.errors import WsshmError
+    from engines.video.config import Encoding
     from engines.video.frame import FrameFormat
     from engines.video.write import encoders
-    from engines.video.write.sink import Encoding
 
     working = []
     for name in sorted(av.codecs_available):

@@ -19,8 +19,8 @@ from wsshm_cli import report
 from wsshm_cli.app import app, ending
 
 if TYPE_CHECKING:
+    from engines.video.config import Stream
     from engines.video.pipeline import Stop
-    from engines.video.read.stream import Stream
     from engines.video.run import Started, Summary
 
 
@@ -33,7 +33,7 @@ class Save(str, Enum):
 
 
 class BackgroundFit(str, Enum):
-    """As `engines.video.compose.background.BackgroundFit`."""
+    """As `engines.video.compose.configs.BackgroundFit`."""
 
     cover = "cover"
     contain = "contain"
@@ -298,17 +298,14 @@ def run(
         # Taken over before the imports, so that no signal finds Python's own handlers.
         stop = _catch_signals()
         from engines.errors import UsageError
+        from engines.video import config as configs
         from engines.video import run as job
-        from engines.video.compose import background
-        from engines.video.matte.postprocess import MatteOptions
-        from engines.video.read import source as sources
-        from engines.video.read.stream import Stream
-        from engines.video.write import sink as sinks
+        from engines.video.config import STDOUT, MatteOptions, Stream
 
         out = None if output is None else Path(output)
-        if as_json and out == sinks.STDOUT:
+        if as_json and out == STDOUT:
             raise UsageError("--json: stdout is taken by the video of -o -; leave one of them out")
-        wanted = tuple(sinks.Save(s.value) for s in save)
+        wanted = tuple(configs.Save(s.value) for s in save)
         first = _seconds("--start", start)
         length = None if duration is None else _seconds("--duration", duration)
         if length == 0:
@@ -319,7 +316,7 @@ def run(
         source = _input(input, webcam, camera)
         if virtual_device is not None and not virtual_cam:
             raise UsageError(f"--virtual-device {virtual_device}: add --virtual-cam")
-        config = job.RunConfig(
+        config = configs.RunConfig(
             input=source,
             output=out,
             output_is_folder=(output or "").endswith(("/", os.sep)),
@@ -330,11 +327,11 @@ def run(
             engine=engine,
             precision=precision.value,
             size=_pixels(size),
-            finish=finish,
-            clip=sources.Clip(first, length),
-            encoding=sinks.Encoding(codec, crf, not no_audio, format=format and format.value),
+            matte=finish,
+            clip=configs.Clip(first, length),
+            encoding=configs.Encoding(codec, crf, not no_audio, format=format and format.value),
             overwrite=overwrite,
-            background_fit=background.BackgroundFit(bg_fit.value),
+            background_fit=configs.BackgroundFit(bg_fit.value),
             fps=None if fps is None else _rate(fps),
             reconnect=reconnect,
             virtual_camera=virtual_cam,
@@ -400,7 +397,7 @@ def _input(given: str | None, webcam: bool, camera: str | None) -> Path | Stream
     """What INPUT or ``--webcam`` names."""
     from engines.errors import UsageError
     from engines.video.read.camera import find_camera
-    from engines.video.read.stream import named
+    from engines.video.read.stream import parse_input
 
     if camera is not None and not webcam:
         raise UsageError(f"--camera {camera}: add --webcam")
@@ -410,7 +407,7 @@ def _input(given: str | None, webcam: bool, camera: str | None) -> Path | Stream
         return find_camera(camera)
     if given is None:
         raise UsageError("nothing to do: give INPUT, as in wsshm run clip.mp4, or --webcam")
-    return named(given)
+    return parse_input(given)
 
 
 def _pixels(size: str | None) -> int | None:

@@ -12,9 +12,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-U8 = NDArray[np.uint8]
+from engines.arrays import U8
 
 SEED = 0
 PER_MATTE = 3  # backgrounds that each cut-out is measured on

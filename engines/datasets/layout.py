@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import BadData, CannotOpen, UsageError
+from engines.files import is_image, natural_key
 
-IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 UNKNOWN = "laid out in no known way; LAYOUTS in engines/datasets/layout.py lists them, or remove it"
 
 
@@ -249,14 +249,7 @@ def unknown_sets(root: Path, kind: str) -> list[Path]:
 def list_images(folder: Path) -> list[Path]:
     """Images in a folder in natural order, by suffix; hidden and other files are none."""
     inside = folder.iterdir() if folder.is_dir() else ()
-    found = (p for p in inside if p.suffix.lower() in IMAGES and p.name[0] != ".")
-    return sorted(found, key=natural_key)
-
-
-def natural_key(path: Path) -> tuple[list[str | int], Path]:
-    """To sort 2.png before 10.png."""
-    words = re.split(r"(\d+)", path.as_posix())  # text and digits in turn
-    return [int(w) if i % 2 else w for i, w in enumerate(words)], path
+    return sorted((p for p in inside if is_image(p)), key=natural_key)
 
 
 def splits(root: Path) -> dict[str, str]:

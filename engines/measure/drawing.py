@@ -7,11 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from engines.arrays import U8
 from engines.errors import CannotCreate, UsageError, writing
-
-U8 = NDArray[np.uint8]
 
 LABEL = 22  # pixels: height of a line of text
 PAPER, INK = 32, (235, 235, 235)

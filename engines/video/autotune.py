@@ -18,13 +18,14 @@ from engines.errors import BadData, UsageError
 from engines.models import files, shipped
 from engines.preprocess import fit
 from engines.timing import work
+from engines.video.config import Encoding, RunConfig
 from engines.video.frame import FrameFormat
 from engines.video.pipeline import Stop
 from engines.video.read.source import open_source
-from engines.video.run import RunConfig, open_network, run
+from engines.video.run import open_network, run
 from engines.video.write.encoders import ENCODERS
 from engines.video.write.open import targets
-from engines.video.write.sink import Encoding, check_free
+from engines.video.write.sink import check_free
 from engines.video.write.video import CONTAINERS
 
 LEAST = 160  # lines: fewer, and people are missed
@@ -100,7 +101,7 @@ def settle(config: RunConfig, realtime: bool, stop: Stop) -> tuple[RunConfig, st
     for target in outputs if config.writes_files else []:
         check_free(target.path, config.overwrite)
     if realtime and min(fmt.width, fmt.height) >= LARGE:
-        config = replace(config, finish=replace(config.finish, coarse=True))
+        config = replace(config, matte=replace(config.matte, coarse=True))
     names = [config.model]
     if realtime and config.model is None and FAST in (m.name for m in shipped()):
         names.append(FAST)

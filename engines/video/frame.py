@@ -11,9 +11,8 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
-from numpy.typing import NDArray
 
-Plane = NDArray[np.unsignedinteger[Any]]  # uint8, or uint16 where codes have 10 bits
+from engines.arrays import Plane
 
 # The formats that are composited in place, all planar: log2 of the horizontal and vertical chroma
 # subsampling.

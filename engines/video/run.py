@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines import models
+from engines.arrays import Plane
 from engines.contract import ModelSpec
 from engines.cuda import has_driver
 from engines.engine import MattingEngine, open_engine
@@ -23,69 +23,22 @@ from engines.errors import UsageError, WsshmError
 from engines.machine import cores
 from engines.preprocess import Fit, fit
 from engines.timing import open_faster
-from engines.video.compose.background import BackgroundFit, open_background
+from engines.video.compose.background import open_background
 from engines.video.compose.composite import composite
 from engines.video.compose.open import BackgroundCycle
-from engines.video.frame import Frame, FrameFormat, Plane, RgbScaler
-from engines.video.matte.postprocess import Matted, MatteOptions, MattePostprocessor
+from engines.video.config import MatteOptions, RunConfig, Save, Stream
+from engines.video.frame import Frame, FrameFormat, RgbScaler
+from engines.video.matte.postprocess import Matted, MattePostprocessor
 from engines.video.matte.watch import Watch
 from engines.video.pipeline import Pipeline, Stop
-from engines.video.read.source import Clip, FrameSource, open_source
-from engines.video.read.stream import Stream
+from engines.video.read.source import FrameSource, open_source
 from engines.video.write.open import open_outputs
-from engines.video.write.sink import Encoding, FrameSink, Save, needs_alpha
+from engines.video.write.sink import FrameSink, needs_alpha
 from engines.video.write.writer import Writer
 
 AUTO = "int8", "fp32"  # what `--precision auto` chooses between on the CPU
 GPU = "fp16", "fp32"  # ... and what it takes on a GPU: the first that there is
-# Two frames at once with a thread each cost less than one frame with two: they wait for nobody.
-NETWORK_WORKERS = 2
 LARGE = 4 << 20  # pixels of a frame over which fewer wait between stages: each has tens of MB
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything `wsshm run` was asked to do."""
-
-    input: Path | Stream
-    output: Path | None = None
-    background: str = "blur"
-    background_fit: BackgroundFit = BackgroundFit.cover
-    output_is_folder: bool = False  # whatever its name says
-    save: tuple[Save, ...] = (Save.composite,)
-    model: str | None = None
-    device: str = "auto"
-    engine: str = "auto"
-    precision: str = "auto"  # or one of fp32, fp16, int8
-    size: int | None = None  # shorter edge the network sees; the model's own when None
-    finish: MatteOptions = field(default_factory=MatteOptions)
-    clip: Clip = field(default_factory=Clip)
-    encoding: Encoding = field(default_factory=Encoding)
-    overwrite: bool = False
-    threads: int = 0  # of the decoder; 0 leaves it to FFmpeg
-    network_threads: int | None = None  # of all lanes together; all cores when None
-    max_workers: int = NETWORK_WORKERS
-    bit_depth: int = 8  # of a code of video: 8 or 10
-    fps: Fraction | None = None  # makes a video of a folder's images
-    reconnect: bool = False  # wait for a live input that has stopped to come back
-    virtual_camera: bool = False
-    virtual_device: str | None = None  # which one; the first when None
-    preview: bool = False  # a window
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether frames are for somebody who looks on: in time, and in a file only if asked."""
-        return self.virtual_camera or self.preview
-
-    @property
-    def writes_files(self) -> bool:
-        """Whether anything is written to be kept."""
-        return self.output is not None or not self.is_shown
-
-    @property
-    def workers(self) -> int:
-        """How many frames the network sees at once."""
-        return min(self.max_workers, self.network_threads or cores())
 
 
 @dataclass(frozen=True)
@@ -181,7 +134,7 @@ def run(
             sinks.append(shown)
         engine, why = (network or open_network)(config, source.format, warnings.append)
         size = config.size or engine.spec.size
-        finish = config.finish
+        finish = config.matte
         if not source.rate:  # images that have nothing to do with one another
             finish = replace(finish, smooth=0.0)
         if set(config.save) == {Save.alpha} and not config.is_shown:

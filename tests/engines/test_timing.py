@@ -14,6 +14,7 @@ from engines import models, timing
 from engines.engine import open_engine
 from engines.errors import UsageError
 from engines.video import run as job
+from engines.video.config import NETWORK_WORKERS
 from engines.video.frame import FrameFormat
 from tests import graphs
 
@@ -200,7 +201,7 @@ def relabelled(model: Path, old: str, new: str) -> bytes:
 def test_threads_are_shared_among_frames() -> None:
     """As many lanes as make sense, never more than threads; a number of threads is for all."""
     assert job.RunConfig(Path("in.mp4"), network_threads=1).workers == 1
-    assert job.RunConfig(Path("in.mp4"), network_threads=8).workers == job.NETWORK_WORKERS
+    assert job.RunConfig(Path("in.mp4"), network_threads=8).workers == NETWORK_WORKERS
     assert job.RunConfig(Path("in.mp4")).workers == min(
-        job.NETWORK_WORKERS, len(os.sched_getaffinity(0))
+        NETWORK_WORKERS, len(os.sched_getaffinity(0))
     )

@@ -18,17 +18,17 @@ from pathlib import Path
 
 import pytest
 
+from engines.video.config import Clip, Stream
 from engines.video.frame import Frame
 from engines.video.read.live import open_stream
-from engines.video.read.source import Clip
-from engines.video.read.stream import SILENCE, Stream, named
+from engines.video.read.stream import SILENCE_SECONDS, parse_input
 from tests import graphs
 from tests.conftest import Wsshm, one_error_line
 from tests.faults.helpers import Running, command, decode, disk, moving_clip, parts
 from tests.faults.senders import FAULTS, Sender
 from tests.media import probe
 
-SILENT = f"no image came for {SILENCE:g} s"
+SILENT = f"no image came for {SILENCE_SECONDS:g} s"
 SAYS = {"reset": "Connection reset", "stall": SILENT, "garbage": SILENT, "sparse": SILENT}
 
 
@@ -109,10 +109,10 @@ def test_a_network_that_is_too_slow(clip: Path, wsshm: Wsshm, tmp_path: Path):
 def test_what_takes_long_here_is_no_silence(clip: Path):
     """The first image is there long before the network is loaded."""
     with Sender(clip, "close", seconds=4) as sender:
-        stream = named(sender.url)
+        stream = parse_input(sender.url)
         assert isinstance(stream, Stream)
         with open_stream(stream, Clip()) as source:
-            time.sleep(SILENCE + 0.5)
+            time.sleep(SILENCE_SECONDS + 0.5)
             frames = sum(isinstance(item, Frame) for item in source.items())
             assert source.fault is None
     assert frames > 0.9 * sender.sent

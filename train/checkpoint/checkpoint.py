@@ -17,8 +17,6 @@ import pickletools
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.errors import BadData, reading, writing
+from engines.files import replacing
 
 MAX_ENTRIES, MAX_DIRECTORY = 65_000, 4 << 20  # of the zip file; bytes
 MAX_PICKLE, MAX_OPCODES = 1 << 20, 150_000  # bytes; the largest network's has 270 kB and 78,000
@@ -69,34 +68,6 @@ NAME = re.compile(
     r"(?P<top>[^/\\\x00-\x1f]+)/(data\.pkl|version|byteorder|data/\d+|\.[a-z]\w*(/\w+)?)", re.ASCII
 )
 STEP = re.compile(r"step-(\d+)\.pt", re.ASCII)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside `path`, flushed to the disk and moved there when all went well.
-
-    Raises:
-        CannotCreate: the folder is missing or not ours to write in.
-        WriteFailed: a full disk, for one; `path` is as it was and nothing is left beside it.
-    """
-    part = path.with_name(path.name + ".part")
-    with writing(path, begun=False):
-        f = part.open("w+b")
-    try:
-        with writing(path, begun=True):
-            with f:
-                yield f
-                f.flush()
-                os.fsync(f.fileno())
-            os.replace(part, path)
-            if os.name == "posix":  # elsewhere a folder cannot be opened, and need not be
-                folder = os.open(path.parent, os.O_RDONLY)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

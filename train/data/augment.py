@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as F
 
+from engines.arrays import U8
+
 if TYPE_CHECKING:
     from numpy.random import Generator
-
-U8 = NDArray[np.uint8]
 
 
 def resize(image: U8, width: int, height: int) -> U8:

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 from engines.datasets import layout
 from engines.datasets.layout import read_image, read_label
 from engines.errors import BadData
+from engines.files import natural_key
 
 PIXELS = 8192 * 8192
 _TOO_LARGE = "more than 8192x8192 pixels; make it smaller or remove it"
@@ -67,7 +68,7 @@ def _read_all(root: Path) -> tuple[list[str], int]:
     files = images | {item.label for item in items if item.label}
     if not files:
         found.append((root, f"no images in seg, matte or background; {layout.UNKNOWN}"))
-    unique = sorted(set(found), key=lambda fault: (layout.natural_key(fault[0]), fault[1]))
+    unique = sorted(set(found), key=lambda fault: (natural_key(fault[0]), fault[1]))
     return [f"{path}: {what}" for path, what in unique], len(files)
 
 

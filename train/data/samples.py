@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from engines.arrays import U8
 from engines.datasets.composites import extend_foreground
 from engines.datasets.layout import (
     Pair,
@@ -28,7 +29,6 @@ from engines.datasets.layout import (
 from engines.errors import BadData
 from train.config import Config
 from train.data import augment
-from train.data.augment import U8
 
 
 def generator(seed: int, index: int) -> np.random.Generator:

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 
+from engines.arrays import U8
 from engines.contract import KEY, ModelSpec
 from engines.datasets.layout import list_backgrounds, list_images, list_pairs, read_image
 from engines.errors import BadData, CannotOpen, UsageError, WsshmError
+from engines.files import replacing
 from engines.preprocess import fit
 from train import config
 from train.checkpoint import checkpoint
@@ -30,8 +31,6 @@ from train.export.half import check_range, half
 from train.export.parity import EXACT, TOLERANCES, Parity, compare, synthetic
 from train.export.quantise import quantise
 from train.networks.unet import MattingNet
-
-U8 = NDArray[np.uint8]
 
 # Values; smaller kernels (depthwise, full size) stay float32: little to save, much to lose.
 SMALL = 5_000
@@ -147,7 +146,7 @@ def export(net: MattingNet, out: Path, spec: ModelSpec, frames: Sequence[U8] = (
     onnx.checker.check_model(model, full_check=True)
     parity = compare(model, held, expected, real=bool(frames))
     parity.check(TOLERANCES[spec.precision], out)
-    with checkpoint.replacing(out) as f:
+    with replacing(out) as f:
         f.write(model.SerializeToString())
     return Exported(parity, peak, floats, tap)
 

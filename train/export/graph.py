@@ -13,17 +13,14 @@ import onnx
 import onnxruntime as ort
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.utils import Extractor
 from torch import Tensor, nn
 
+from engines.arrays import F32, U8
 from engines.contract import ModelSpec
 from train.networks.unet import MattingNet
-
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 OPSET = 17
 SIDE = 4  # pixels of a block whose alpha the exported head gives at once

@@ -10,15 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from engines.arrays import F32, U8
 from engines.errors import BadData
 from train.export.graph import Activation, upstream
 from train.export.parity import differences, each_difference
-
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 # These stay in float32: a mean over thousands of values, and alpha itself. So does all up to f1,
 # whose kernels look for small differences of the image.

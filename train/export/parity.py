@@ -8,13 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
+from engines.arrays import F32, U8
 from engines.errors import BadData
 from train.export.graph import session
-
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 SHAPES = (1, 1, 1), (1, 9, 16), (2, 12, 7), (3, 2, 5)  # N, and H and W in strides
 # Most of |difference| of alpha that a graph may have: as it comes from torch, and as it is

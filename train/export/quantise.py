@@ -12,15 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 
+from engines.arrays import F32, U8
 from train.export.graph import Activation, observe, upstream
 from train.export.parity import differences
-
-U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 LOGIT = 8.0  # beyond ± this, alpha is 0 or 1 to less than a tenth of a level of 255
 LARGEST = 64  # code of a weight: processors without VNNI add pairs of products in 16 bits

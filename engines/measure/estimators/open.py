@@ -13,8 +13,9 @@ from engines.engine import MattingEngine, open_engine
 from engines.measure.estimators.peers import Estimator, peer
 from engines.measure.quality.evaluate import matte, small_matte
 from engines.onnx_engine import open_session
+from engines.video.config import MatteOptions
 from engines.video.frame import FULL, Frame, FrameFormat, from_rgb
-from engines.video.matte.postprocess import MatteOptions, MattePostprocessor
+from engines.video.matte.postprocess import MattePostprocessor
 
 
 class OurModel:

@@ -15,8 +15,8 @@ from engines.errors import BadData
 from engines.machine import cores
 from engines.measure.estimators.peers import peer
 from engines.onnx_engine import first_line, open_session
+from engines.video.config import RunConfig
 from engines.video.frame import FrameFormat
-from engines.video.run import RunConfig
 
 
 class PeerEngine:

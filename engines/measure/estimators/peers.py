@@ -14,9 +14,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from engines.arrays import U8
 from engines.errors import BadData
 
-U8 = NDArray[np.uint8]
 Alpha = NDArray[np.float32]
 
 

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engines.arrays import U8
 from engines.datasets.composites import choose_backgrounds, composite
 from engines.datasets.layout import (
     Pair,
@@ -21,8 +21,6 @@ from engines.datasets.layout import (
     read_image,
     read_pair,
 )
-
-U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,11 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engines.arrays import U8
 from engines.errors import BadData, CannotOpen, UsageError
 from engines.measure.quality.cases import Case
 from engines.measure.quality.metrics import unchanged
-
-U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.arrays import U8
 from engines.measure.drawing import PAPER, save, text
 from engines.measure.quality.cases import Case
 from engines.measure.quality.evaluate import Row
 from engines.measure.quality.metrics import METRICS
-
-U8 = NDArray[np.uint8]
 
 PANEL = 200  # pixels: a panel is square, its image lies in the middle
 GAP = 12  # pixels: distance between blocks

@@ -23,6 +23,7 @@ from engines.machine import cores
 from engines.measure.estimators.peer_engine import open_peer
 from engines.measure.speed.bench import Network, Worker, peak_rss_mb, percentiles
 from engines.video import run as job
+from engines.video.config import RunConfig
 from engines.video.pipeline import Pipeline, Step
 from engines.video.write.encoders import ENCODERS
 
@@ -84,7 +85,7 @@ class Run:
 
 def measure(
     networks: list[Network],
-    config: job.RunConfig,
+    config: RunConfig,
     runs: int = 3,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> list[ClipSpeed]:
@@ -112,11 +113,11 @@ def measure(
     return [speed_of(n.name, own, first) for n, own in zip(networks, found, strict=True)]
 
 
-def _measuring(config: job.RunConfig, is_ours: bool) -> Callable[[], Run]:
+def _measuring(config: RunConfig, is_ours: bool) -> Callable[[], Run]:
     return lambda: _run(config, is_ours)
 
 
-def _run(config: job.RunConfig, is_ours: bool = True) -> Run:
+def _run(config: RunConfig, is_ours: bool = True) -> Run:
     times: dict[str, list[float]] = {}
     began = time.perf_counter()
     started, core = began, 0.0

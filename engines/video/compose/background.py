@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,20 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.arrays import Plane
 from engines.errors import CannotOpen, UsageError, reading
+from engines.files import IMAGE_SUFFIXES
 from engines.video import frame as fr
-from engines.video.frame import Frame, FrameFormat, Plane
-from engines.video.read.source import IMAGE_SUFFIXES, read_image_frame
+from engines.video.config import BackgroundFit
+from engines.video.frame import Frame, FrameFormat
+from engines.video.read.source import read_image_frame
 
 LEAST = np.float32(1e-3)  # weight of a pixel of the person, where there is nothing else
-
-
-class BackgroundFit(str, Enum):
-    """How an image of another shape fills the frame."""
-
-    cover = "cover"  # to all edges; what stands over is cut off evenly
-    contain = "contain"  # all of it is seen; the rest is black
-    stretch = "stretch"
 
 
 class Background(Protocol):

@@ -9,10 +9,11 @@ import av
 import cv2
 import numpy as np
 
+from engines.arrays import Plane
 from engines.video import frame as fr
 from engines.video.compose.background import Background
 from engines.video.compose.extend import extend
-from engines.video.frame import Frame, FrameFormat, Plane
+from engines.video.frame import Frame, FrameFormat
 from engines.video.matte.postprocess import Matted, at_planes
 
 # Of 255, where a person's cut-out begins to show a pixel's own colour, and where it shows no other.

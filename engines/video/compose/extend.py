@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engines.video.frame import Plane
-from engines.video.matte.outline import F32, shrink
+from engines.arrays import F32, Plane
+from engines.video.matte.outline import shrink
 
 LINES = 128  # the shorter edge of the finest means is this to twice this, or the frame's
 LEVELS = 2  # of means beyond those, each of half the size: then nothing is left of the person

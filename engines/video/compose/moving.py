@@ -11,10 +11,11 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from engines.arrays import Plane
 from engines.video import frame as fr
-from engines.video.compose.background import BackgroundFit, Box, fitted
-from engines.video.frame import Frame, FrameFormat, Plane
-from engines.video.read.source import Clip
+from engines.video.compose.background import Box, fitted
+from engines.video.config import BackgroundFit, Clip
+from engines.video.frame import Frame, FrameFormat
 from engines.video.read.video import VideoSource
 
 BREAK = 30  # seconds without a frame after which the background is where it was before

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from engines.errors import WsshmError
-from engines.video.compose.background import Background, BackgroundFit, open_background
-from engines.video.read.source import IMAGE_SUFFIXES, FrameSource, natural_order
+from engines.files import IMAGE_SUFFIXES, natural_key
+from engines.video.compose.background import Background, open_background
+from engines.video.config import BackgroundFit
+from engines.video.read.source import FrameSource
 
 
 class BackgroundCycle:
@@ -56,7 +59,7 @@ def choices(given: str) -> list[str]:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         with suppress(OSError):  # a folder that may be entered but not listed
             others = (p for p in path.parent.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            beside = [str(p) for p in sorted(others, key=natural_order)]
+            beside = [str(p) for p in sorted(others, key=partial(natural_key, ignore_case=True))]
         at = next((i for i, p in enumerate(beside) if Path(p).name == path.name), 0)
         beside = beside[at + 1 :] + beside[:at]
     return [given, *beside, *(spec for spec in ("blur", "#00b140") if spec != given)]

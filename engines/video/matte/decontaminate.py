@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import av
 import numpy as np
 
+from engines.arrays import Plane
 from engines.video import frame as fr
-from engines.video.frame import Frame, Plane
+from engines.video.frame import Frame
 from engines.video.matte.outline import Outline
 
 

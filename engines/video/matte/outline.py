@@ -17,9 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.video.frame import Plane
+from engines.arrays import F32, Plane
 
-F32 = NDArray[np.float32]
 Shape = tuple[int, ...]
 
 STEEP = 16  # of 255: where the network's alpha differs less from its neighbours is no outline

@@ -17,8 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.arrays import Plane
 from engines.video import frame as fr
-from engines.video.frame import Frame, FrameFormat, Plane
+from engines.video.config import MatteOptions
+from engines.video.frame import Frame, FrameFormat
 from engines.video.matte import outline
 from engines.video.matte.decontaminate import decontaminate
 from engines.video.matte.refine import refine
@@ -26,24 +28,6 @@ from engines.video.matte.shape import erode, feather, remove_islands
 from engines.video.matte.smooth import Smoother
 
 REACH = 14  # pixels of the network's alpha: how far from a person their colour is still known
-
-
-@dataclass(frozen=True)
-class MatteOptions:
-    """What is done to a matte after the network.
-
-    `smooth` is as in `Smoother`, `islands` the share of the largest part under which a part is
-    removed, `erode` and `feather` are in pixels of the frame. `coarse` refines at half the frame's
-    size: a third of the work, for real time.
-    """
-
-    smooth: float = 0.8
-    refine: bool = True
-    decontaminate: bool = True
-    islands: float = 0.0
-    erode: int = 0
-    feather: float = 0.0
-    coarse: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.video.frame import FrameFormat, Plane
+from engines.arrays import F32, Plane
+from engines.video.frame import FrameFormat
 from engines.video.matte.outline import Outline
-
-F32 = NDArray[np.float32]
 
 LAMBDA = 0.05  # squared distance of two colours that is trusted half; the greatest code is 1
 CHROMA = 9.0  # what a squared code of chroma counts beside one of luma

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.video.frame import Plane
+from engines.arrays import Plane
 
 FAINT = 0.1  # alpha up to which a pixel belongs to no part
 RIM = 3  # pixels around a part that are kept or removed with it

@@ -12,11 +12,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from engines.video.frame import Plane
-
-F32 = NDArray[np.float32]
+from engines.arrays import F32, Plane
 
 STILL, MOVING = 2.0, 8.0  # of 255: change up to which all and from which none of the past is kept
 NEAR = 3  # pixels, at half the matte's size: edge of the box around a change that takes part in it

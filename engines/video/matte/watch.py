@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.video.frame import Plane
+from engines.arrays import Plane
 
 PERSON = 0.5  # alpha from which somebody is there
 CHANGED = 2.0  # mean difference of two images, of 255, that more than noise makes

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 
 from engines.errors import Unavailable
-from engines.video.read.stream import Stream
+from engines.video.config import Stream
 
 # What is asked of a camera; one that cannot gives what it has.
 WISHES = {"video_size": "1280x720", "framerate": "30"}

@@ -10,10 +10,10 @@ from fractions import Fraction
 import av
 
 from engines.errors import Unavailable, UsageError, WsshmError
+from engines.video.config import SILENCE_SECONDS, Clip, Stream
 from engines.video.frame import Frame
 from engines.video.pipeline import TICK, Stop
-from engines.video.read.source import Clip, FrameSource
-from engines.video.read.stream import SILENCE, Stream
+from engines.video.read.source import FrameSource
 from engines.video.read.video import VideoSource
 
 PAUSE = 0.5  # seconds between two attempts to connect again
@@ -167,7 +167,7 @@ class LiveSource(FrameSource):
         self._source.close()
         while not self._stop.ended:
             try:
-                fresh = VideoSource(self._stream, Clip(), stop=self._stop, wait=SILENCE)
+                fresh = VideoSource(self._stream, Clip(), stop=self._stop, wait=SILENCE_SECONDS)
             except WsshmError:
                 until = time.monotonic() + PAUSE
                 while time.monotonic() < until and not self._stop.ended:

@@ -8,12 +8,10 @@ ended before it should.
 from __future__ import annotations
 
 import glob
-import re
 import stat
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from fractions import Fraction
 from functools import partial
@@ -26,26 +24,13 @@ import cv2
 import numpy as np
 
 from engines.errors import BadData, CannotOpen, UsageError, WsshmError, reading
+from engines.files import IMAGE_SUFFIXES, MAX_PIXELS, is_image, natural_key
 from engines.video import frame as fr
+from engines.video.config import Clip
 from engines.video.frame import Frame, FrameFormat
 
 if TYPE_CHECKING:
-    from engines.video.read.stream import Stream
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
-MAX_PIXELS = 8192 * 8192
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The part of a video that is wanted, in seconds from its first moment; None means its end."""
-
-    start: float = 0.0
-    duration: float | None = None
-
-    @property
-    def end(self) -> float:
-        return float("inf") if self.duration is None else self.start + self.duration
+    from engines.video.config import Stream
 
 
 class FrameSource(ABC):
@@ -131,12 +116,6 @@ def open_source(
     return source
 
 
-def natural_order(path: Path) -> list[Any]:
-    """Sort key by which ``2.png`` comes before ``10.png``."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [*((int(p), "") if p.isdecimal() else (0, p) for p in parts), (0, path.name)]
-
-
 def read_image_frame(path: Path) -> tuple[av.VideoFrame, FrameFormat]:
     """An image in planar RGB, turned as its EXIF data says.
 
@@ -192,9 +171,8 @@ class ImageFolderSource(FrameSource):
         self.path = path
         with reading(path):
             named = (p for p in path.iterdir() if fnmatch(p.name, pattern or "*"))
-            found = [p for p in named if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
-        kept = (p for p in found if p.name[0] != "." and ".part" not in p.suffixes[-2:-1])
-        self._files = sorted(kept, key=natural_order)
+            found = [p for p in named if is_image(p) and p.is_file()]
+        self._files = sorted(found, key=partial(natural_key, ignore_case=True))
         if not self._files:
             which = f"of the name {pattern} " * bool(pattern)
             kinds = " ".join(sorted(IMAGE_SUFFIXES))

@@ -14,7 +14,6 @@ import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,77 +21,55 @@ from urllib.parse import urlsplit
 import av
 
 from engines.errors import CannotOpen, Unavailable, UsageError
+from engines.video.config import OPENING_SECONDS, Stream
 from engines.video.pipeline import TICK, Stop
 
-OPENING, SILENCE = 5.0, 1.0  # seconds to wait for a stream to begin, and to go on
 # These send at their own pace, whoever listens. What comes by http may be a file as well.
 PACED = {"rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"}
 SOON = {"analyzeduration": "2000000"}  # μs to look at before the first image
 RTSP = {"rtsp_transport": "tcp"}  # over UDP many cameras lose packets
 
 
-@dataclass(frozen=True)
-class Stream:
-    """An input that FFmpeg opens by `url` with the demuxer `format` and `options`.
+def open_container(
+    stream: Stream, limit: Mapping[str, str], stop: Stop, wait: float = OPENING_SECONDS
+) -> Any:
+    """Open a stream as an `av.container.InputContainer`.
 
-    `paced` says that it sends at its own pace: True, False, or None where only the opened stream
-    tells. `stem` is what outputs are named after.
+    Args:
+        limit: options for the demuxer and its decoders.
+        stop: ends a wait for standard input.
+        wait: seconds, for anything else.
+
+    Raises:
+        CannotOpen: nothing comes.
+        Unavailable: a camera that does not start; else what PyAV raises.
     """
-
-    url: str
-    stem: str
-    paced: bool | None
-    format: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    is_camera: bool = False
-
-    def __str__(self) -> str:
-        """What it is called in messages: its address without user and password."""
-        return re.sub(r"//[^/]*@", "//", self.url)
-
-    @property
-    def silence(self) -> float:
-        """Seconds without an image after which it has stopped."""
-        return OPENING if self.paced is None else SILENCE
-
-    def open(self, limit: Mapping[str, str], stop: Stop, wait: float = OPENING) -> Any:
-        """An `av.container.InputContainer`.
-
-        Args:
-            limit: options for the demuxer and its decoders.
-            stop: ends a wait for standard input.
-            wait: seconds, for anything else.
-
-        Raises:
-            CannotOpen: nothing comes.
-            Unavailable: a camera that does not start; else what PyAV raises.
-        """
-        if self.url == "-":
-            return av.open(_standard_input(stop), options=dict(limit), metadata_errors="replace")
-        how: dict[str, Any] = {"timeout": (wait, self.silence), "metadata_errors": "replace"}
-        must = {**SOON, **limit}
-        wishes = must | dict(self.options)
-        try:
-            # A camera may refuse what is only wished for.
-            with suppress(*(ValueError, OSError) if self.is_camera else ()):
-                return av.open(self.url, format=self.format, options=wishes, **how)
-            return av.open(self.url, format=self.format, options=must, **how)
-        except av.error.ExitError as e:
-            raise CannotOpen(
-                f"{self}: nothing came for {wait:g} s; is it running, and reachable from here?"
-            ) from e
-        except OSError as e:
-            if not self.is_camera:
-                raise
-            remedy = "plug it in again, then see: wsshm doctor"
-            if e.errno == errno.EBUSY:
-                remedy = f"close the program that has it: fuser -v {self.url}"
-            why = os.strerror(e.errno or errno.EIO)
-            raise Unavailable(f"{self}: the camera does not start ({why}); {remedy}") from e
+    if stream.url == "-":
+        return av.open(_standard_input(stop), options=dict(limit), metadata_errors="replace")
+    how: dict[str, Any] = {"timeout": (wait, stream.silence), "metadata_errors": "replace"}
+    must = {**SOON, **limit}
+    wishes = must | dict(stream.options)
+    try:
+        # A camera may refuse what is only wished for.
+        with suppress(*(ValueError, OSError) if stream.is_camera else ()):
+            return av.open(stream.url, format=stream.format, options=wishes, **how)
+        return av.open(stream.url, format=stream.format, options=must, **how)
+    except av.error.ExitError as e:
+        raise CannotOpen(
+            f"{stream}: nothing came for {wait:g} s; is it running, and reachable from here?"
+        ) from e
+    except OSError as e:
+        if not stream.is_camera:
+            raise
+        remedy = "plug it in again, then see: wsshm doctor"
+        if e.errno == errno.EBUSY:
+            remedy = f"close the program that has it: fuser -v {stream.url}"
+        why = os.strerror(e.errno or errno.EIO)
+        raise Unavailable(f"{stream}: the camera does not start ({why}); {remedy}") from e
 
 
-def named(text: str) -> Path | Stream:
-    """What INPUT means: ``-`` is standard input, ``scheme://…`` an address, else a path."""
+def parse_input(text: str) -> Path | Stream:
+    """Return what INPUT means: ``-`` is standard input, ``scheme://…`` an address, else a path."""
     if text == "-":
         return Stream("-", "stdin", paced=False)
     scheme, colon, _ = text.partition("://")

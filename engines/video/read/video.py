@@ -15,12 +15,14 @@ from av.format import Flags
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from engines.errors import BadData, Unavailable, reading
+from engines.files import MAX_PIXELS
 from engines.video import frame as fr
+from engines.video.config import OPENING_SECONDS, Clip, Stream
 from engines.video.frame import Frame, FrameFormat
 from engines.video.pipeline import Stop
 from engines.video.read.deinterlace import Deinterlacer
-from engines.video.read.source import MAX_PIXELS, Clip, FrameSource
-from engines.video.read.stream import OPENING, Stream
+from engines.video.read.source import FrameSource
+from engines.video.read.stream import open_container
 
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ISO/IEC 23091-2
 
@@ -42,7 +44,7 @@ class VideoSource(FrameSource):
         threads: int = 0,
         bit_depth: int = 8,
         stop: Stop | None = None,
-        wait: float = OPENING,
+        wait: float = OPENING_SECONDS,
     ):
         super().__init__()
         self.path, self._clip, self._stream, self._bits = path, clip, None, bit_depth
@@ -50,7 +52,7 @@ class VideoSource(FrameSource):
         with reading(path):
             if isinstance(path, Stream):
                 self._stream = path
-                self._container = path.open(limit, stop or Stop(), wait)
+                self._container = open_container(path, limit, stop or Stop(), wait)
             else:
                 # Old tags are in any encoding; they are not worth refusing a video for.
                 self._container = av.open(f"file:{path}", options=limit, metadata_errors="replace")
@@ -260,7 +262,7 @@ class VideoSource(FrameSource):
             for packet in self._packets(self._video, *self.audio, *self.subtitles):
                 if self._stream is not None and self._stream.paced is not False:
                     # Who joins on the way waits for the next key frame.
-                    patience = self._stream.silence if self._decoded else OPENING
+                    patience = self._stream.silence if self._decoded else OPENING_SECONDS
                     if time.monotonic() - self._heard > patience:
                         self._fell_silent(patience)
                         return

@@ -12,8 +12,8 @@ from av.codec import Capabilities
 
 from engines.errors import Unavailable, UsageError
 from engines.machine import cores
+from engines.video.config import Encoding
 from engines.video.frame import DEEP, FrameFormat
-from engines.video.write.sink import Encoding
 
 # Encoder, constant rate factor and options that suit a laptop.
 ENCODERS: dict[str, tuple[str, float, dict[str, str]]] = {

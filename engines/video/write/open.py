@@ -7,23 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from engines.errors import CannotCreate, UsageError, writing
+from engines.video.config import PIPES, STDOUT, Save, Stream
 from engines.video.read.source import FrameSource
-from engines.video.read.stream import Stream
 from engines.video.write.encoders import holds_alpha, meant_for_alpha
-from engines.video.write.sink import (
-    PIPES,
-    STDOUT,
-    VIDEOS,
-    FrameSink,
-    Save,
-    carries,
-    check_free,
-    needs_alpha,
-    open_sink,
-)
+from engines.video.write.sink import VIDEOS, FrameSink, carries, check_free, needs_alpha, open_sink
 
 if TYPE_CHECKING:
-    from engines.video.run import RunConfig
+    from engines.video.config import RunConfig
 
 
 class Target(NamedTuple):

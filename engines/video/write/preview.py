@@ -11,10 +11,11 @@ from pathlib import Path
 
 import cv2
 
+from engines.arrays import Plane
 from engines.errors import Unavailable, WsshmError
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
-from engines.video.frame import FrameFormat, Plane
+from engines.video.frame import FrameFormat
 from engines.video.pipeline import Stop
 from engines.video.write.sink import FrameSink, write_image
 

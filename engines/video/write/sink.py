@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from enum import Enum
 from glob import escape
 from pathlib import Path
 
@@ -18,35 +16,16 @@ import av
 import cv2
 import numpy as np
 
+from engines.arrays import Plane
 from engines.errors import CannotCreate, UsageError, WriteFailed, writing
+from engines.files import IMAGE_SUFFIXES
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
-from engines.video.frame import FrameFormat, Plane
-from engines.video.read.source import IMAGE_SUFFIXES, FrameSource
+from engines.video.config import STDOUT, Encoding, Save
+from engines.video.frame import FrameFormat
+from engines.video.read.source import FrameSource
 
-
-class Save(str, Enum):
-    """What of a composited frame is written."""
-
-    composite = "composite"
-    alpha = "alpha"  # the matte: grey, full range
-    foreground = "foreground"  # the person with straight alpha
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How video is encoded; None leaves it to the container and the codec's own scale."""
-
-    codec: str | None = None
-    crf: float | None = None
-    audio: bool = True
-    preset: str | None = None  # of the encoder, in its own words
-    format: str | None = None  # of what goes to standard output, one of `PIPES`
-
-
-STDOUT = Path("-")
 VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".y4m"}
-PIPES = ("mkv", "webm", "y4m")  # can be written without going back; the first is the default
 STILLS = IMAGE_SUFFIXES - {".avif", ".tif", ".tiff"}
 WITH_ALPHA = {".png", ".webp"}
 

@@ -13,14 +13,16 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from engines.arrays import Plane
 from engines.errors import writing
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
-from engines.video.frame import FrameFormat, Plane
+from engines.video.config import STDOUT, Encoding, Save
+from engines.video.frame import FrameFormat
 from engines.video.read.source import FrameSource
 from engines.video.write import encoders
 from engines.video.write.copied_streams import CopiedStreams
-from engines.video.write.sink import STDOUT, Encoding, FrameSink, Save, free_part
+from engines.video.write.sink import FrameSink, free_part
 
 # Written at once, not when a buffer is full, and without waiting long for a stream that has nothing
 # to say for now: what a kill loses is then up to the encoder alone.

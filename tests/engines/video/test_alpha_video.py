@@ -15,8 +15,7 @@ from engines.errors import UsageError
 from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.compose.composite import HAZE, OWN
-from engines.video.matte.postprocess import MatteOptions
-from engines.video.write.sink import Encoding, Save
+from engines.video.config import Encoding, MatteOptions, Save
 from tests.engines.video.write.test_sinks import LOSSLESS, PLAIN, decoded, ramp_clip, run
 from tests.media import grey_clip, heard, noise_clip, probe, sound_clip, write_clip
 
@@ -117,7 +116,7 @@ def test_colour_and_matte_are_known(
         brightness,
         save=(Save.foreground,),
         encoding=Encoding(crf=None if is_prores else 4),
-        finish=PLAIN,
+        matte=PLAIN,
     )
     frames = with_alpha(out)
     assert len(frames) == 3
@@ -165,7 +164,7 @@ def test_nothing_of_the_room_is_left(tmp_path: Path, brightness: Path, output: s
     stripes[:, 100:] = 200
     clip = grey_clip(tmp_path / "in.mp4", [stripes] * 3)
     both = (Save.foreground, Save.alpha)
-    _, matte = run(clip, tmp_path / output, brightness, save=both, size=128, finish=PLAIN).outputs
+    _, matte = run(clip, tmp_path / output, brightness, save=both, size=128, matte=PLAIN).outputs
     if output == "o":
         seen = [cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in (tmp_path / "o").iterdir()]
         lumas = [f[..., 1].astype(float) for f in seen]
@@ -188,7 +187,7 @@ def test_lossless_alpha(tmp_path: Path, brightness: Path) -> None:
         brightness,
         save=(Save.foreground, Save.alpha),
         encoding=Encoding("ffv1"),
-        finish=PLAIN,
+        matte=PLAIN,
     )
     written = mattes(tmp_path / "f_alpha.mkv")
     for frame, alpha in zip(with_alpha(tmp_path / "f.mkv"), written, strict=True):
@@ -301,7 +300,7 @@ def test_decontaminated_colour_is_written(tmp_path: Path) -> None:
                 model="fast",
                 precision="fp32",
                 size=160,
-                finish=MatteOptions(smooth=0, decontaminate=clean),
+                matte=MatteOptions(smooth=0, decontaminate=clean),
             )
         )
         assert summary.exit_code == 0

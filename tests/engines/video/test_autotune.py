@@ -25,8 +25,8 @@ from engines.contract import KEY
 from engines.errors import CannotCreate
 from engines.video import autotune as realtime
 from engines.video.autotune import Load, largest, settle, sizes
+from engines.video.config import Clip, RunConfig
 from engines.video.pipeline import Stop
-from engines.video.run import Clip, RunConfig
 from tests import graphs
 from tests.conftest import Wsshm, one_error_line
 from tests.media import noise_clip, probe

@@ -18,8 +18,8 @@ from onnx import helper as h
 
 from engines.video import frame as fr
 from engines.video import run as job
+from engines.video.config import Encoding, Save
 from engines.video.pipeline import Pipeline
-from engines.video.write.sink import Encoding, Save
 from tests import graphs
 from tests.engines.video.test_alpha_video import with_alpha
 from tests.engines.video.write.test_sinks import LOSSLESS, PLAIN, decoded, run
@@ -178,7 +178,7 @@ def test_every_pixel_is_as_it_was(tmp_path: Path, threads: int, workers: int, de
         "#3366cc",
         model=str(ramp(tmp_path / "ramp.onnx")),
         size=64,
-        finish=PLAIN,
+        matte=PLAIN,
         encoding=Encoding("ffv1"),
         threads=threads,
         network_threads=2,

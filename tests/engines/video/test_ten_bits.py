@@ -14,10 +14,10 @@ from engines.errors import UsageError, WsshmError
 from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.compose.background import BlurredBackground
-from engines.video.matte.postprocess import MatteOptions, MattePostprocessor
+from engines.video.config import Encoding, MatteOptions, Save
+from engines.video.matte.postprocess import MattePostprocessor
 from engines.video.read.source import open_source
 from engines.video.write import encoders
-from engines.video.write.sink import Encoding, Save
 from tests.conftest import Wsshm
 from tests.engines.video.compose.test_composite import KR_KB
 from tests.engines.video.write.test_sinks import decoded, run

@@ -15,8 +15,8 @@ from engines.errors import BadData
 from engines.measure.estimators.peer_engine import PeerEngine
 from engines.measure.speed import bench_clip
 from engines.video import run as job
+from engines.video.config import Clip
 from engines.video.frame import FrameFormat
-from engines.video.read.source import Clip
 from tests.engines.measure.estimators import peer_graphs
 
 

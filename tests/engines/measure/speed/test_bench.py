@@ -31,9 +31,8 @@ from engines.measure.speed.bench import Round, Worker, describe
 from engines.measure.speed.bench_clip import OneAtATime, Run, timed
 from engines.measure.speed.cost import Cost, count
 from engines.video import run as job
+from engines.video.config import Clip, Encoding
 from engines.video.pipeline import Pipeline
-from engines.video.read.source import Clip
-from engines.video.write.sink import Encoding
 from tests import graphs
 from tests.conftest import REPOSITORY, Wsshm, one_error_line
 from tests.engines.measure.estimators import peer_graphs

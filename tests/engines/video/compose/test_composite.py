@@ -14,15 +14,14 @@ from av.video.reformatter import ColorRange, Interpolation
 from onnx import TensorProto as T
 from onnx import helper as h
 
+from engines.arrays import Plane
 from engines.engine import open_engine
 from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.compose.background import open_background, place
 from engines.video.compose.composite import Composited, blend, composite
-from engines.video.frame import Plane
-from engines.video.matte.postprocess import MatteOptions
+from engines.video.config import Encoding, MatteOptions
 from engines.video.read.source import open_source
-from engines.video.write.sink import Encoding
 from tests import graphs
 from tests.media import noise_clip
 

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.arrays import Plane
 from engines.video import frame as fr
 from engines.video.compose.composite import HAZE, OWN, alone
 from engines.video.compose.extend import PLAIN
-from engines.video.frame import FrameFormat, Plane
+from engines.video.frame import FrameFormat
 
 
 def blob(width: int, height: int, blur: float) -> Plane:

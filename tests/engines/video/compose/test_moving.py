@@ -13,8 +13,7 @@ import pytest
 
 from engines.errors import BadData, CannotOpen
 from engines.video import frame as fr
-from engines.video.compose.background import BackgroundFit
-from engines.video.write.sink import Encoding
+from engines.video.config import BackgroundFit, Encoding
 from tests.engines.video.write.test_sinks import LOSSLESS, decoded, run
 from tests.media import noise_clip, probe
 
@@ -84,7 +83,7 @@ def test_background_of_one_frame_stays(tmp_path: Path, zeros: Path) -> None:
 
 def test_background_behind_part_of_a_clip_and_an_image(tmp_path: Path, zeros: Path) -> None:
     """It begins with the first frame of ``--start``; behind an image, its first frame."""
-    from engines.video.read.source import Clip
+    from engines.video.config import Clip
 
     clip = noise_clip(tmp_path / "in.mp4", 30)
     bg = str(counting_clip(tmp_path / "bg.mp4", [Fraction(k, 30) for k in range(6)]))

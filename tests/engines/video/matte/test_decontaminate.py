@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.arrays import Plane
 from engines.datasets.composites import extend_foreground
 from engines.datasets.layout import list_cutouts, read_cutout
 from engines.measure.quality import cases
 from engines.video import frame as fr
 from engines.video.compose.composite import composite
-from engines.video.frame import Frame, Plane
+from engines.video.frame import Frame
 from engines.video.matte.decontaminate import decontaminate
 from engines.video.matte.postprocess import Matted, at_planes, outline
 from tests.conftest import SHARED

@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from engines.arrays import Plane
 from engines.measure.quality import cases
 from engines.measure.quality.metrics import boundary_region, gradient_error, mse
 from engines.video import frame as fr
-from engines.video.frame import Frame, Plane
+from engines.video.frame import Frame
 from engines.video.matte.postprocess import full_size, outline
 from engines.video.matte.refine import refine
 from tests.conftest import SHARED

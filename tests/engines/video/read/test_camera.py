@@ -13,11 +13,11 @@ import av
 import pytest
 
 from engines.errors import Unavailable
+from engines.video.config import Clip, Stream
 from engines.video.frame import Frame
 from engines.video.read.camera import Camera, cameras, find_camera
 from engines.video.read.live import open_stream
-from engines.video.read.source import Clip
-from engines.video.read.stream import Stream, named
+from engines.video.read.stream import parse_input
 from tests.conftest import Wsshm, one_error_line
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="cameras are files on Linux only")
@@ -143,11 +143,11 @@ def test_options_that_contradict(args: list[str], says: str, wsshm: Wsshm, tmp_p
     ],
 )
 def test_what_an_address_is_called(text: str, shown: str, stem: str, paced: bool | None) -> None:
-    stream = named(text)
+    stream = parse_input(text)
     assert isinstance(stream, Stream)
     assert (str(stream), stream.stem, stream.paced) == (shown, stem, paced)
 
 
 @pytest.mark.parametrize("text", ["clip.mp4", "a/b.mp4", "C:\\clips\\a.mp4", "1://x", "./-"])
 def test_paths_stay_paths(text: str) -> None:
-    assert named(text) == Path(text)
+    assert parse_input(text) == Path(text)

@@ -11,7 +11,8 @@ import pytest
 from av.codec.context import Flags
 
 from engines.video import frame as fr
-from engines.video.read.source import Clip, open_source
+from engines.video.config import Clip
+from engines.video.read.source import open_source
 from tests.engines.video.read.test_sources import frames_of, run
 from tests.media import noise_clip, probe
 

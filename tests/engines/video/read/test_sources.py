@@ -16,9 +16,9 @@ from PIL import Image
 from engines.errors import BadData, CannotOpen, UsageError
 from engines.video import frame as fr
 from engines.video import run as job
+from engines.video.config import Clip, Encoding
 from engines.video.frame import Frame
-from engines.video.read.source import Clip, FrameSource, natural_order, open_source
-from engines.video.write.sink import Encoding
+from engines.video.read.source import FrameSource, natural_order, open_source
 from tests.conftest import SHARED
 from tests.media import noise_clip, probe
 

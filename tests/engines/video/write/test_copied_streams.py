@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from engines.video import run as job
-from engines.video.read.source import Clip
-from engines.video.write.sink import Encoding
+from engines.video.config import Clip, Encoding
 from engines.video.write.video import count_frames
 from tests.engines.video.write.test_sinks import run
 from tests.media import noise_clip, sound_clip

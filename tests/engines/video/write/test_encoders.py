@@ -13,8 +13,8 @@ import pytest
 
 from engines.errors import Unavailable, UsageError
 from engines.video import frame as fr
+from engines.video.config import Encoding, Save
 from engines.video.write import encoders
-from engines.video.write.sink import Encoding, Save
 from tests.conftest import Wsshm, one_error_line
 from tests.engines.video.write.test_sinks import LOSSLESS, decoded, ramp_clip, run
 from tests.media import heard, noise_clip, probe, sound_clip

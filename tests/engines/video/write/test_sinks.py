@@ -15,9 +15,7 @@ from engines.errors import CannotCreate, Unavailable, UsageError
 from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.compose.composite import OWN
-from engines.video.matte.postprocess import MatteOptions
-from engines.video.read.source import Clip
-from engines.video.write.sink import Encoding, Save
+from engines.video.config import Clip, Encoding, MatteOptions, Save
 from tests.conftest import Wsshm
 from tests.media import heard, noise_clip, probe, sound_clip
 
@@ -360,7 +358,7 @@ def test_foreground_has_straight_alpha(
     rgb = np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "in.png"), rgb[..., ::-1])
     for name in ("out.png", "out.webp"):
-        run(tmp_path / "in.png", tmp_path / name, brightness, finish=PLAIN, **options)
+        run(tmp_path / "in.png", tmp_path / name, brightness, matte=PLAIN, **options)
         seen = cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED)
         assert seen.shape == (64, 64, 4)
         if name == "out.png":
@@ -487,7 +485,7 @@ def test_two_outputs_of_one_pass_agree(tmp_path: Path, brightness: Path) -> None
         save=both,
         background="#ffffff",
         encoding=LOSSLESS,
-        finish=PLAIN,
+        matte=PLAIN,
     )
     alphas, results = decoded(tmp_path / "o_alpha.mp4"), decoded(tmp_path / "o.mp4")
     for source, alpha, result in zip(decoded(clip), alphas, results, strict=True):
