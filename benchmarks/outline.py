@@ -38,8 +38,9 @@ from engines.preprocess import fit
 from engines.video import frame as fr
 from engines.video.compose import composite as compositing
 from engines.video.frame import Frame, FrameFormat, RgbScaler
+from engines.video.matte import outline
 from engines.video.matte.decontaminate import decontaminate
-from engines.video.matte.postprocess import Matted, at_planes, full_size, outline
+from engines.video.matte.postprocess import Matted, at_planes, full_size
 from engines.video.matte.refine import refine
 from engines.video.matte.shape import erode, feather, remove_islands
 from engines.video.matte.smooth import Smoother

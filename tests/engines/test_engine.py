@@ -20,6 +20,7 @@ from engines.contract import FORMAT, KEY, ModelSpec
 from engines.cuda import has_driver
 from engines.engine import open_engine
 from engines.errors import BadData, CannotOpen, Unavailable, UsageError
+from engines.files import sha256
 from engines.preprocess import fit
 from tests import graphs
 from tests.conftest import Wsshm, one_error_line
@@ -511,7 +512,7 @@ def two_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             name: {
                 "summary": name,
                 "files": {
-                    p: {"file": f"{f}.onnx", "sha256": models.sha256(tmp_path / f"{f}.onnx")}
+                    p: {"file": f"{f}.onnx", "sha256": sha256(tmp_path / f"{f}.onnx")}
                     for p, f in files.items()
                 },
             }

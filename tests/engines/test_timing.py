@@ -14,7 +14,7 @@ from engines import models, timing
 from engines.engine import open_engine
 from engines.errors import UsageError
 from engines.video import run as job
-from engines.video.config import NETWORK_WORKERS
+from engines.video.config import NETWORK_WORKERS, Clip, RunConfig
 from engines.video.frame import FrameFormat
 from tests import graphs
 
@@ -171,21 +171,21 @@ def test_run_takes_the_faster_file(
     monkeypatch.setattr(models, "shipped", lambda: [models.Model("both", shipped, "", True)])
     started: list[job.Started] = []
     for precision in ("auto", "fp32", "int8"):
-        config = job.RunConfig(
+        config = RunConfig(
             portrait,
             tmp_path / "o.mp4",
             overwrite=True,
             precision=precision,
-            clip=job.Clip(0, 0.1),
+            clip=Clip(0, 0.1),
         )
         assert job.run(config, on_start=started.append).exit_code == 0
     assert [s.precision for s in started] == ["int8", "fp32", "int8"]
     assert ["times as fast" in s.why for s in started] == [True, False, False]
     with pytest.raises(UsageError, match="fp16: both is shipped in fp32, int8"):
-        job.open_network(job.RunConfig(portrait, precision="fp16"), FrameFormat(64, 64))
+        job.open_network(RunConfig(portrait, precision="fp16"), FrameFormat(64, 64))
     path = str(tmp_path / "int8.onnx")
     with pytest.raises(UsageError, match=r"--precision fp32: .*int8\.onnx is int8"):
-        job.open_network(job.RunConfig(portrait, model=path, precision="fp32"), FrameFormat(64, 64))
+        job.open_network(RunConfig(portrait, model=path, precision="fp32"), FrameFormat(64, 64))
 
 
 def relabelled(model: Path, old: str, new: str) -> bytes:
@@ -200,8 +200,6 @@ def relabelled(model: Path, old: str, new: str) -> bytes:
 
 def test_threads_are_shared_among_frames() -> None:
     """As many lanes as make sense, never more than threads; a number of threads is for all."""
-    assert job.RunConfig(Path("in.mp4"), network_threads=1).workers == 1
-    assert job.RunConfig(Path("in.mp4"), network_threads=8).workers == NETWORK_WORKERS
-    assert job.RunConfig(Path("in.mp4")).workers == min(
-        NETWORK_WORKERS, len(os.sched_getaffinity(0))
-    )
+    assert RunConfig(Path("in.mp4"), network_threads=1).workers == 1
+    assert RunConfig(Path("in.mp4"), network_threads=8).workers == NETWORK_WORKERS
+    assert RunConfig(Path("in.mp4")).workers == min(NETWORK_WORKERS, len(os.sched_getaffinity(0)))

@@ -36,7 +36,7 @@ def on_frame(n):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-job.run(job.RunConfig(Path(source), Path(output), "#00b140", model=model), on_frame=on_frame)
+job.run(RunConfig(Path(source), Path(output), "#00b140", model=model), on_frame=on_frame)
 """
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from engines.video.config import Clip, Stream
+from engines.video.config import SILENCE_SECONDS, Clip, Stream
 from engines.video.frame import Frame
 from engines.video.read.live import open_stream
-from engines.video.read.stream import SILENCE_SECONDS, parse_input
+from engines.video.read.stream import parse_input
 from tests import graphs
 from tests.conftest import Wsshm, one_error_line
 from tests.faults.helpers import Running, command, decode, disk, moving_clip, parts

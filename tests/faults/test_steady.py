@@ -47,7 +47,7 @@ def on_frame(n):
         seen[n] = held()
 
 
-job.run(job.RunConfig(source, output, "#00b140", model=str(model)), on_frame=on_frame)
+job.run(RunConfig(source, output, "#00b140", model=str(model)), on_frame=on_frame)
 print(json.dumps(seen))
 """
 
@@ -61,7 +61,7 @@ for n in range(int(sys.argv[4])):
     after = rng.uniform(0, whole) if n > 1 else 60
     timer = threading.Timer(after, setattr, (stop, "requested", True))
     timer.start()
-    done = job.run(job.RunConfig(source, output, "#00b140", model=str(model)), stop)
+    done = job.run(RunConfig(source, output, "#00b140", model=str(model)), stop)
     if n < 2:  # seconds that a whole run takes here; the first has more to load
         whole = time.perf_counter() - began
     timer.cancel()

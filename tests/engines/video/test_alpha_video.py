@@ -15,7 +15,7 @@ from engines.errors import UsageError
 from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.compose.composite import HAZE, OWN
-from engines.video.config import Encoding, MatteOptions, Save
+from engines.video.config import Encoding, MatteOptions, RunConfig, Save
 from tests.engines.video.write.test_sinks import LOSSLESS, PLAIN, decoded, ramp_clip, run
 from tests.media import grey_clip, heard, noise_clip, probe, sound_clip, write_clip
 
@@ -60,7 +60,7 @@ def test_alpha_of_a_person_survives(tmp_path: Path, ending: str) -> None:
         (Save.alpha, "a.mkv", LOSSLESS),
     ):
         summary = job.run(
-            job.RunConfig(
+            RunConfig(
                 clip,
                 tmp_path / name,
                 save=(save,),
@@ -293,7 +293,7 @@ def test_decontaminated_colour_is_written(tmp_path: Path) -> None:
     for clean in (True, False):
         out = tmp_path / f"{clean}.mov"
         summary = job.run(
-            job.RunConfig(
+            RunConfig(
                 clip,
                 out,
                 save=(Save.foreground,),

@@ -26,6 +26,7 @@ from engines.errors import CannotCreate
 from engines.video import autotune as realtime
 from engines.video.autotune import Load, largest, settle, sizes
 from engines.video.config import Clip, RunConfig
+from engines.video.frame import FrameFormat
 from engines.video.pipeline import Stop
 from tests import graphs
 from tests.conftest import Wsshm, one_error_line
@@ -99,9 +100,7 @@ def test_expected_rate_is_what_the_cores_give() -> None:
 
 def test_choice_follows_the_machine(quick: Path, portrait: Path) -> None:
     """All the power there is: its own size; none: the smallest, which is said not to hold."""
-    candidate = realtime._Candidate(
-        RunConfig(portrait, model=str(quick)), realtime.FrameFormat(320, 240)
-    )
+    candidate = realtime._Candidate(RunConfig(portrait, model=str(quick)), FrameFormat(320, 240))
     own = candidate.choose(Load(0, 1e6), 30)
     assert (own.size, own.holds, own.config.size, own.share) == (320, True, 320, 1)
     least = candidate.choose(Load(1e6, 1), 30)
@@ -113,9 +112,7 @@ def test_choice_leaves_room_for_the_network(
 ) -> None:
     """A network of 1 core-ms for every 10 lines, 12 of other work, one core, 24 frames a second."""
     monkeypatch.setattr(realtime._Candidate, "network_ms", lambda _, size: size / 10)
-    candidate = realtime._Candidate(
-        RunConfig(portrait, model=str(quick)), realtime.FrameFormat(320, 240)
-    )
+    candidate = realtime._Candidate(RunConfig(portrait, model=str(quick)), FrameFormat(320, 240))
     choice = candidate.choose(Load(12, 1), 24)  # 41.7 ms a frame, 34.7 with a little to spare
     assert (choice.size, choice.holds) == (224, True)
     assert choice.fps == pytest.approx(1000 / (12 + 22.4))

@@ -18,7 +18,7 @@ from onnx import helper as h
 
 from engines.video import frame as fr
 from engines.video import run as job
-from engines.video.config import Encoding, Save
+from engines.video.config import Encoding, RunConfig, Save
 from engines.video.pipeline import Pipeline
 from tests import graphs
 from tests.engines.video.test_alpha_video import with_alpha
@@ -169,10 +169,10 @@ def hashes(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("depth", [1, 4])
-@pytest.mark.parametrize(("threads", "lanes"), [(1, 1), (2, 2), (8, 2)])
+@pytest.mark.parametrize(("threads", "workers"), [(1, 1), (2, 2), (8, 2)])
 def test_every_pixel_is_as_it_was(tmp_path: Path, threads: int, workers: int, depth: int) -> None:
     """The frames are those of the list below, however many threads and items in queues."""
-    config = job.RunConfig(
+    config = RunConfig(
         patterned(tmp_path / "in.mp4"),
         tmp_path / "out.mkv",
         "#3366cc",

@@ -62,7 +62,7 @@ def test_order_is_kept_and_nothing_dropped() -> None:
     assert got == [[i, 0, 1, 2] for i in range(200)]
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("stages", [0, 1, 3])
 def test_queues_hold_no_more_than_their_depth(depth: int, stages: int, workers: int) -> None:
@@ -82,7 +82,7 @@ def test_queues_hold_no_more_than_their_depth(depth: int, stages: int, workers: 
     assert max(ahead) >= depth  # and the queues are used
 
 
-@pytest.mark.parametrize("lanes", [[2, 1, 1], [1, 3, 1], [2, 2, 2], [1, 2, 3], [3, 2, 1]])
+@pytest.mark.parametrize("workers", [[2, 1, 1], [1, 3, 1], [2, 2, 2], [1, 2, 3], [3, 2, 1]])
 @pytest.mark.parametrize("items", [0, 1, 2, 5, 100])
 def test_threads_of_a_stage_take_turns(workers: list[int], items: int) -> None:
     """However many threads a stage has and however unevenly they work, the order is kept."""

@@ -14,7 +14,7 @@ from engines.errors import UsageError, WsshmError
 from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.compose.background import BlurredBackground
-from engines.video.config import Encoding, MatteOptions, Save
+from engines.video.config import Encoding, MatteOptions, RunConfig, Save
 from engines.video.matte.postprocess import MattePostprocessor
 from engines.video.read.source import open_source
 from engines.video.write import encoders
@@ -270,7 +270,7 @@ def test_hardware_and_images_are_refused(tmp_path: Path, ones: Path) -> None:
     assert nvenc.pixels(fmt) == "p010le"
     cv2.imwrite(str(tmp_path / "in.png"), np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(WsshmError, match="--bits 10 needs a video"):
-        job.run(job.RunConfig(tmp_path / "in.png", model=str(ones), bit_depth=10))
+        job.run(RunConfig(tmp_path / "in.png", model=str(ones), bit_depth=10))
 
 
 def test_the_command(tmp_path: Path, ones: Path, wsshm: Wsshm) -> None:

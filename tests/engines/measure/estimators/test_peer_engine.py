@@ -14,8 +14,7 @@ from onnx import helper as h
 from engines.errors import BadData
 from engines.measure.estimators.peer_engine import PeerEngine
 from engines.measure.speed import bench_clip
-from engines.video import run as job
-from engines.video.config import Clip
+from engines.video.config import Clip, RunConfig
 from engines.video.frame import FrameFormat
 from tests.engines.measure.estimators import peer_graphs
 
@@ -35,7 +34,7 @@ def test_frames_come_in_order_to_a_peer_that_starts_empty(
         return alpha
 
     monkeypatch.setattr(PeerEngine, "__call__", watched)
-    config = job.RunConfig(
+    config = RunConfig(
         input=portrait,
         output=tmp_path / "o.mp4",
         overwrite=True,

@@ -31,7 +31,7 @@ from engines.measure.speed.bench import Round, Worker, describe
 from engines.measure.speed.bench_clip import OneAtATime, Run, timed
 from engines.measure.speed.cost import Cost, count
 from engines.video import run as job
-from engines.video.config import Clip, Encoding
+from engines.video.config import Clip, Encoding, RunConfig
 from engines.video.pipeline import Pipeline
 from tests import graphs
 from tests.conftest import REPOSITORY, Wsshm, one_error_line
@@ -255,7 +255,7 @@ def test_steps_one_at_a_time_write_the_same_file(
     portrait: Path, brightness: Path, tmp_path: Path
 ) -> None:
     """Without loss, so that every frame can be compared; the sound is copied."""
-    config = job.RunConfig(
+    config = RunConfig(
         input=portrait,
         model=str(brightness),
         background="#00b140",
@@ -347,7 +347,7 @@ def test_clips_run_in_turn_and_leave_nothing(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     networks = [describe(p.stem, p, (320, 240)) for p in (zeros, brightness)]
-    config = job.RunConfig(input=portrait, clip=Clip(0, 0.4), network_threads=1)
+    config = RunConfig(input=portrait, clip=Clip(0, 0.4), network_threads=1)
     turns: list[str] = []
     speeds = bench_clip.measure(networks, config, 2, turns.append)
     assert turns == ["zeros", "brightness"] * 2
@@ -373,7 +373,7 @@ def test_work_of_the_encoder_includes_the_end_of_the_file(
         seen.update(self.busy)
 
     monkeypatch.setattr(OneAtATime, "run", watched)
-    config = job.RunConfig(
+    config = RunConfig(
         input=portrait,
         output=tmp_path / "o.mp4",
         overwrite=True,
@@ -399,7 +399,7 @@ def test_a_clip_that_breaks_off_is_an_error(portrait: Path, zeros: Path, tmp_pat
                 out.mux(packet)
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     with pytest.raises(BadData, match=r"cut\.mp4: ends early"):
-        bench_clip.measure([describe("z", zeros, (64, 64))], job.RunConfig(input=cut), 1)
+        bench_clip.measure([describe("z", zeros, (64, 64))], RunConfig(input=cut), 1)
 
 
 def test_sample_is_a_moving_image(tmp_path: Path) -> None:

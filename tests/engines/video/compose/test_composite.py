@@ -20,7 +20,7 @@ from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.compose.background import open_background, place
 from engines.video.compose.composite import Composited, blend, composite
-from engines.video.config import Encoding, MatteOptions
+from engines.video.config import Encoding, MatteOptions, RunConfig
 from engines.video.read.source import open_source
 from tests import graphs
 from tests.media import noise_clip
@@ -350,9 +350,7 @@ def test_colour_comes_back(tmp_path: Path, zeros: Path, matrix: int, full: bool)
     for colour in ("00b140", "ff0000", "0000ff", "fefe01", "c88264", "000000", "ffffff", "808080"):
         out = tmp_path / f"{colour}.mp4"
         summary = job.run(
-            job.RunConfig(
-                clip, out, f"#{colour}", model=str(zeros), size=64, encoding=Encoding(crf=0)
-            )
+            RunConfig(clip, out, f"#{colour}", model=str(zeros), size=64, encoding=Encoding(crf=0))
         )
         assert summary.exit_code == 0
         with av.open(str(out)) as container:

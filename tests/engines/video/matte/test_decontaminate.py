@@ -13,8 +13,9 @@ from engines.measure.quality import cases
 from engines.video import frame as fr
 from engines.video.compose.composite import composite
 from engines.video.frame import Frame
+from engines.video.matte import outline
 from engines.video.matte.decontaminate import decontaminate
-from engines.video.matte.postprocess import Matted, at_planes, outline
+from engines.video.matte.postprocess import Matted, at_planes
 from tests.conftest import SHARED
 from tests.outlines import FORMATS, PERSON, WALL, framed, over, reduced, soft_person, textured
 

@@ -11,8 +11,9 @@ from engines.measure.quality.metrics import mse
 from engines.video import frame as fr
 from engines.video.config import MatteOptions
 from engines.video.frame import Frame
+from engines.video.matte import outline
 from engines.video.matte.decontaminate import decontaminate
-from engines.video.matte.postprocess import MattePostprocessor, at_planes, full_size, outline
+from engines.video.matte.postprocess import MattePostprocessor, at_planes, full_size
 from engines.video.matte.refine import refine
 from tests.outlines import FORMATS, PERSON, WALL, framed, over, reduced, soft_person, textured
 

@@ -11,7 +11,8 @@ from engines.measure.quality import cases
 from engines.measure.quality.metrics import boundary_region, gradient_error, mse
 from engines.video import frame as fr
 from engines.video.frame import Frame
-from engines.video.matte.postprocess import full_size, outline
+from engines.video.matte import outline
+from engines.video.matte.postprocess import full_size
 from engines.video.matte.refine import refine
 from tests.conftest import SHARED
 from tests.outlines import (

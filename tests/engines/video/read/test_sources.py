@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from engines.errors import BadData, CannotOpen, UsageError
+from engines.files import natural_key
 from engines.video import frame as fr
 from engines.video import run as job
-from engines.video.config import Clip, Encoding
+from engines.video.config import Clip, Encoding, RunConfig
 from engines.video.frame import Frame
-from engines.video.read.source import FrameSource, natural_order, open_source
+from engines.video.read.source import FrameSource, open_source
 from tests.conftest import SHARED
 from tests.media import noise_clip, probe
 
@@ -47,7 +48,7 @@ def shared(name: str) -> Path:
 def run(clip: Path, out: Path, model: Path, *, part: Clip | None = None) -> job.Summary:
     """A run without loss, on which nothing went wrong."""
     summary = job.run(
-        job.RunConfig(
+        RunConfig(
             clip, out, "#000000", model=str(model), size=64, clip=part or Clip(), encoding=LOSSLESS
         )
     )
@@ -145,9 +146,9 @@ def test_folder_is_in_natural_order(tmp_path: Path) -> None:
 def test_natural_order_is_total_and_takes_any_name() -> None:
     """The order does not depend on the folder's; digits of other scripts raise nothing."""
     tied = [Path("2.png"), Path("02.png"), Path("002.png")]
-    assert sorted(tied, key=natural_order) == sorted(reversed(tied), key=natural_order)
+    assert sorted(tied, key=natural_key) == sorted(reversed(tied), key=natural_key)
     names = ["²5.png", "5².png", "٣.png", "½.png", "1e5.png", "１.png", "é.png", "-1.png"]
-    assert len(sorted(map(Path, names), key=natural_order)) == len(names)
+    assert len(sorted(map(Path, names), key=natural_key)) == len(names)
 
 
 def test_images_keep_their_own_sizes(tmp_path: Path) -> None:
@@ -595,7 +596,7 @@ def test_cut_off_mp4_is_an_error_that_keeps_what_it_has(
     data = fast.read_bytes()
     clip = tmp_path / "in.mp4"
     clip.write_bytes(data[: int(len(data) * cut)])
-    summary = job.run(job.RunConfig(clip, tmp_path / "out.mp4", "blur", model=str(ones), size=64))
+    summary = job.run(RunConfig(clip, tmp_path / "out.mp4", "blur", model=str(ones), size=64))
     assert summary.exit_code == 65
     assert "ends early" in str(summary.error)
     assert "of 90 frames" in str(summary.error)

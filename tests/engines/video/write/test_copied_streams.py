@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engines.video import run as job
-from engines.video.config import Clip, Encoding
+from engines.video.config import Clip, Encoding, RunConfig
 from engines.video.write.video import count_frames
 from tests.engines.video.write.test_sinks import run
 from tests.media import noise_clip, sound_clip
@@ -271,7 +271,7 @@ def test_rare_subtitles_do_not_hold_the_file_back(tmp_path: Path, ones: Path) ->
         if frames == 100:
             shutil.copy(part, copy)
 
-    config = job.RunConfig(clip, tmp_path / "out.mp4", "#000000", model=str(ones), size=64)
+    config = RunConfig(clip, tmp_path / "out.mp4", "#000000", model=str(ones), size=64)
     assert job.run(config, on_frame=look).exit_code == 0
     assert count_frames(copy) >= 30
     ((begin, _, text),) = shown(tmp_path / "out.mp4")

@@ -15,7 +15,7 @@ from engines.errors import CannotCreate, Unavailable, UsageError
 from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.compose.composite import OWN
-from engines.video.config import Clip, Encoding, MatteOptions, Save
+from engines.video.config import Clip, Encoding, MatteOptions, RunConfig, Save
 from tests.conftest import Wsshm
 from tests.media import heard, noise_clip, probe, sound_clip
 
@@ -27,7 +27,7 @@ PLAIN = MatteOptions(smooth=0, refine=False, decontaminate=False)
 def run(source: Path, out: Path | None, model: Path, **options: Any) -> job.Summary:
     """A run on a black background, on which nothing went wrong."""
     options = {"background": "#000000", "size": 64} | options
-    summary = job.run(job.RunConfig(source, out, model=str(model), **options))
+    summary = job.run(RunConfig(source, out, model=str(model), **options))
     assert summary.error is None
     assert summary.exit_code == 0
     assert summary.left == []
@@ -449,7 +449,7 @@ def test_file_where_an_images_folder_would_be(tmp_path: Path, ones: Path) -> Non
     with pytest.raises(CannotCreate, match=r"notes: is a file; name another folder"):
         run(tmp_path / "me.jpg", tmp_path / "notes", ones)
     with pytest.raises(UsageError, match="--format webm"):
-        run(tmp_path / "me.jpg", tmp_path / "out", ones, encoding=job.Encoding(format="webm"))
+        run(tmp_path / "me.jpg", tmp_path / "out", ones, encoding=Encoding(format="webm"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["me.jpg", "notes"]
 
 

@@ -183,7 +183,7 @@ def composited(fmt: FrameFormat, colour: tuple[int, int, int]) -> Composited:
 
 
 @pytest.mark.parametrize(
-    "layout",
+    "fmt",
     [
         FrameFormat(64, 48),
         FrameFormat(65, 49),
