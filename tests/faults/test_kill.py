@@ -25,7 +25,8 @@ SOUNDS = ["sound", "sound that ends", "sound that starts late", "silent"]
 JOB = """
 import os, signal, struct, sys
 from pathlib import Path
-from engines.video import job
+from engines.video.config import RunConfig
+from engines.video.run import run
 source, model, output, note, last = sys.argv[1:]
 fd = os.open(note, os.O_CREAT | os.O_WRONLY, 0o600)
 
@@ -36,7 +37,7 @@ def on_frame(n):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-job.run(RunConfig(Path(source), Path(output), "#00b140", model=model), on_frame=on_frame)
+run(RunConfig(Path(source), Path(output), "#00b140", model=model), on_frame=on_frame)
 """
 
 

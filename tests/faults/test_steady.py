@@ -26,7 +26,8 @@ FRAMES = 120  # for it: 40 MB
 HELD = """
 import json, os, random, sys, threading, time
 from pathlib import Path
-from engines.video import job
+from engines.video.config import RunConfig
+from engines.video.run import run
 from engines.video.pipeline import Stop
 
 
@@ -47,7 +48,7 @@ def on_frame(n):
         seen[n] = held()
 
 
-job.run(RunConfig(source, output, "#00b140", model=str(model)), on_frame=on_frame)
+run(RunConfig(source, output, "#00b140", model=str(model)), on_frame=on_frame)
 print(json.dumps(seen))
 """
 
@@ -61,7 +62,7 @@ for n in range(int(sys.argv[4])):
     after = rng.uniform(0, whole) if n > 1 else 60
     timer = threading.Timer(after, setattr, (stop, "requested", True))
     timer.start()
-    done = job.run(RunConfig(source, output, "#00b140", model=str(model)), stop)
+    done = run(RunConfig(source, output, "#00b140", model=str(model)), stop)
     if n < 2:  # seconds that a whole run takes here; the first has more to load
         whole = time.perf_counter() - began
     timer.cancel()

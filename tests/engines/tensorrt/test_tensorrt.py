@@ -170,7 +170,7 @@ def test_plan_that_others_could_have_written_is_as_none(cache: Path) -> None:
 SAVE = """
 import sys
 from pathlib import Path
-from engines import tensorrt_plan
+from engines.tensorrt import plan as tensorrt_plan
 from tests.engines.tensorrt.test_tensorrt import made
 tensorrt_plan.cache = lambda: Path(sys.argv[1])
 print("ready", flush=True)
@@ -203,7 +203,7 @@ def test_full_disk_while_saving_keeps_what_was_there(cache: Path) -> None:
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from engines import tensorrt_plan\n"
+        "from engines.tensorrt import plan as tensorrt_plan\n"
         "from engines.errors import WsshmError\n"
         "from tests.engines.tensorrt.test_tensorrt import made\n"
         "tensorrt_plan.cache = lambda: Path(sys.argv[1])\n"
