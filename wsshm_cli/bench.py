@@ -192,7 +192,7 @@ def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
         return int(match[1]), int(match[2])
     if size is not None:
         raise UsageError("--frames-size is of the clip that is made: leave it or --input out")
-    from engines.video.read.source import open_source
+    from engines.video.read.open import open_source
     from engines.video.read.video import VideoSource
 
     with open_source(input) as source:

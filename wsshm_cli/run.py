@@ -21,7 +21,7 @@ from wsshm_cli.app import app, ending
 if TYPE_CHECKING:
     from engines.video.config import Stream
     from engines.video.pipeline import Stop
-    from engines.video.run import Started, Summary
+    from engines.video.summary import Started, Summary
 
 
 class Save(str, Enum):
@@ -327,6 +327,8 @@ def run(
             engine=engine,
             precision=precision.value,
             size=_pixels(size),
+            auto_size=size == "auto",
+            realtime=realtime,
             matte=finish,
             clip=configs.Clip(first, length),
             encoding=configs.Encoding(codec, crf, not no_audio, format=format and format.value),
@@ -342,17 +344,11 @@ def run(
         progress = _Progress()
         if isinstance(source, Stream):
             progress.on_start = _signals_kill()
-        elif realtime or size == "auto":
-            from engines.video.autotune import settle
-
-            config, choice = settle(config, realtime, stop)
-            if choice:
-                report.line(choice)
         try:
-            summary = job.run(config, stop, progress.start, progress.step, on_note=progress.note)
+            summary = job.run(config, stop, progress.start, progress.step, say=progress.note)
         finally:
             progress.close()
-        _report(summary, progress.started, source, as_json)
+        _report(summary, source, as_json)
     raise typer.Exit(summary.exit_code)
 
 
@@ -450,15 +446,14 @@ class _Progress:
     def __init__(self) -> None:
         self._bar: Any = None
         self.on_start: Callable[[], None] = lambda: None
-        self.started: Started | None = None
 
     def start(self, s: Started) -> None:
         from tqdm import tqdm
 
         self.on_start()
-        self.started = s
+        why = f" ({s.precision_reason})" if s.precision_reason else ""
         report.line(
-            f"{s.model} · {s.engine} · {s.device} · {s.precision}{f' ({s.why})' * bool(s.why)} · "
+            f"{s.model} · {s.engine} · {s.device} · {s.precision}{why} · "
             f"{s.format.width}x{s.format.height}{' in 10 bits' * (s.format.bit_depth == 10)} "
             f"seen at {s.fit.width}x{s.fit.height}"
         )
@@ -480,18 +475,14 @@ class _Progress:
             self._bar.close()
 
 
-def _report(
-    summary: Summary, started: Started | None, source: Path | Stream, as_json: bool
-) -> None:
+def _report(summary: Summary, source: Path | Stream, as_json: bool) -> None:
     from engines.errors import WsshmError
 
     s = summary
-    assert started is not None
     for text in s.warnings:
         report.warning(text)
     for path in s.left:
         report.warning(f"{path}: holds what was finished; the earlier file was not replaced")
-    fps = s.frames / s.seconds if s.seconds else 0.0
     if isinstance(s.error, WsshmError):
         of = f" of {s.total}" if s.total else ""
         report.error(f"{s.error} ({s.frames}{of} frames written)")
@@ -501,7 +492,7 @@ def _report(
         report.line(f"{source}: stopped by {signal.Signals(s.signum).name}")
     outputs = ", ".join(str(p) for p in s.outputs) or "nothing"
     frames = "1 frame" if s.frames == 1 else f"{s.frames} frames"
-    speed = f"{frames} in {s.seconds:.1f} s, {fps:.1f} FPS, slowest stage {s.slowest}"
+    speed = f"{frames} in {s.seconds:.1f} s, {s.fps:.1f} FPS, slowest stage {s.slowest}"
     if s.dropped is not None:
         speed += f", {s.dropped} dropped"
     if s.latency is not None:
@@ -510,24 +501,4 @@ def _report(
     report.line(f"{speed} → {outputs}")
     if as_json:
         with suppress(BrokenPipeError):
-            report.as_json(
-                {
-                    "model": started.model,
-                    "device": started.device,
-                    "precision": started.precision,
-                    "size": started.size,
-                    "frames": s.frames,
-                    "total": s.total,
-                    "seconds": round(s.seconds, 3),
-                    "fps": round(fps, 2),
-                    "slowest": s.slowest,
-                    "busy": {k: round(v, 3) for k, v in s.busy.items()},
-                    "dropped": s.dropped,
-                    "latency_ms": [round(1000 * x, 1) for x in s.latency] if s.latency else None,
-                    "outputs": [str(p) for p in s.outputs],
-                    "left": [str(p) for p in s.left],
-                    "warnings": s.warnings,
-                    "error": str(s.error) if s.error else None,
-                    "exit_code": s.exit_code,
-                }
-            )
+            report.as_json(s.to_dict())

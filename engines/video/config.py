@@ -35,16 +35,27 @@ class BackgroundFit(str, Enum):
     stretch = "stretch"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Clip:
-    """The part of a video that is wanted, in seconds from its first moment; None means its end."""
+    """The part of a video to use, in exact seconds from the video's first moment.
 
-    start: float = 0.0
-    duration: float | None = None
+    Args:
+        start: where it begins. A float stands for the decimal it prints as: 0.1 is one tenth.
+        duration: how long it lasts; None means to the end of the video.
+    """
+
+    start: Fraction
+    duration: Fraction | None
+
+    def __init__(self, start: Fraction | float = 0, duration: Fraction | float | None = None):
+        object.__setattr__(self, "start", Fraction(str(start)))
+        exact = None if duration is None else Fraction(str(duration))
+        object.__setattr__(self, "duration", exact)
 
     @property
-    def end(self) -> float:
-        return float("inf") if self.duration is None else self.start + self.duration
+    def end(self) -> Fraction | None:
+        """Where it ends, in seconds from the video's first moment; None is the video's end."""
+        return None if self.duration is None else self.start + self.duration
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,8 @@ class RunConfig:
     engine: str = "auto"
     precision: str = "auto"  # or one of fp32, fp16, int8
     size: int | None = None  # shorter edge the network sees; the model's own when None
+    auto_size: bool = False  # choose the largest size that keeps up with a file's frame rate
+    realtime: bool = False  # ... the model and x264's preset as well
     matte: MatteOptions = field(default_factory=MatteOptions)
     clip: Clip = field(default_factory=Clip)
     encoding: Encoding = field(default_factory=Encoding)

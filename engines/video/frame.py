@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeGuard
 
 import av
 import cv2
@@ -28,6 +28,11 @@ PLANAR: dict[str, tuple[int, int]] = {
 DEEP = "10le"  # what FFmpeg's names of formats with 10 bits end in
 BT709, UNSPECIFIED, BT601 = 1, 2, 6  # ISO/IEC 23091-2 matrix coefficients
 LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
+
+
+def default_matrix(lines: int) -> int:
+    """Return the matrix coefficients of untagged video: BT.709 from 720 lines on, else BT.601."""
+    return BT709 if lines >= 720 else BT601
 
 
 def with_bit_depth(pixels: str, bit_depth: int) -> str:
@@ -101,6 +106,11 @@ class Frame:
     duration: int = 0  # in ticks of the time base; 0 when unknown
     name: str = ""  # of the file it came from, without folder and ending; empty in a video
     arrived: float = 0.0  # `time.perf_counter()` when a live source gave it; 0 elsewhere
+
+
+def is_frame(item: Frame | av.Packet) -> TypeGuard[Frame]:
+    """Tell a frame from a packet of a stream that is copied; nothing else comes from a source."""
+    return isinstance(item, Frame)
 
 
 def planes(image: av.VideoFrame) -> list[Plane]:

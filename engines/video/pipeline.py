@@ -1,10 +1,11 @@
 """Stages in threads with bounded queues between them: the protocol, and nothing about video.
 
-- Queues hold `depth` items; whoever is faster waits. Nothing is reordered, and nothing is dropped
-  unless `may_drop` allows it: for a source that waits for nobody, such as a camera.
+- Queues hold `depth` items; the faster side waits. Nothing is reordered, and nothing is dropped
+  unless `newest_only` is set, for a source that does not wait, such as a camera.
+- Items that no step works on pass by: they skip the steps, and stay in order among the others.
 - Threads that share a stage take turns, item by item, so that the next one finds them in order.
-- Every wait looks at one stop flag, at least every `TICK` seconds.
-- The first error wins and is the one raised; what it makes others raise is not shown.
+- Every wait checks one stop flag, at least every `TICK` seconds.
+- The first error wins and is the one raised; errors that it causes elsewhere are not shown.
 - Threads are joined before `run` returns or raises; none is a daemon.
 - The sink runs in the caller's thread, which therefore goes on handling signals.
 """
@@ -16,11 +17,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-TICK = 0.05
+TICK = 0.05  # seconds
 _END = object()
-Step = tuple[str, Callable[[Any], Any]]  # its name, and what it makes of an item
+Step = tuple[str, Callable[[Any], Any]]  # its name, and its function of an item
 
 
 class Stop:
@@ -32,16 +33,22 @@ class Stop:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is wanted, for whatever reason."""
+        """Whether the run is to end, for any reason."""
         return self.requested or self.halted
 
 
+class PassBy(NamedTuple):
+    """An item of the source that no step works on."""
+
+    item: Any
+
+
 class LatestOnlyQueue(queue.Queue[Any]):
-    """A queue in which, of the items that may be dropped, only the newest waits.
+    """A queue that holds only the newest of the items that may be dropped, and all others.
 
     Args:
-        may_drop: whether an item makes room for a newer one; those that do not are all kept.
-        maxsize: of all items together; then `put` waits.
+        may_drop: whether an item makes room for a newer one.
+        maxsize: items of both kinds at which `put` waits.
     """
 
     def __init__(self, may_drop: Callable[[Any], bool], maxsize: int = 1000):
@@ -64,16 +71,23 @@ class Pipeline:
 
     Args:
         source: name and iterable; its iterator is closed in its own thread if it can be.
-        stages: each the steps that a thread takes one after the other.
+        stages: the steps that the threads of each stage take one after the other.
         sink: name and function of an item.
-        depth: items that wait between two stages, rounded up to as many for each thread.
+        depth: items that wait between two stages, rounded up to a multiple of the threads there.
         stop: ends the run early when set from outside; `run` then returns normally.
-        lanes: how many threads a stage has, by the name of its first step; 1 where it is not
-            named. Its steps are then called by several at once.
-        may_drop: items of the source of which only the newest waits for the first stage, which
-            then has one thread; the source never waits. None keeps every item.
+        workers: number of threads of a stage, by the name of its first step; 1 if not named. Its
+            steps are then called by several threads at once.
+        works_on: tells the items of the source that the steps work on; the others keep their place
+            in the order, but pass every step by. None means all items.
+        pass_by: takes those others in the sink's thread and in the sink's time; the sink when None.
+        newest_only: let only the newest item that is worked on wait for the first stage, which then
+            has one thread; the source never waits.
+        on_time: called under a lock with a step's name and the seconds that it took for an item;
+            not for those that pass by.
 
-    After `run`, `busy` holds for each name the seconds a thread spent in it, waiting not counted.
+    `busy` holds for each name the seconds a thread spent in it, waiting not counted. `source`,
+    `stages` and `sink` are for subclasses that run them in another way: an item of the source goes
+    through `admit` first.
     """
 
     def __init__(
@@ -84,20 +98,30 @@ class Pipeline:
         depth: int = 3,
         stop: Stop | None = None,
         workers: Mapping[str, int] | None = None,
-        may_drop: Callable[[Any], bool] | None = None,
+        works_on: Callable[[Any], bool] | None = None,
+        pass_by: Callable[[Any], None] | None = None,
+        newest_only: bool = False,
+        on_time: Callable[[str, float], None] | None = None,
     ):
-        self._source, self._stages, self._sink = source, stages, sink
+        take, pass_by = sink[1], pass_by or sink[1]
+        self.source = source
+        self.stages = [[(name, _passed_by(function)) for name, function in s] for s in stages]
+        self.sink: tuple[str, Callable[[Any], None]] = (
+            sink[0],
+            lambda item: pass_by(item.item) if isinstance(item, PassBy) else take(item),
+        )
+        self._works_on, self._on_time = works_on, on_time
         threads = [(workers or {}).get(steps[0][0], 1) for steps in stages]
         self._workers = [1, *threads, 1]
-        # Item k waits in queue k mod n: whoever gives or takes it knows which one without asking.
+        # Item k waits in queue k mod n: giver and taker both know which one that is.
         self._queues: list[list[queue.Queue[Any]]] = [
             [queue.Queue(-(-depth // n)) for _ in range(n)]
             for n in map(math.lcm, self._workers, self._workers[1:])
         ]
-        if may_drop is not None:
+        if newest_only:
             if self._workers[1] != 1:
                 raise ValueError("items that may be dropped cannot take turns")
-            self._queues[0] = [LatestOnlyQueue(lambda item: item is not _END and may_drop(item))]
+            self._queues[0] = [LatestOnlyQueue(lambda item: not _is_no_work(item))]
         self._stop = stop or Stop()
         self._stop.halted = False
         self._lock = threading.Lock()
@@ -107,13 +131,17 @@ class Pipeline:
 
     @property
     def dropped(self) -> int:
-        """Items of the source that made room for newer ones."""
+        """How many items of the source made room for newer ones."""
         return sum(q.dropped for q in self._queues[0] if isinstance(q, LatestOnlyQueue))
+
+    def admit(self, item: Any) -> Any:
+        """Return an item of the source as the stages and the sink take it."""
+        return item if self._works_on is None or self._works_on(item) else PassBy(item)
 
     def run(self) -> None:
         """Run to the end of the source, a stop, or the first error, which is raised."""
-        threads = [threading.Thread(target=self._run_source, name=f"wsshm {self._source[0]}")]
-        for i, steps in enumerate(self._stages):
+        threads = [threading.Thread(target=self._run_source, name=f"wsshm {self.source[0]}")]
+        for i, steps in enumerate(self.stages):
             for worker in range(self._workers[i + 1]):
                 name, args = f"wsshm {steps[0][0]}", (i, worker)
                 threads.append(threading.Thread(target=self._run_stage, args=args, name=name))
@@ -142,7 +170,7 @@ class Pipeline:
         self._stop.halted = True
 
     def _put(self, i: int, k: int, item: Any) -> bool:
-        """Give item number k to stage i; the sink is the last."""
+        """Give item number k to stage i; the sink is the last. Return False after a stop."""
         waiting = self._queues[i][k % len(self._queues[i])]
         while not self._stopped():
             try:
@@ -162,25 +190,35 @@ class Pipeline:
         return _END
 
     def _end(self, i: int, k: int) -> None:
-        """Say to stage i that there is no item k, nor any after it that this thread would give."""
+        """Send the end marker to stage i in place of item k and all later items of this thread."""
         for later in range(k, k + len(self._queues[i]), self._workers[i]):
             self._put(i, later, _END)
 
     def _timed(self, workers: int, name: str, function: Callable[..., Any], *args: Any) -> Any:
         start = time.perf_counter()
         try:
-            return function(*args)
+            result = function(*args)
         finally:
+            seconds = time.perf_counter() - start
             with self._lock:
-                self.busy[name] += (time.perf_counter() - start) / workers
+                self.busy[name] += seconds / workers
+        if self._on_time is not None and not any(map(_is_no_work, (*args, result))):
+            with self._lock:
+                self._on_time(name, seconds)
+        return result
 
     def _run_source(self) -> None:
-        name, iterable = self._source
+        name, iterable = self.source
         k = 0
         try:
             items = iter(iterable)
+
+            def admitted() -> Any:
+                item = next(items, _END)
+                return item if item is _END else self.admit(item)
+
             try:
-                while (item := self._timed(1, name, next, items, _END)) is not _END:
+                while (item := self._timed(1, name, admitted)) is not _END:
                     if not self._put(0, k, item):
                         return
                     k += 1
@@ -195,7 +233,7 @@ class Pipeline:
         k, workers = worker, self._workers[i + 1]
         try:
             while (item := self._get(i, k)) is not _END:
-                for name, function in self._stages[i]:
+                for name, function in self.stages[i]:
                     item = self._timed(workers, name, function, item)
                 if not self._put(i + 1, k, item):
                     return
@@ -205,8 +243,17 @@ class Pipeline:
             self._fail(e)
 
     def _run_sink(self) -> None:
-        name, function = self._sink
+        name, function = self.sink
         k = 0
-        while (item := self._get(len(self._stages), k)) is not _END:
+        while (item := self._get(len(self.stages), k)) is not _END:
             self._timed(1, name, function, item)
             k += 1
+
+
+def _passed_by(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a step that leaves a `PassBy` as it is."""
+    return lambda item: item if isinstance(item, PassBy) else function(item)
+
+
+def _is_no_work(item: Any) -> bool:
+    return item is _END or isinstance(item, PassBy)

@@ -239,7 +239,7 @@ def test_json_has_every_key(wsshm: Wsshm, portrait: Path, ones: Path, tmp_path: 
         "decode",
         "scale",
         "network",
-        "finish",
+        "postprocess",
         "composite",
         "encode",
     ]

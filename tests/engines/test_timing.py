@@ -16,6 +16,8 @@ from engines.errors import UsageError
 from engines.video import run as job
 from engines.video.config import NETWORK_WORKERS, Clip, RunConfig
 from engines.video.frame import FrameFormat
+from engines.video.matte.network import open_network
+from engines.video.summary import Started
 from tests import graphs
 
 SIZE = 64, 96
@@ -169,7 +171,7 @@ def test_run_takes_the_faster_file(
     (tmp_path / "int8.onnx").write_bytes(relabelled(source, *text))
     shipped = {p: models.File(tmp_path / f"{p}.onnx", "") for p in ("fp32", "int8")}
     monkeypatch.setattr(models, "shipped", lambda: [models.Model("both", shipped, "", True)])
-    started: list[job.Started] = []
+    started: list[Started] = []
     for precision in ("auto", "fp32", "int8"):
         config = RunConfig(
             portrait,
@@ -180,12 +182,12 @@ def test_run_takes_the_faster_file(
         )
         assert job.run(config, on_start=started.append).exit_code == 0
     assert [s.precision for s in started] == ["int8", "fp32", "int8"]
-    assert ["times as fast" in s.why for s in started] == [True, False, False]
+    assert ["times as fast" in s.precision_reason for s in started] == [True, False, False]
     with pytest.raises(UsageError, match="fp16: both is shipped in fp32, int8"):
-        job.open_network(RunConfig(portrait, precision="fp16"), FrameFormat(64, 64))
+        open_network(RunConfig(portrait, precision="fp16"), FrameFormat(64, 64))
     path = str(tmp_path / "int8.onnx")
     with pytest.raises(UsageError, match=r"--precision fp32: .*int8\.onnx is int8"):
-        job.open_network(RunConfig(portrait, model=path, precision="fp32"), FrameFormat(64, 64))
+        open_network(RunConfig(portrait, model=path, precision="fp32"), FrameFormat(64, 64))
 
 
 def relabelled(model: Path, old: str, new: str) -> bytes:

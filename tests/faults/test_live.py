@@ -20,7 +20,7 @@ import pytest
 
 from engines.video.config import SILENCE_SECONDS, Clip, Stream
 from engines.video.frame import Frame
-from engines.video.read.live import open_stream
+from engines.video.read.open import open_source
 from engines.video.read.stream import parse_input
 from tests import graphs
 from tests.conftest import Wsshm, one_error_line
@@ -111,7 +111,7 @@ def test_what_takes_long_here_is_no_silence(clip: Path):
     with Sender(clip, "close", seconds=4) as sender:
         stream = parse_input(sender.url)
         assert isinstance(stream, Stream)
-        with open_stream(stream, Clip()) as source:
+        with open_source(stream, Clip()) as source:
             time.sleep(SILENCE_SECONDS + 0.5)
             frames = sum(isinstance(item, Frame) for item in source.items())
             assert source.fault is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from engines.checks import check_alpha
 from engines.contract import ModelSpec
 from engines.engine import MattingEngine
-from engines.errors import BadData
+from engines.errors import BadData, Say, silent
 from engines.machine import cores
 from engines.measure.estimators.peers import peer
 from engines.onnx_engine import first_line, open_session
@@ -48,10 +47,8 @@ class PeerEngine:
         return alpha
 
 
-def open_peer(
-    config: RunConfig, fmt: FrameFormat, on_note: Callable[[str], None] = lambda text: None
-) -> tuple[MattingEngine, str]:
-    """`config.model`, a peer's file, as `engines.video.run.open_network` opens ours.
+def open_peer(config: RunConfig, fmt: FrameFormat, say: Say = silent) -> tuple[MattingEngine, str]:
+    """`config.model`, a peer's file, as `engines.video.matte.network.open_network` opens ours.
 
     Raises:
         CannotOpen, BadData: it cannot be loaded or run, or is no known peer's.

@@ -55,14 +55,14 @@ def read(part: Part) -> Iterator[tuple[int, U8]]:
     Raises:
         CannotOpen, BadData: the clip; it ends early, or before the part does.
     """
-    from engines.video.frame import Frame, RgbScaler
-    from engines.video.read.source import open_source
+    from engines.video.frame import RgbScaler
+    from engines.video.read.open import open_source
 
     with open_source(part.path) as source:
         fmt, seen = source.format, 0
         to_rgb = RgbScaler(fmt)
-        frames = (item for item in source.items() if isinstance(item, Frame))
-        for frame in islice(frames, part.last if part.last is None else part.last + 1):
+        last = part.last if part.last is None else part.last + 1
+        for frame in islice(source.frames(), last):
             if (frame.format.width, frame.format.height) != (fmt.width, fmt.height):
                 raise BadData(f"{part.path}, image {seen}: not of the first one's size")
             if seen >= part.first:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -17,14 +17,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import av
-
 from engines.machine import cores
 from engines.measure.estimators.peer_engine import open_peer
 from engines.measure.speed.bench import Network, Worker, peak_rss_mb, percentiles
-from engines.video import run as job
 from engines.video.config import RunConfig
-from engines.video.pipeline import Pipeline, Step
+from engines.video.matte.network import open_network
+from engines.video.pipeline import Pipeline
+from engines.video.run import run as run_clip
+from engines.video.summary import Started, Summary
 from engines.video.write.encoders import ENCODERS
 
 CHUNK = 16  # frames that one step works on before the next does
@@ -122,14 +122,14 @@ def _run(config: RunConfig, is_ours: bool = True) -> Run:
     began = time.perf_counter()
     started, core = began, 0.0
 
-    def start(_: job.Started) -> None:
+    def start(_: Started) -> None:
         nonlocal started, core
         core, started = settled(), time.perf_counter()
 
     if not is_ours:
         config = replace(config, max_workers=1)
-    run = partial(job.run, config, on_start=start, network=None if is_ours else open_peer)
-    summary = _whole(run(pipeline=partial(timed, times)))
+    run = partial(run_clip, config, on_start=start, network=open_network if is_ours else open_peer)
+    summary = _whole(run(pipeline=timed(times)))
     wall, loading = time.perf_counter() - started, started - began
     spent, memory = settled() - core, peak_rss_mb()
     work = _whole(run(pipeline=OneAtATime)).busy
@@ -138,7 +138,7 @@ def _run(config: RunConfig, is_ours: bool = True) -> Run:
     return Run(summary.frames, loading, wall, spent, times, summary.busy, work, memory)
 
 
-def _whole(summary: job.Summary) -> job.Summary:
+def _whole(summary: Summary) -> Summary:
     if summary.error is not None:
         raise summary.error
     return summary
@@ -171,38 +171,9 @@ def speed_of(name: str, runs: list[Run], first: list[float]) -> ClipSpeed:
     )
 
 
-def timed(
-    times: dict[str, list[float]],
-    source: tuple[str, Iterable[Any]],
-    stages: list[list[Step]],
-    sink: Step,
-    **how: Any,
-) -> Pipeline:
-    """A `Pipeline` that puts into `times`, by step, the seconds of every frame; not of packets."""
-
-    def items(spent: list[float]) -> Iterator[Any]:
-        start = time.perf_counter()
-        for item in source[1]:
-            if not isinstance(item, av.Packet):
-                spent.append(time.perf_counter() - start)
-            yield item
-            start = time.perf_counter()
-
-    def watched(step: Step) -> Step:
-        name, function = step
-        spent = times.setdefault(name, [])
-
-        def call(item: Any) -> Any:
-            start = time.perf_counter()
-            result = function(item)
-            if not isinstance(item, av.Packet):
-                spent.append(time.perf_counter() - start)
-            return result
-
-        return name, call
-
-    decoding = source[0], items(times.setdefault(source[0], []))
-    return Pipeline(decoding, [[*map(watched, steps)] for steps in stages], watched(sink), **how)
+def timed(times: dict[str, list[float]]) -> Callable[..., Pipeline]:
+    """Return a kind of `Pipeline` that puts the seconds of every frame into `times`, by step."""
+    return partial(Pipeline, on_time=lambda name, s: times.setdefault(name, []).append(s))
 
 
 class OneAtATime(Pipeline):
@@ -210,11 +181,11 @@ class OneAtATime(Pipeline):
 
     def run(self) -> None:
         self._before = settled()
-        items = iter(self._source[1])
-        while chunk := self._all(self._source[0], islice(items, CHUNK)):
-            for name, function in (step for steps in self._stages for step in steps):
+        items = map(self.admit, self.source[1])
+        while chunk := self._all(self.source[0], islice(items, CHUNK)):
+            for name, function in (step for steps in self.stages for step in steps):
                 chunk = self._all(name, map(function, chunk))
-            self._all(self._sink[0], map(self._sink[1], chunk))
+            self._all(self.sink[0], map(self.sink[1], chunk))
 
     def _all(self, name: str, items: Iterable[Any]) -> list[Any]:
         found = list(items)

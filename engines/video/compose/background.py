@@ -19,7 +19,7 @@ from engines.files import IMAGE_SUFFIXES
 from engines.video import frame as fr
 from engines.video.config import BackgroundFit
 from engines.video.frame import Frame, FrameFormat
-from engines.video.read.source import read_image_frame
+from engines.video.read.pictures import read_image_frame
 
 LEAST = np.float32(1e-3)  # weight of a pixel of the person, where there is nothing else
 

@@ -56,9 +56,7 @@ class VideoBackground:
         begin = Fraction(0)
         while True:
             end, count, first = begin, 0, None
-            for frame in self._source.items():
-                if not isinstance(frame, Frame):
-                    continue
+            for frame in self._source.frames():
                 time = frame.pts * frame.time_base
                 first = time if first is None else first
                 yield begin + time - first, frame

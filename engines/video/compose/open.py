@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from engines.errors import WsshmError
+from engines.errors import Say, WsshmError, silent
 from engines.files import IMAGE_SUFFIXES, natural_key
 from engines.video.compose.background import Background, open_background
 from engines.video.config import BackgroundFit
@@ -17,10 +17,15 @@ class BackgroundCycle:
     """The background that is composited now, and those that a key brings after it."""
 
     def __init__(
-        self, spec: str, fit: BackgroundFit, source: FrameSource, first: Background | None
+        self,
+        spec: str,
+        fit: BackgroundFit,
+        source: FrameSource,
+        first: Background | None,
+        say: Say = silent,
     ):
         self.now = first
-        self._fit, self._source = fit, source
+        self._fit, self._source, self._say = fit, source, say
         self._specs, self._at = [spec], 0
         self._opened = [first] if first else []
 
@@ -39,12 +44,12 @@ class BackgroundCycle:
                     bit_depth=self._source.format.bit_depth,
                 )
             except WsshmError as e:
-                self._source.note(str(e))
+                self._say(str(e))
                 continue
             if opened is not None:
                 self._opened.append(opened)
                 self.now = opened
-                self._source.note(f"background: {spec}")
+                self._say(f"background: {spec}")
                 return
 
     def close(self) -> None:

@@ -14,16 +14,17 @@ from engines.errors import Unavailable
 from engines.video.config import Stream
 
 # What is asked of a camera; one that cannot gives what it has.
-WISHES = {"video_size": "1280x720", "framerate": "30"}
-MJPEG = {"input_format": "mjpeg"}  # most reach 30 frames of that size only so
-GROUP = "sudo usermod -aG video $USER, then log in again"
+CAMERA_OPTIONS = {"video_size": "1280x720", "framerate": "30"}
+MJPEG_OPTIONS = {"input_format": "mjpeg"}  # without it most do not reach 30 frames of that size
+JOIN_GROUP = "sudo usermod -aG video $USER, then log in again"
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera: what FFmpeg calls it, and what a person does. `fault` says why it cannot be used.
+    """A camera: `url` is its name in FFmpeg, `name` the one for people.
 
-    `remedy` is the command that mends the fault.
+    `fault` says why it cannot be used, and `remedy` is the command that changes that; both are
+    empty for a camera that works.
     """
 
     url: str
@@ -34,7 +35,7 @@ class Camera:
 
 
 def cameras(root: Path = Path("/")) -> list[Camera]:
-    """The cameras of this machine, in the order of their numbers; virtual ones are the last.
+    """List the cameras of this machine by number, virtual ones last.
 
     Args:
         root: where ``dev`` and ``sys`` are, on Linux.
@@ -50,10 +51,10 @@ def cameras(root: Path = Path("/")) -> list[Camera]:
 
 
 def find_camera(which: str | None = None) -> Stream:
-    """The camera that ``--camera`` names: its number or its path; the first for None.
+    """Return the camera that ``--camera`` names by number or path; the first that works for None.
 
     Raises:
-        Unavailable: there is none, or it cannot be used, and what mends that.
+        Unavailable: there is none, or it cannot be used; the remedy says what to do.
     """
     found = cameras()
     if which is None:
@@ -62,7 +63,7 @@ def find_camera(which: str | None = None) -> Stream:
         camera = next((c for c in found if not c.fault), found[0])
     elif which.isdecimal() and sys.platform != "linux":
         if int(which) >= len(found):
-            raise Unavailable(f"--camera {which}: there are {len(found)}; see: wsshm doctor")
+            raise Unavailable(f"--camera {which}: there are {len(found)}", "see: wsshm doctor")
         camera = found[int(which)]
     else:
         url = f"/dev/video{which}" if which.isdecimal() else which
@@ -73,15 +74,15 @@ def find_camera(which: str | None = None) -> Stream:
             raise Unavailable(f"--camera {which}: {what}")
         camera = match[0]
     if camera.fault:
-        raise Unavailable(f"{camera.url}: {camera.fault}; mend it with: {camera.remedy}")
-    wishes = WISHES | (MJPEG if sys.platform == "linux" else {})
+        raise Unavailable(f"{camera.url}: {camera.fault}", f"run: {camera.remedy}")
+    options = CAMERA_OPTIONS | (MJPEG_OPTIONS if sys.platform == "linux" else {})
     return Stream(
-        camera.url, "webcam", paced=True, format=_format(), options=wishes, is_camera=True
+        camera.url, "webcam", paced=True, format=_format(), options=options, is_camera=True
     )
 
 
 def no_camera() -> str:
-    """What to do where there is no camera."""
+    """Return what to say, and to do, where there is no camera."""
     text = "no camera on this machine; plug one in"
     if sys.platform == "linux":
         text += ", and see that its driver finds it: lsusb; sudo modprobe uvcvideo"
@@ -91,26 +92,26 @@ def no_camera() -> str:
 def _format() -> str:
     formats = {"linux": "video4linux2", "darwin": "avfoundation", "win32": "dshow"}
     if sys.platform not in formats:
-        raise Unavailable(f"--webcam: not known on {sys.platform}; give its address as INPUT")
+        raise Unavailable(f"--webcam: not known on {sys.platform}", "give its address as INPUT")
     return formats[sys.platform]
 
 
 def _linux_cameras(root: Path) -> list[Camera]:
     virtual = root / "sys/devices/virtual/video4linux"
 
-    def last(node: Path) -> tuple[bool, int]:  # what programs write to comes after the real ones
+    def last(node: Path) -> tuple[bool, int]:  # virtual cameras, which programs write to, come last
         return (virtual / node.name).exists(), int(node.name.removeprefix("video"))
 
     found = []
     for node in sorted((root / "sys/class/video4linux").glob("video*"), key=last):
         if read_line(node / "index") not in ("", "0"):
-            continue  # beside each camera there is a node of its metadata
+            continue  # each camera has a second node, for its metadata
         device = root / "dev" / node.name
         fault = remedy = ""
         if not device.exists():
             fault, remedy = "the driver has it, but it is not in /dev", "sudo udevadm trigger"
         elif not os.access(device, os.R_OK | os.W_OK):
-            fault, remedy = "no permission to read it", GROUP
+            fault, remedy = "no permission to read it", JOIN_GROUP
         found.append(
             Camera(f"/dev/{node.name}", read_line(node / "name") or node.name, fault, remedy)
         )
@@ -118,6 +119,7 @@ def _linux_cameras(root: Path) -> list[Camera]:
 
 
 def read_line(path: Path) -> str:
+    """Return the text of a small file without the white space around it; empty if unreadable."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

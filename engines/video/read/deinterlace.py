@@ -1,4 +1,4 @@
-"""Interlaced images made whole: one for the two fields of each."""
+"""Deinterlacing: one progressive image for the two fields of each interlaced one."""
 
 from __future__ import annotations
 
@@ -8,26 +8,33 @@ from typing import Any
 import av
 from av.filter import Graph
 
-# Where only one of the two fields was recorded at a time, the other is made up from its neighbours
-# (Weston 3-field, as the BBC describes it in WHP 182).
-HOW = "mode=send_frame:deint=interlaced"
-LEAST = 3  # pixels each way that the filter needs
+from engines.errors import Say
+
+# Of an image only one of the two fields is kept, the other is interpolated from its neighbours in
+# space and time (Weston 3-field, as the BBC describes it in WHP 182).
+BWDIF_OPTIONS = "mode=send_frame:deint=interlaced"
+MIN_EDGE_PIXELS = 3  # of an image that the filter takes
 
 
 class Deinterlacer:
-    """Images of a stream; from the first interlaced one on through FFmpeg's bwdif.
+    """Filters the images of a stream through FFmpeg's bwdif, from the first interlaced one on.
 
-    An image then comes with the next one, and the last with None. Those that are not interlaced
-    come out as they are.
+    Each image then comes out with the next one, and the last with None. Images that are not
+    interlaced come out unchanged.
+
+    Args:
+        stream: the `av.VideoStream` that the images are decoded from.
+        warn: told that the video is interlaced.
     """
 
-    def __init__(self, stream: Any, warnings: list[str]):
-        self._stream, self._warnings = stream, warnings
+    def __init__(self, stream: Any, warn: Say):
+        self._stream, self._warn = stream, warn
         self._graph: Graph | None = None
         self._size = 0, 0
 
     def __call__(self, image: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
-        if image is not None and not self._wanted(image):
+        """Take the next image, or None at the end; yield those that are ready."""
+        if image is not None and not self._is_for_filter(image):
             yield image
             return
         if image is None or self._size != (image.width, image.height):
@@ -40,10 +47,10 @@ class Deinterlacer:
         self._graph.push(image)
         yield from self._finished()
 
-    def _wanted(self, image: av.VideoFrame) -> bool:
+    def _is_for_filter(self, image: av.VideoFrame) -> bool:
         if self._graph is not None:
             return True
-        return image.interlaced_frame and min(image.width, image.height) >= LEAST
+        return image.interlaced_frame and min(image.width, image.height) >= MIN_EDGE_PIXELS
 
     def _begin(self, image: av.VideoFrame) -> None:
         self._size = image.width, image.height
@@ -54,10 +61,10 @@ class Deinterlacer:
             format=image.format,
             time_base=self._stream.time_base,
         )
-        graph.link_nodes(buffer, graph.add("bwdif", HOW), graph.add("buffersink")).configure()
-        text = "the video is interlaced: each two fields become one image"
-        if text not in self._warnings:
-            self._warnings.append(text)
+        graph.link_nodes(
+            buffer, graph.add("bwdif", BWDIF_OPTIONS), graph.add("buffersink")
+        ).configure()
+        self._warn("the video is interlaced: each two fields become one image")
 
     def _rest(self) -> Iterator[av.VideoFrame]:
         if self._graph is not None:

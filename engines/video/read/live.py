@@ -1,118 +1,129 @@
-"""A stream that sends at its own pace, as a source: its times, its end, and its return."""
+"""Streams as sources: their pace, their silence, and their return."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import av
 
-from engines.errors import Unavailable, UsageError, WsshmError
-from engines.video.config import SILENCE_SECONDS, Clip, Stream
-from engines.video.frame import Frame
+from engines.errors import Say, Unavailable, WsshmError, silent
+from engines.video.config import OPENING_SECONDS, SILENCE_SECONDS, Clip, Stream
+from engines.video.frame import Frame, is_frame
 from engines.video.pipeline import TICK, Stop
 from engines.video.read.source import FrameSource
-from engines.video.read.video import VideoSource
+from engines.video.read.stream import open_container
+from engines.video.read.video import LIMIT, VideoSource
 
-PAUSE = 0.5  # seconds between two attempts to connect again
-WINDOW = 2.0  # seconds over which it is seen whether the network keeps up
-TOLERATED = 0.05  # share of frames that may be dropped
+PAUSE_SECONDS = 0.5  # between two attempts to connect again
 
 
-def open_stream(
-    stream: Stream,
-    clip: Clip,
-    threads: int = 0,
-    stop: Stop | None = None,
-    reconnect: bool = False,
-    bit_depth: int = 8,
-) -> FrameSource:
-    """Open standard input, an address or a camera.
+class StreamSource(VideoSource):
+    """The video of a stream, which may fall silent, until it ends.
 
     Args:
-        clip: only its duration can be chosen.
-        threads: of the decoder; 0 leaves it to FFmpeg.
+        stream: what to open.
         stop: ends every wait for the stream.
-        reconnect: wait for a stream that has stopped to come back.
-        bit_depth: of a code of a frame, 8 or 10.
+        wait: seconds that it may take to begin.
 
     Raises:
-        CannotOpen, BadData: as `open_source`.
-        UsageError: a later start.
-    """
-    if clip.start:
-        raise UsageError(f"{stream}: --start needs a file; this cannot be wound forward")
-    if reconnect and stream.paced is False:
-        raise UsageError(f"--reconnect: {stream} is not live; it ends when it ends")
-    stop = stop or Stop()
-    source = VideoSource(stream, Clip() if stream.paced else clip, threads, bit_depth, stop)
-    if stream.paced or (stream.paced is None and not source.has_length):
-        return LiveSource(source, stream, clip, stop, reconnect)
-    if reconnect:
-        source.close()
-        raise UsageError(f"--reconnect: {stream} is not live; it ends when it ends")
-    return source
-
-
-class Pace:
-    """Lets the network see less of each frame while it is too slow for a live source.
-
-    Args:
-        sizes: shorter edges to choose from, in pixels, ascending; it begins with the last.
+        CannotOpen, Unavailable: nothing comes, or the camera does not start.
+        BadData: as `VideoSource`.
     """
 
-    def __init__(self, sizes: Sequence[int]):
-        self._sizes = sizes
-        self._at, self._since = len(sizes) - 1, (0.0, 0, 0)
+    def __init__(
+        self,
+        stream: Stream,
+        clip: Clip,
+        threads: int = 0,
+        bit_depth: int = 8,
+        warn: Say = silent,
+        stop: Stop | None = None,
+        wait: float = OPENING_SECONDS,
+    ):
+        self._stream, self._stop, self._wait = stream, stop or Stop(), wait
+        super().__init__(stream, clip, threads, bit_depth, warn)
 
-    @property
-    def size(self) -> int:
-        return self._sizes[self._at]
+    def _open_container(self) -> Any:
+        container = open_container(self._stream, LIMIT, self._stop, self._wait)
+        self._heard = time.monotonic()  # when the last image came
+        return container
 
-    def step(self, now: float, frames: int, dropped: int) -> bool:
-        """Look at what came through so far; whether `size` is another now.
+    def _set_up(self, context: Any, threads: int) -> None:
+        super()._set_up(context, threads)
+        if self._stream.paced:
+            context.thread_type = "SLICE"  # frames decoded in parallel come later
+            context.flags |= int(av.codec.context.Flags.low_delay)
 
-        Args:
-            now: in seconds, by any clock.
-            frames: taken by the network since the beginning.
-            dropped: ... and what came too soon for it.
-        """
-        before, taken, lost = self._since
-        if not before:
-            # What waited at the beginning does not count.
-            self._since = now + PAUSE, frames, dropped
-            return False
-        if now - before < WINDOW or not self._at:
-            return False
-        taken, lost = frames - taken, dropped - lost
-        self._since = now, frames, dropped
-        share = taken / max(1, taken + lost)
-        if 1 - share <= TOLERATED:
-            return False
-        # The work goes with the square of the size.
-        wanted = self.size * max(0.5, share**0.5)
-        self._at = max((i for i in range(self._at) if self._sizes[i] <= wanted), default=0)
-        return True
+    def _packets(self, *streams: Any) -> Iterator[av.Packet]:
+        for packet in super()._packets(*streams):
+            if self._stream.paced is not False:
+                # After joining mid-stream, the first decodable image is the next key frame.
+                patience = self._stream.silence if self._decoded else OPENING_SECONDS
+                if time.monotonic() - self._heard > patience:
+                    self._fall_silent(patience)
+                    return
+            yield packet
+
+    def _decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
+        decoded = self._decoded
+        yield from super()._decode(packet)
+        if self._decoded > decoded:
+            self._heard = time.monotonic()  # not before: the run may have held them up for long
+
+    def _break_off(self, error: Exception) -> None:
+        if isinstance(error, av.error.ExitError):
+            self._fall_silent(self._stream.silence)
+            return
+        super()._break_off(error)
+        if self._stream.url == "-" and not self._decoded:
+            self.fault = (
+                f"{self.fault}; an mp4 whose index is at its end needs a file: wsshm run - < FILE"
+            )
+        if isinstance(error, OSError):
+            self.fault_kind = Unavailable
+
+    def _fall_silent(self, seconds: float) -> None:
+        self.fault = f"{self.path}: no image came for {seconds:g} s: it stopped"
+        self.fault_kind = Unavailable
+
+    def continue_as(self, earlier: StreamSource) -> None:
+        """Give images in an earlier source's format, and warn as it did."""
+        self.format, self._convert, self._warn = earlier.format, earlier._convert, earlier._warn
 
 
 class LiveSource(FrameSource):
-    """Frames as they come. Times begin at 0; after a break they go on by the clock."""
+    """Frames as they come. Times begin at 0; after a break they go on by the clock.
 
-    live = True
+    Args:
+        source: the stream, opened.
+        clip: its end is the end of the run.
+        stop: ends the wait for a stream that has stopped.
+        reconnect: wait for a stream that has stopped to come back.
+        say: told when it stops, and when it is back.
+    """
+
+    is_live = True
 
     def __init__(
-        self, source: VideoSource, stream: Stream, clip: Clip, stop: Stop, reconnect: bool
+        self,
+        source: StreamSource,
+        stream: Stream,
+        clip: Clip,
+        stop: Stop,
+        reconnect: bool,
+        say: Say = silent,
     ):
         super().__init__()
         self.path, self.total = stream, None
         self.format, self.audio = source.format, source.audio
         self.rate, self.time_base = source.rate or Fraction(30), source.time_base
         self.sample_aspect = source.sample_aspect
-        self.warnings = source.warnings
         self._source, self._stream, self._stop = source, stream, stop
-        self._reconnect, self._end = reconnect, clip.end
+        self._reconnect, self._end, self._say = reconnect, clip.end, say
         self._frames = 0
 
     def items(self) -> Iterator[Frame | av.Packet]:
@@ -121,13 +132,13 @@ class LiveSource(FrameSource):
         while True:
             shift: Fraction | None = None  # seconds, from the stream's times to ours
             for item in self._source.items():
-                if isinstance(item, Frame):
+                if is_frame(item):
                     position = item.pts * item.time_base
                     if shift is None:
                         now = Fraction(time.monotonic() - began).limit_denominator(90000)
                         shift = (now if self._frames else Fraction(0)) - position
                     pts = max(last + 1, round((position + shift) / self.time_base))
-                    if pts * self.time_base >= self._end:
+                    if self._end is not None and pts * self.time_base >= self._end:
                         return
                     last = pts
                     self._frames += 1
@@ -139,37 +150,39 @@ class LiveSource(FrameSource):
                         time_base=self.time_base,
                         arrived=time.perf_counter(),
                     )
-                elif shift is not None and item.stream_index in sounds:
-                    # Sound before the first image would have none to go with.
-                    ticks = round(shift / item.time_base)
-                    item.pts, item.dts = (item.pts or 0) + ticks, (item.dts or 0) + ticks
-                    yield item
+                    continue
+                packet: Any = item
+                # Sound before the first image would have none to go with.
+                if shift is not None and packet.stream_index in sounds:
+                    ticks = round(shift / packet.time_base)
+                    packet.pts, packet.dts = (packet.pts or 0) + ticks, (packet.dts or 0) + ticks
+                    yield packet
             if self._stop.ended:
                 return
             if not self._reconnect:
                 self._judge_end()
                 return
-            self.note(f"{self._stream}: stopped after {self._frames} frames; connecting again …")
+            self._say(f"{self._stream}: stopped after {self._frames} frames; connecting again …")
             if not self._connect():
                 return
-            self.note(f"{self._stream}: is back")
+            self._say(f"{self._stream}: is back")
 
     def _judge_end(self) -> None:
         fault = self._source.fault
         if fault is None and not self._stream.is_camera:
-            return  # whoever sends has ended
+            return  # the sender has ended it
         why = (fault or f"{self._stream}: the camera stopped").removesuffix(".")
         self.fault = f"{why} after {self._frames} frames; --reconnect waits for it to come back"
         self.fault_kind = self._source.fault_kind if fault else Unavailable
 
     def _connect(self) -> bool:
-        """Wait for the stream to come back; false where a stop came first."""
+        """Wait for the stream to come back; return False if a stop came first."""
         self._source.close()
         while not self._stop.ended:
             try:
-                fresh = VideoSource(self._stream, Clip(), stop=self._stop, wait=SILENCE_SECONDS)
+                fresh = StreamSource(self._stream, Clip(), stop=self._stop, wait=SILENCE_SECONDS)
             except WsshmError:
-                until = time.monotonic() + PAUSE
+                until = time.monotonic() + PAUSE_SECONDS
                 while time.monotonic() < until and not self._stop.ended:
                     time.sleep(TICK)
                 continue

@@ -1,6 +1,6 @@
-"""Inputs that are no files: standard input, network addresses, cameras; what FFmpeg opens, and how.
+"""Open inputs that are no files with FFmpeg: standard input, network addresses, cameras.
 
-A stream cannot be wound back, and may fall silent: every wait for it ends, by itself or by a stop.
+A stream cannot be rewound, and may fall silent: every wait for it ends, by itself or by a stop.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from engines.errors import CannotOpen, Unavailable, UsageError
 from engines.video.config import OPENING_SECONDS, Stream
 from engines.video.pipeline import TICK, Stop
 
-# These send at their own pace, whoever listens. What comes by http may be a file as well.
-PACED = {"rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"}
-SOON = {"analyzeduration": "2000000"}  # μs to look at before the first image
-RTSP = {"rtsp_transport": "tcp"}  # over UDP many cameras lose packets
+# Protocols whose senders wait for nobody. What comes by http may be a file as well.
+PACED_SCHEMES = {"rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"}
+PROBE_OPTIONS = {"analyzeduration": "2000000"}  # μs to look at before the first image
+RTSP_OPTIONS = {"rtsp_transport": "tcp"}  # over UDP many cameras lose packets
 
 
 def open_container(
@@ -42,12 +42,13 @@ def open_container(
 
     Raises:
         CannotOpen: nothing comes.
-        Unavailable: a camera that does not start; else what PyAV raises.
+        Unavailable: a camera that does not start.
+        Exception: what PyAV raises.
     """
     if stream.url == "-":
         return av.open(_standard_input(stop), options=dict(limit), metadata_errors="replace")
     how: dict[str, Any] = {"timeout": (wait, stream.silence), "metadata_errors": "replace"}
-    must = {**SOON, **limit}
+    must = {**PROBE_OPTIONS, **limit}
     wishes = must | dict(stream.options)
     try:
         # A camera may refuse what is only wished for.
@@ -56,7 +57,7 @@ def open_container(
         return av.open(stream.url, format=stream.format, options=must, **how)
     except av.error.ExitError as e:
         raise CannotOpen(
-            f"{stream}: nothing came for {wait:g} s; is it running, and reachable from here?"
+            f"{stream}: nothing came for {wait:g} s", "is it running, and reachable from here?"
         ) from e
     except OSError as e:
         if not stream.is_camera:
@@ -65,7 +66,7 @@ def open_container(
         if e.errno == errno.EBUSY:
             remedy = f"close the program that has it: fuser -v {stream.url}"
         why = os.strerror(e.errno or errno.EIO)
-        raise Unavailable(f"{stream}: the camera does not start ({why}); {remedy}") from e
+        raise Unavailable(f"{stream}: the camera does not start ({why})", remedy) from e
 
 
 def parse_input(text: str) -> Path | Stream:
@@ -80,15 +81,15 @@ def parse_input(text: str) -> Path | Stream:
         stem = Path(parts.path).stem or (parts.hostname or scheme).replace(":", "_")
     except ValueError as e:
         raise UsageError(f"{text}: not an address ({e})") from e
-    paced = True if scheme in PACED else None
-    return Stream(text, stem, paced, options=RTSP if scheme.startswith("rtsp") else {})
+    paced = True if scheme in PACED_SCHEMES else None
+    return Stream(text, stem, paced, options=RTSP_OPTIONS if scheme.startswith("rtsp") else {})
 
 
 def _standard_input(stop: Stop) -> Any:
-    """Standard input as PyAV reads it; in a file, it can be wound back."""
+    """Return standard input as PyAV reads it; if it is a file, it can be rewound."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError(
-            "-: standard input is a terminal; pipe a video into it: cat clip.ts | wsshm run -"
+            "-: standard input is a terminal", "pipe a video into it: cat clip.ts | wsshm run -"
         )
     number = sys.stdin.fileno()
     if stat.S_ISREG(os.fstat(number).st_mode):
@@ -97,13 +98,18 @@ def _standard_input(stop: Stop) -> Any:
 
 
 class Pipe:
-    """A pipe whose reader can be stopped."""
+    """A pipe whose reader can be stopped.
+
+    Args:
+        number: its file descriptor.
+        stop: ends the wait for bytes.
+    """
 
     def __init__(self, number: int, stop: Stop):
         self._number, self._stop = number, stop
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; none at the end, and after a stop."""
+        """Return up to `size` bytes; none at the end, and none after a stop."""
         while not self._stop.ended:
             # Windows cannot wait for a pipe: there a stop waits for the next bytes.
             if sys.platform == "win32" or select.select([self._number], [], [], TICK)[0]:

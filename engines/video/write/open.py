@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from engines.errors import CannotCreate, UsageError, writing
+from engines.errors import CannotCreate, Say, UsageError, silent, writing
 from engines.video.config import PIPES, STDOUT, Save, Stream
 from engines.video.read.source import FrameSource
 from engines.video.write.encoders import holds_alpha, meant_for_alpha
@@ -63,7 +63,7 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
     return found
 
 
-def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
+def open_outputs(config: RunConfig, source: FrameSource, say: Say = silent) -> list[FrameSink]:
     """An output for each of `config.save`; the first that can takes the source's other streams.
 
     Raises:
@@ -82,7 +82,8 @@ def open_outputs(config: RunConfig, source: FrameSource) -> list[FrameSink]:
         raise CannotCreate(f"{folder}: is a file; name another folder with -o")
     for (path, ending), save in zip(found, config.save, strict=True):
         made = path.parent == folder and not path.parent.exists()  # with its first image
-        source.warnings.extend(check_free(path.parent if made else path, config.overwrite))
+        for text in check_free(path.parent if made else path, config.overwrite):
+            say(text)
         if isinstance(config.input, Path) and path.resolve() == config.input.resolve():
             raise UsageError(f"{path}: is the input; name another output with -o")
         encoding = config.encoding

@@ -21,7 +21,7 @@ from engines.errors import Unavailable, WriteFailed
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
 from engines.video.frame import FrameFormat
-from engines.video.read.camera import GROUP, read_line
+from engines.video.read.camera import JOIN_GROUP, read_line
 from engines.video.write.sink import FrameSink
 
 PACKAGE = "pip install 'wsshm[camera]'"
@@ -68,7 +68,7 @@ def loopbacks(root: Path = Path("/")) -> list[Loopback]:
         if not device.exists():
             fault, remedy = "the module has it, but it is not in /dev", "sudo udevadm trigger"
         elif not os.access(device, os.R_OK | os.W_OK):
-            fault, remedy = "no permission to write to it", GROUP
+            fault, remedy = "no permission to write to it", JOIN_GROUP
         n = len(found)
         listed = caps[n] if n < len(caps) else "N"
         warning = "" if listed in ("Y", "1") else f"Chrome does not see it; mend it with: {RELOAD}"
@@ -220,7 +220,7 @@ def mended(text: str) -> str:
     if "busy" in low or "in use" in low:
         remedy = "close the program that writes to it: fuser -v /dev/video*"
     elif "permission" in low:
-        remedy = GROUP
+        remedy = JOIN_GROUP
     elif sys.platform == "linux":
         remedy = RELOAD
     else:

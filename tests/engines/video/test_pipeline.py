@@ -423,7 +423,7 @@ def test_a_slow_sink_does_not_hold_up_the_source() -> None:
         [[("a", same)], [("b", same)]],
         ("sink", sink),
         depth=1,
-        may_drop=lambda item: True,
+        newest_only=True,
     )
     pipeline.run()
     assert got == sorted(got)
@@ -440,7 +440,8 @@ def test_what_may_not_be_dropped_is_kept() -> None:
         [[("a", same)]],
         ("sink", got.append),
         depth=1,
-        may_drop=lambda item: isinstance(item, int),
+        works_on=lambda item: isinstance(item, int),
+        newest_only=True,
     )
     pipeline.run()
     assert [x for x in got if isinstance(x, str)] == items[1::2]
@@ -456,5 +457,5 @@ def test_items_that_may_be_dropped_do_not_take_turns() -> None:
             [[("a", same)]],
             ("sink", print),
             workers={"a": 2},
-            may_drop=lambda item: True,
+            newest_only=True,
         )

@@ -11,7 +11,7 @@ import pytest
 
 from engines.errors import BadData, UsageError
 from engines.video import frame as fr
-from engines.video.read.source import open_source
+from engines.video.read.open import open_source
 from tests.conftest import Wsshm, one_error_line
 from tests.media import probe
 
@@ -57,10 +57,11 @@ def test_a_name_that_looks_like_a_pattern(folder: Path) -> None:
 
 def test_an_image_of_another_size_is_scaled_and_said(folder: Path) -> None:
     assert cv2.imwrite(str(folder / "12.png"), np.zeros((30, 90, 3), np.uint8))
-    with open_source(folder, fps=Fraction(25)) as source:
+    warnings: list[str] = []
+    with open_source(folder, fps=Fraction(25), warn=warnings.append) as source:
         sizes = {(f.image.width, f.image.height) for f in source.items()}
         assert sizes == {(64, 48)}
-        assert [w for w in source.warnings if "64x48" in w] == source.warnings
+        assert [w for w in warnings if "64x48" in w] == warnings
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "1/0", "fast", "99999"])

@@ -16,7 +16,7 @@ from engines.video import run as job
 from engines.video.compose.background import BlurredBackground
 from engines.video.config import Encoding, MatteOptions, RunConfig, Save
 from engines.video.matte.postprocess import MattePostprocessor
-from engines.video.read.source import open_source
+from engines.video.read.open import open_source
 from engines.video.write import encoders
 from tests.conftest import Wsshm
 from tests.engines.video.compose.test_composite import KR_KB

@@ -38,7 +38,7 @@ from tests.conftest import REPOSITORY, Wsshm, one_error_line
 from tests.engines.measure.estimators import peer_graphs
 from tests.media import probe
 
-STEPS = ["decode", "scale", "network", "finish", "composite", "encode"]
+STEPS = ["decode", "scale", "network", "postprocess", "composite", "encode"]
 
 
 def frames(*shape: int) -> dict[str, np.ndarray]:
@@ -265,7 +265,7 @@ def test_steps_one_at_a_time_write_the_same_file(
     times: dict[str, list[float]] = {}
     for name, how in (
         ("plain", Pipeline),
-        ("timed", partial(timed, times)),
+        ("timed", timed(times)),
         ("alone", OneAtATime),
     ):
         out = tmp_path / f"{name}.mkv"

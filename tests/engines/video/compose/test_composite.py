@@ -21,7 +21,9 @@ from engines.video import run as job
 from engines.video.compose.background import open_background, place
 from engines.video.compose.composite import Composited, blend, composite
 from engines.video.config import Encoding, MatteOptions, RunConfig
-from engines.video.read.source import open_source
+from engines.video.matte.network import Network
+from engines.video.matte.postprocess import MattePostprocessor
+from engines.video.read.open import open_source
 from tests import graphs
 from tests.media import noise_clip
 
@@ -33,11 +35,11 @@ def composites(
     path: Path, model: Path, background: str, size: int = 64, bit_depth: int = 8
 ) -> Iterator[Composited]:
     """Every frame of `path` through source, network and composite."""
-    matting = job._Matting(open_engine(model), size, NOTHING, lambda rgb, alpha: None)
+    network, finish = Network(open_engine(model), size), MattePostprocessor(NOTHING)
     behind = open_background(background)
     with open_source(path, bit_depth=bit_depth) as source:
         for item in source.items():
-            yield composite(matting.finish(matting.network(matting.scale(item))), behind)
+            yield composite(finish(*network.infer(network.scale(item))), behind)
 
 
 def originals(path: Path, bit_depth: int = 8) -> Iterator[list[Plane]]:
@@ -154,12 +156,12 @@ def test_nobody_on_a_colour_is_flat(tmp_path: Path, zeros: Path, pix_fmt: str, f
 def test_decoded_frames_are_not_written_to(tmp_path: Path, brightness: Path) -> None:
     """The composite is a new image; the decoder's own stays as it was."""
     clip = noise(tmp_path, "yuv420p", 64, 48, full=False)
-    matting = job._Matting(open_engine(brightness), 64, NOTHING, lambda rgb, alpha: None)
+    network, finish = Network(open_engine(brightness), 64), MattePostprocessor(NOTHING)
     behind = open_background("blur")
     with open_source(clip) as source:
         for item in source.items():
             before = [p.copy() for p in fr.planes(item.image)]
-            composite(matting.finish(matting.network(matting.scale(item))), behind)
+            composite(finish(*network.infer(network.scale(item))), behind)
             for a, b in zip(before, fr.planes(item.image), strict=True):
                 np.testing.assert_array_equal(a, b)
 

@@ -16,7 +16,7 @@ from engines.errors import Unavailable
 from engines.video.config import Clip, Stream
 from engines.video.frame import Frame
 from engines.video.read.camera import Camera, cameras, find_camera
-from engines.video.read.live import open_stream
+from engines.video.read.open import open_source
 from engines.video.read.stream import parse_input
 from tests.conftest import Wsshm, one_error_line
 
@@ -99,8 +99,8 @@ def test_a_capture_device(screen: tuple[str, subprocess.Popen[bytes]]) -> None:
     """A real one of FFmpeg's; one that refuses what is only wished for gives what it has."""
     name, _ = screen
     for wish, size in (("160x120", (160, 120)), ("nonsense", (320, 240))):
-        with open_stream(grabbed(name, video_size=wish), Clip(0, 0.5)) as source:
-            assert source.live
+        with open_source(grabbed(name, video_size=wish), Clip(0, 0.5)) as source:
+            assert source.is_live
             frames = [item for item in source.items() if isinstance(item, Frame)]
             assert (source.format.width, source.format.height) == size
             assert source.fault is None
@@ -113,7 +113,7 @@ def test_a_capture_device(screen: tuple[str, subprocess.Popen[bytes]]) -> None:
 
 def test_a_camera_that_does_not_start() -> None:
     with pytest.raises(Unavailable, match=r":99: the camera does not start .*wsshm doctor"):
-        open_stream(grabbed(":99"), Clip())
+        open_source(grabbed(":99"), Clip())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from av.codec.context import Flags
 
 from engines.video import frame as fr
 from engines.video.config import Clip
-from engines.video.read.source import open_source
+from engines.video.read.open import open_source
 from tests.engines.video.read.test_sources import frames_of, run
 from tests.media import noise_clip, probe
 
@@ -50,9 +50,10 @@ def test_combs_go_and_times_stay(suffix: str, tmp_path: Path, ones: Path) -> Non
     clip = combed(tmp_path / f"in{suffix}")
     with av.open(str(clip)) as container:
         before = [fr.planes(f)[0].copy() for f in container.decode(video=0)]
-    with open_source(clip) as source:
+    warnings: list[str] = []
+    with open_source(clip, warn=warnings.append) as source:
         found = frames_of(source)
-        assert [w for w in source.warnings if "interlaced" in w]
+        assert [w for w in warnings if "interlaced" in w]
     assert len(found) == FRAMES
     moving = range(2, FRAMES - 2)
     assert min(comb(before[n]) for n in moving) > 5
@@ -79,7 +80,8 @@ def test_progressive_video_is_not_touched(tmp_path: Path) -> None:
     clip = noise_clip(tmp_path / "in.mkv", 10, codec="ffv1")
     with av.open(str(clip)) as container:
         before = [f.to_ndarray() for f in container.decode(video=0)]
-    with open_source(clip) as source:
+    warnings: list[str] = []
+    with open_source(clip, warn=warnings.append) as source:
         after = [f.image.to_ndarray() for f in frames_of(source)]
-        assert source.warnings == []
+        assert warnings == []
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from engines.video.matte.pace import MAX_DROPPED_SHARE, SETTLING_SECONDS, WINDOW_SECONDS, Pace
 from engines.video.pipeline import Stop
-from engines.video.read.live import PAUSE, TOLERATED, WINDOW, Pace
 from engines.video.read.stream import Pipe
 
 SIZES = [160, 192, 224, 256, 288, 320, 352, 384]
@@ -37,7 +37,7 @@ def test_the_size_falls_until_it_is_kept_up(taken: float, least: int) -> None:
     assert seen == sorted(seen, reverse=True)
     settled = seen[-1]
     held = min(30.0, taken * (384 / settled) ** 2)
-    assert held >= 30 * (1 - TOLERATED) or settled == SIZES[0]
+    assert held >= 30 * (1 - MAX_DROPPED_SHARE) or settled == SIZES[0]
     assert settled >= least
 
 
@@ -45,7 +45,7 @@ def test_what_waited_at_the_beginning_does_not_count() -> None:
     """Frames pile up while the network is loaded."""
     pace = Pace(SIZES)
     assert not pace.step(1.0, 1, 60)
-    assert not pace.step(1.0 + PAUSE + WINDOW + 0.1, 60, 61)
+    assert not pace.step(1.0 + SETTLING_SECONDS + WINDOW_SECONDS + 0.1, 60, 61)
     assert pace.size == 384
 
 

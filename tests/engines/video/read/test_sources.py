@@ -19,7 +19,9 @@ from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.config import Clip, Encoding, RunConfig
 from engines.video.frame import Frame
-from engines.video.read.source import FrameSource, open_source
+from engines.video.read.open import open_source
+from engines.video.read.source import FrameSource
+from engines.video.summary import Summary
 from tests.conftest import SHARED
 from tests.media import noise_clip, probe
 
@@ -45,7 +47,7 @@ def shared(name: str) -> Path:
     return path
 
 
-def run(clip: Path, out: Path, model: Path, *, part: Clip | None = None) -> job.Summary:
+def run(clip: Path, out: Path, model: Path, *, part: Clip | None = None) -> Summary:
     """A run without loss, on which nothing went wrong."""
     summary = job.run(
         RunConfig(
@@ -81,7 +83,8 @@ def test_every_source_keeps_the_contract(
 ) -> None:
     """Size, number and rising times are as announced; closing is safe at any time, and twice."""
     path = make(tmp_path)
-    with open_source(path) as source:
+    warnings: list[str] = []
+    with open_source(path, warn=warnings.append) as source:
         assert (source.format.width, source.format.height) == (32, 24)
         assert source.total == count
         assert source.path == path
@@ -94,7 +97,7 @@ def test_every_source_keeps_the_contract(
             assert f.image.format.name == f.format.pix_fmt == source.format.pix_fmt
             assert f.time_base == source.time_base
         assert source.fault is None
-        assert source.warnings == []
+        assert warnings == []
     source.close()
     source.close()
 
@@ -165,12 +168,13 @@ def test_unreadable_images_of_a_folder_are_named(tmp_path: Path) -> None:
     image(tmp_path / "1.png")
     (tmp_path / "2.png").write_bytes(b"junk")
     image(tmp_path / "3.png")
-    with open_source(tmp_path) as source:
+    warnings: list[str] = []
+    with open_source(tmp_path, warn=warnings.append) as source:
         assert [f.name for f in frames_of(source)] == ["1", "3"]
         assert source.fault is not None
         assert "2.png" in source.fault
         assert "1 of 3" in source.fault
-        assert any("2.png" in w for w in source.warnings)
+        assert any("2.png" in w for w in warnings)
 
 
 def test_images_are_turned_upright(tmp_path: Path) -> None:
@@ -424,11 +428,12 @@ def test_deeper_video_is_made_8_bit_and_said(
     clip = noise_clip(tmp_path / "in.mkv", 3, pix_fmt=pix_fmt, codec="ffv1")
     with av.open(str(clip)) as container:
         deep = next(container.decode(video=0))
-    with open_source(clip) as source:
+    warnings: list[str] = []
+    with open_source(clip, warn=warnings.append) as source:
         assert source.format.pix_fmt == becomes
         assert source.format.range == fr.LIMITED
         found = frames_of(source)
-        warned = [w for w in source.warnings if pix_fmt in w and f"8-bit {becomes}" in w]
+        warned = [w for w in warnings if pix_fmt in w and f"8-bit {becomes}" in w]
         assert len(warned) == 1
         assert "--bits 10 keeps 10" in warned[0]
     for plane, wide in zip(fr.planes(found[0].image), deep.planes, strict=True):
@@ -458,10 +463,11 @@ def test_rgb_video_keeps_its_colours_and_says_so(
         stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
         frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pix_fmt)
         container.mux([*stream.encode(frame), *stream.encode(None)])
-    with open_source(tmp_path / name) as source:
+    warnings: list[str] = []
+    with open_source(tmp_path / name, warn=warnings.append) as source:
         (found,) = frames_of(source)
         fmt = source.format
-        assert any("processed as 8-bit" in w for w in source.warnings)
+        assert any("processed as 8-bit" in w for w in warnings)
     assert fmt.pix_fmt in fr.PLANAR
     seen = fr.RgbScaler(fmt)(found.image, 64, 48).astype(int)
     for y, x in ((12, 16), (12, 48), (36, 16), (36, 48)):
@@ -474,11 +480,12 @@ def test_other_formats_are_converted(tmp_path: Path, pix_fmt: str) -> None:
     clip = noise_clip(tmp_path / "in.nut", 3, pix_fmt=pix_fmt, codec="rawvideo")
     with av.open(str(clip)) as container:
         before = next(container.decode(video=0)).reformat(format="yuv444p")
-    with open_source(clip) as source:
+    warnings: list[str] = []
+    with open_source(clip, warn=warnings.append) as source:
         found = frames_of(source)
         assert len(found) == 3
         assert source.format.pix_fmt in fr.PLANAR
-        assert any(pix_fmt in w for w in source.warnings)
+        assert any(pix_fmt in w for w in warnings)
     luma = fr.planes(found[0].image)[0].astype(int)
     assert np.abs(luma - fr.planes(before)[0]).max() <= 1
 
@@ -488,9 +495,10 @@ def test_full_range_is_kept(tmp_path: Path) -> None:
     clip = noise_clip(tmp_path / "in.avi", 3, pix_fmt="yuvj420p", codec="mjpeg")
     with av.open(str(clip)) as container:
         before = [p.copy() for p in fr.planes(next(container.decode(video=0)))]
-    with open_source(clip) as source:
+    warnings: list[str] = []
+    with open_source(clip, warn=warnings.append) as source:
         assert (source.format.pix_fmt, source.format.range) == ("yuv420p", fr.FULL)
-        assert source.warnings == []
+        assert warnings == []
         for a, b in zip(before, fr.planes(frames_of(source)[0].image), strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -532,12 +540,13 @@ def test_size_change_is_scaled_and_said(tmp_path: Path, ones: Path) -> None:
     with av.open(str(clip)) as container:
         sizes = [(f.width, f.height) for f in container.decode(video=0)]
     assert {(64, 48), (96, 80)} == set(sizes)
-    with open_source(clip) as source:
+    warnings: list[str] = []
+    with open_source(clip, warn=warnings.append) as source:
         found = frames_of(source)
         assert len(found) == len(sizes)
         assert {(f.image.width, f.image.height) for f in found} == {(64, 48)}
         assert [f.pts for f in found] == sorted({f.pts for f in found})
-        assert len([w for w in source.warnings if "96x80" in w and "64x48" in w]) == 1
+        assert len([w for w in warnings if "96x80" in w and "64x48" in w]) == 1
     summary = run(clip, tmp_path / "out.mp4", ones)
     assert probe(tmp_path / "out.mp4").frames == summary.frames == len(sizes)
 

@@ -16,6 +16,7 @@ from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.compose.composite import OWN
 from engines.video.config import Clip, Encoding, MatteOptions, RunConfig, Save
+from engines.video.summary import Summary
 from tests.conftest import Wsshm
 from tests.media import heard, noise_clip, probe, sound_clip
 
@@ -24,7 +25,7 @@ LOSSLESS = Encoding(crf=0)
 PLAIN = MatteOptions(smooth=0, refine=False, decontaminate=False)
 
 
-def run(source: Path, out: Path | None, model: Path, **options: Any) -> job.Summary:
+def run(source: Path, out: Path | None, model: Path, **options: Any) -> Summary:
     """A run on a black background, on which nothing went wrong."""
     options = {"background": "#000000", "size": 64} | options
     summary = job.run(RunConfig(source, out, model=str(model), **options))

@@ -31,7 +31,7 @@ def test_a_wait_for_a_frames_time_looks_at_the_stop() -> None:
     writer = Writer([], written.append, True, stop)
     for hour in (0, 1):
         frame = Frame(image, fmt, hour, Fraction(3600))
-        writer(Composited(frame, alpha, image, None))
+        writer.write(Composited(frame, alpha, image, None))
     assert written == [1, 2]
     assert stop.looks == 3
     assert writer.waited > 0
