@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,11 +25,12 @@ from onnx import helper as h
 from engines import models
 from engines.contract import KEY
 from engines.errors import CannotCreate
-from engines.video import autotune as realtime
-from engines.video.autotune import Load, largest, settle, sizes
+from engines.video import autotune
+from engines.video.autotune import Load, largest, measure, settle
 from engines.video.config import Clip, RunConfig
-from engines.video.frame import FrameFormat
+from engines.video.matte.pace import sizes
 from engines.video.pipeline import Stop
+from engines.video.run import run
 from tests import graphs
 from tests.conftest import Wsshm, one_error_line
 from tests.media import noise_clip, probe
@@ -94,28 +97,45 @@ def test_largest_is_the_largest_that_holds(choices: list[int], speed: float, rat
 
 
 def test_expected_rate_is_what_the_cores_give() -> None:
-    """2 cores, 30 ms beside a network of 20: 40 frames a second."""
+    """2 cores, 30 ms without the network and 20 for it: 40 frames a second."""
     assert Load(30, 2).fps(20) == pytest.approx(40)
 
 
-def test_choice_follows_the_machine(quick: Path, portrait: Path) -> None:
+def gives(load: Load) -> Callable[[RunConfig, Stop], Load]:
+    """A trial for which every frame takes as much."""
+    return lambda config, stop: load
+
+
+def test_choice_follows_the_machine(quick: Path, portrait: Path, tmp_path: Path) -> None:
     """All the power there is: its own size; none: the smallest, which is said not to hold."""
-    candidate = realtime._Candidate(RunConfig(portrait, model=str(quick)), FrameFormat(320, 240))
-    own = candidate.choose(Load(0, 1e6), 30)
-    assert (own.size, own.holds, own.config.size, own.share) == (320, True, 320, 1)
-    least = candidate.choose(Load(1e6, 1), 30)
-    assert (least.size, least.holds, least.config.size, least.share) == (160, False, 160, 0.5)
+    config = RunConfig(portrait, tmp_path / "o.mp4", model=str(quick), auto_size=True)
+    own, line = settle(config, Stop(), gives(Load(0, 1e6)))
+    assert (own.size, own.auto_size, own.precision) == (320, False, "fp32")
+    assert (CHOICE.fullmatch(line) or [""] * 10)[9] is None
+    least, line = settle(config, Stop(), gives(Load(1e6, 1)))
+    assert least.size == 160
+    assert line.endswith(": too much for this machine)")
 
 
 def test_choice_leaves_room_for_the_network(
-    portrait: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+    portrait: Path, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network of 1 core-ms for every 10 lines, 12 of other work, one core, 24 frames a second."""
-    monkeypatch.setattr(realtime._Candidate, "network_ms", lambda _, size: size / 10)
-    candidate = realtime._Candidate(RunConfig(portrait, model=str(quick)), FrameFormat(320, 240))
-    choice = candidate.choose(Load(12, 1), 24)  # 41.7 ms a frame, 34.7 with a little to spare
-    assert (choice.size, choice.holds) == (224, True)
-    assert choice.fps == pytest.approx(1000 / (12 + 22.4))
+    """A network of 1 core-ms for every 10 lines, 5 of other work, one core, 30 frames a second."""
+    monkeypatch.setattr(autotune, "work", lambda engines, h, w: dict.fromkeys(engines, h / 10))
+    tried: list[RunConfig] = []
+
+    def trial(config: RunConfig, stop: Stop) -> Load:
+        tried.append(config)
+        return Load(5 + 16, 1)  # at 160 lines, with the network
+
+    config = RunConfig(portrait, tmp_path / "o.mp4", model=str(quick), auto_size=True)
+    settled, line = settle(config, Stop(), trial)
+    assert [(c.size, c.clip.duration) for c in tried] == [(160, 1)]
+    # 33.3 ms a frame, 27.8 with a little to spare: 5 and 22.4, but not 5 and 25.6.
+    found = CHOICE.fullmatch(line)
+    assert found
+    assert (settled.size, found[4], found[9]) == (224, "224", None)
+    assert int(found[7]) == round(1000 / (5 + 22.4))
 
 
 def test_fast_model_is_taken_where_it_comes_nearer_to_its_size(
@@ -127,11 +147,14 @@ def test_fast_model_is_taken_where_it_comes_nearer_to_its_size(
         models.Model("fast", {"fp32": models.File(quick, "")}, "", False),
     ]
     monkeypatch.setattr(models, "shipped", lambda: shipped)
-    monkeypatch.setattr(realtime, "shipped", lambda: shipped)
-    config = RunConfig(portrait, tmp_path / "o.mp4", clip=Clip(0, 0.2))
-    assert settle(config, True, Stop())[0].model == "fast"
-    assert settle(replace(config, model="big"), True, Stop())[0].model == "big"
-    assert settle(config, False, Stop())[0].model is None
+    monkeypatch.setattr(autotune, "shipped", lambda: shipped)
+    config = RunConfig(portrait, tmp_path / "o.mp4", clip=Clip(0, 0.2), realtime=True)
+    for asked, model in (
+        (config, "fast"),
+        (replace(config, model="big"), "big"),
+        (replace(config, realtime=False, auto_size=True), None),
+    ):
+        assert settle(asked, Stop(), partial(measure, run))[0].model == model
 
 
 @pytest.mark.parametrize("option", [("--size", "auto"), ("--realtime",)])
@@ -165,26 +188,24 @@ def test_too_much_is_said_and_run_all_the_same(wsshm: Wsshm, slow: Path, tmp_pat
 
 
 def test_preset_is_changed_where_that_is_what_holds(
-    tmp_path: Path, portrait: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, portrait: Path, quick: Path
 ) -> None:
     """Only in real time, only x264's, only when no size is small enough; and it is said."""
 
-    def measured(_: object, name: str, encoding: realtime.Encoding, stop: Stop) -> Load:
-        return Load({None: 50, "superfast": 40, "ultrafast": 5}[encoding.preset], 1)
+    def trial(config: RunConfig, stop: Stop) -> Load:
+        return Load({None: 50, "superfast": 40, "ultrafast": 5}[config.encoding.preset], 1)
 
-    monkeypatch.setattr(realtime._Candidate, "measure", measured)
-    config = RunConfig(portrait, tmp_path / "o.mp4", model=str(quick))
-    settled, line = settle(config, True, Stop())
+    config = RunConfig(portrait, tmp_path / "o.mp4", model=str(quick), realtime=True)
+    settled, line = settle(config, Stop(), trial)
     assert settled.encoding.preset == "ultrafast"
     assert (CHOICE.fullmatch(line) or [""] * 7)[6] == "ultrafast"
-    for other, is_realtime in (
-        (config, False),
-        (replace(config, output=tmp_path / "o.webm"), True),
-        (replace(config, encoding=replace(config.encoding, codec="hevc")), True),
-        (replace(config, encoding=replace(config.encoding, preset="slow")), True),
+    for other in (
+        replace(config, realtime=False, auto_size=True),
+        replace(config, output=tmp_path / "o.webm"),
+        replace(config, encoding=replace(config.encoding, codec="hevc")),
+        replace(config, encoding=replace(config.encoding, preset="slow")),
     ):
-        monkeypatch.setattr(realtime._Candidate, "measure", lambda *_: Load(50, 1))
-        settled, line = settle(other, is_realtime, Stop())
+        settled, line = settle(other, Stop(), gives(Load(50, 1)))
         assert settled.encoding == other.encoding
         assert line.endswith(": too much for this machine)")
 
@@ -202,13 +223,17 @@ def test_images_have_no_rate_to_hold(wsshm: Wsshm, ones: Path, tmp_path: Path, o
 
 
 def test_output_that_is_there_is_refused_before_anything_is_measured(
-    tmp_path: Path, portrait: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, portrait: Path, quick: Path
 ) -> None:
     """The same error as without, with the name that was asked for."""
     (tmp_path / "o.mp4").write_text("mine")
-    monkeypatch.delattr(realtime._Candidate, "measure")
+
+    def trial(config: RunConfig, stop: Stop) -> Load:
+        raise AssertionError("nothing was to be tried")
+
+    config = RunConfig(portrait, tmp_path / "o.mp4", model=str(quick), realtime=True)
     with pytest.raises(CannotCreate, match=r"o\.mp4: exists already"):
-        settle(RunConfig(portrait, tmp_path / "o.mp4", model=str(quick)), True, Stop())
+        settle(config, Stop(), trial)
     assert (tmp_path / "o.mp4").read_text() == "mine"
 
 
