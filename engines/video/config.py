@@ -1,4 +1,4 @@
-"""What a run is asked to do, as plain data; standard library only, so that anyone may import it."""
+"""What a run is asked to do, as plain data. Standard library only: the command line imports it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from engines.machine import cores
 
 STDOUT = Path("-")
 PIPES = ("mkv", "webm", "y4m")  # containers that need no seeking; the first is the default
-OPENING_SECONDS, SILENCE_SECONDS = 5.0, 1.0  # to wait for a stream to begin, and to go on
-# Two frames at once with a thread each cost less than one frame with two threads: no thread waits
-# for another.
+OPENING_SECONDS, SILENCE_SECONDS = 5.0, 1.0  # to wait for a stream's first image, and for the next
+# Two frames in parallel with one thread each cost less than one frame with two threads, of which one
+# waits for the other.
 NETWORK_WORKERS = 2
 
 
 class Save(str, Enum):
-    """What of a composited frame is written."""
+    """The part of a composited frame to write."""
 
     composite = "composite"
     alpha = "alpha"  # the matte: grey, full range
@@ -28,11 +28,11 @@ class Save(str, Enum):
 
 
 class BackgroundFit(str, Enum):
-    """How a background of another aspect fills the frame."""
+    """The way a background of another aspect ratio fills the frame."""
 
-    cover = "cover"  # to all edges; what stands over is cut off evenly
-    contain = "contain"  # all of it is seen; the rest is black
-    stretch = "stretch"
+    cover = "cover"  # all of the frame; what is over is cut off evenly
+    contain = "contain"  # the whole background is seen; the rest is black
+    stretch = "stretch"  # distorted
 
 
 @dataclass(frozen=True, init=False)
@@ -60,22 +60,28 @@ class Clip:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How video is encoded; None leaves it to the container and the codec's own scale."""
+    """The encoding of video; None leaves a choice to the container or the codec.
+
+    `codec` is a short name or one of FFmpeg's encoders, `crf` and `preset` are in the encoder's own
+    scale and words. `format` is the container of standard output, one of `PIPES`.
+    """
 
     codec: str | None = None
     crf: float | None = None
     audio: bool = True
-    preset: str | None = None  # of the encoder, in its own words
-    format: str | None = None  # container of standard output, one of `PIPES`
+    preset: str | None = None
+    format: str | None = None
 
 
 @dataclass(frozen=True)
 class MatteOptions:
-    """What is done to a matte after the network.
+    """The post-processing of a matte.
 
-    `smooth` is as in `engines.video.matte.smooth.Smoother`, `islands` the share of the largest part
-    under which a part is removed, `erode` and `feather` are in pixels of the frame. `coarse`
-    refines at half the frame's size: a third of the work, for real time.
+    `smooth` is the weight of the past where nothing moves, in [0, 1). `refine` fits the matte's
+    edges to the frame's, and `decontaminate` takes the old background's colour out of the person's
+    edges. Parts smaller than the share `islands` of the largest one are removed. `erode` and
+    `feather` are in pixels of the frame. `coarse` refines at half the frame's size: a third of the
+    work, for real time.
     """
 
     smooth: float = 0.8
@@ -91,8 +97,8 @@ class MatteOptions:
 class Stream:
     """An input that FFmpeg opens by `url` with the demuxer `format` and `options`.
 
-    `paced` says that it sends at its own pace: True, False, or None where only the opened stream
-    tells. `stem` is what outputs are named after.
+    `paced` says whether it sends at its own pace; None if only the opened stream tells. Outputs are
+    named after `stem`.
     """
 
     url: str
@@ -103,12 +109,12 @@ class Stream:
     is_camera: bool = False
 
     def __str__(self) -> str:
-        """Return what it is called in messages: its address without user and password."""
+        """Return its name in messages: the address without user and password."""
         return re.sub(r"//[^/]*@", "//", self.url)
 
     @property
     def silence(self) -> float:
-        """Seconds without a frame after which it has stopped."""
+        """Seconds without a frame after which it counts as stopped."""
         return OPENING_SECONDS if self.paced is None else SILENCE_SECONDS
 
 
@@ -120,13 +126,13 @@ class RunConfig:
     output: Path | None = None
     background: str = "blur"
     background_fit: BackgroundFit = BackgroundFit.cover
-    output_is_folder: bool = False  # whatever its name says
+    output_is_folder: bool = False  # even if its name looks like a file's
     save: tuple[Save, ...] = (Save.composite,)
     model: str | None = None
     device: str = "auto"
     engine: str = "auto"
     precision: str = "auto"  # or one of fp32, fp16, int8
-    size: int | None = None  # shorter edge the network sees; the model's own when None
+    size: int | None = None  # shorter edge that the network sees, in pixels; None: the model's own
     auto_size: bool = False  # choose the largest size that keeps up with a file's frame rate
     realtime: bool = False  # ... the model and x264's preset as well
     matte: MatteOptions = field(default_factory=MatteOptions)
@@ -134,31 +140,31 @@ class RunConfig:
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
     threads: int = 0  # of the decoder; 0 leaves it to FFmpeg
-    network_threads: int | None = None  # of all workers together; all cores when None
+    network_threads: int | None = None  # of all workers together; None means all cores
     max_workers: int = NETWORK_WORKERS
-    bit_depth: int = 8  # of video: 8 or 10
-    fps: Fraction | None = None  # makes a video of a folder's images
+    bit_depth: int = 8  # of the samples of video, 8 or 10
+    fps: Fraction | None = None  # frames a second; makes a video of a folder's images
     reconnect: bool = False  # wait for a live input that has stopped to come back
     virtual_camera: bool = False
-    virtual_device: str | None = None  # which one; the first when None
-    preview: bool = False  # a window
+    virtual_device: str | None = None  # its path; None means the first
+    preview: bool = False  # show frames in a window
 
     @property
     def is_transparent(self) -> bool:
-        """Whether nothing is put behind the person."""
+        """Whether the person stays without a background."""
         return self.background == "transparent"
 
     @property
     def is_shown(self) -> bool:
-        """Whether frames are for somebody who looks on: in time, and in a file only if asked."""
+        """Whether frames are shown in time while they are made; a file is then written only if asked."""
         return self.virtual_camera or self.preview
 
     @property
     def writes_files(self) -> bool:
-        """Whether anything is written to be kept."""
+        """Whether any file is written."""
         return self.output is not None or not self.is_shown
 
     @property
     def workers(self) -> int:
-        """How many frames the network sees at once."""
+        """How many frames the network works on in parallel."""
         return min(self.max_workers, self.network_threads or cores())

@@ -1,4 +1,4 @@
-"""A frame on its way: the stream's own planes, and the time they are shown at."""
+"""A frame of video: the stream's own planes, what their samples mean, and when it is shown."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from engines.arrays import Plane
+from engines.arrays import U8, Plane
 
-# The formats that are composited in place, all planar: log2 of the horizontal and vertical chroma
-# subsampling.
+# The formats that frames are composited in, all planar, with log2 of their horizontal and vertical
+# chroma subsampling.
 PLANAR: dict[str, tuple[int, int]] = {
     "yuv420p": (1, 1),
     "yuv422p": (1, 0),
@@ -25,7 +25,7 @@ PLANAR: dict[str, tuple[int, int]] = {
     "yuv422p10le": (1, 0),
     "yuv444p10le": (0, 0),
 }
-DEEP = "10le"  # what FFmpeg's names of formats with 10 bits end in
+TEN_BIT_SUFFIX = "10le"  # of FFmpeg's names of formats
 BT709, UNSPECIFIED, BT601 = 1, 2, 6  # ISO/IEC 23091-2 matrix coefficients
 LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
 
@@ -36,17 +36,17 @@ def default_matrix(lines: int) -> int:
 
 
 def with_bit_depth(pixels: str, bit_depth: int) -> str:
-    """FFmpeg's name of a format, any but ``gbrp``, with 8 or 10 bits."""
-    pixels = pixels.removesuffix(DEEP)
-    return pixels + DEEP if bit_depth == 10 else pixels
+    """Return FFmpeg's name of a pixel format, any but ``gbrp``, with 8 or 10 bits a sample."""
+    pixels = pixels.removesuffix(TEN_BIT_SUFFIX)
+    return pixels + TEN_BIT_SUFFIX if bit_depth == 10 else pixels
 
 
 @dataclass(frozen=True)
 class FrameFormat:
-    """What the pixels of a stream mean; the same for every frame of a run.
+    """Size, pixel format and colour description of frames; one for all frames of a video.
 
-    `pix_fmt` is one of `PLANAR`. `matrix`, `primaries` and `transfer` are the code points of
-    ISO/IEC 23091-2, `range` is `LIMITED` or `FULL`.
+    `width` and `height` are in pixels, `pix_fmt` is one of `PLANAR`. `matrix`, `primaries` and
+    `transfer` are code points of ISO/IEC 23091-2, `range` is `LIMITED` or `FULL`.
     """
 
     width: int
@@ -59,12 +59,12 @@ class FrameFormat:
 
     @property
     def bit_depth(self) -> int:
-        """Of a code: 8 or 10."""
-        return 10 if self.pix_fmt.endswith(DEEP) else 8
+        """Bits of a sample: 8 or 10."""
+        return 10 if self.pix_fmt.endswith(TEN_BIT_SUFFIX) else 8
 
     @property
     def peak(self) -> int:
-        """The greatest code."""
+        """The greatest value of a sample: 255 or 1023."""
         return (1 << self.bit_depth) - 1
 
     @property
@@ -73,19 +73,22 @@ class FrameFormat:
 
     @property
     def plane_sizes(self) -> tuple[tuple[int, int], ...]:
-        """(width, height) of each plane; chroma of odd sizes is rounded up."""
+        """(width, height) of each of the three planes; chroma of odd sizes is rounded up."""
         h_shift, v_shift = PLANAR[self.pix_fmt]
         chroma = (-(-self.width // (1 << h_shift)), -(-self.height // (1 << v_shift)))
         return (self.width, self.height), chroma, chroma
 
     def new_image(self) -> av.VideoFrame:
-        """An uninitialised image of this format, tagged; never one an encoder may still hold."""
+        """Return a new uninitialised image of this format, tagged.
+
+        Images are never reused: an encoder may still hold them.
+        """
         image = av.VideoFrame(self.width, self.height, self.pix_fmt)
         self.tag(image)
         return image
 
     def tag(self, target: Any) -> None:
-        """Write matrix, range, primaries and transfer on a frame or a codec context."""
+        """Set matrix, range, primaries and transfer of an `av.VideoFrame` or a codec context."""
         if not self.is_rgb:
             target.colorspace = self.matrix
         target.color_range = self.range
@@ -94,18 +97,21 @@ class FrameFormat:
 
 @dataclass(frozen=True)
 class Frame:
-    """One image and when it is shown: ``pts * time_base`` seconds.
+    """An image and when it is shown, at ``pts * time_base`` seconds.
 
-    `image` has the planes of `fmt` and is never written to: a decoder may still refer to it.
+    `image` is of `format` and is never written to: the decoder may still refer to it. `duration`
+    is in ticks of the time base, 0 if unknown. `name` is that of the file it came from, without
+    folder and suffix, and empty in a video. `arrived` is `time.perf_counter()` when a live source
+    gave the frame, 0 for other sources.
     """
 
     image: av.VideoFrame
     format: FrameFormat
     pts: int
     time_base: Fraction
-    duration: int = 0  # in ticks of the time base; 0 when unknown
-    name: str = ""  # of the file it came from, without folder and ending; empty in a video
-    arrived: float = 0.0  # `time.perf_counter()` when a live source gave it; 0 elsewhere
+    duration: int = 0
+    name: str = ""
+    arrived: float = 0.0
 
 
 def is_frame(item: Frame | av.Packet) -> TypeGuard[Frame]:
@@ -114,8 +120,8 @@ def is_frame(item: Frame | av.Packet) -> TypeGuard[Frame]:
 
 
 def planes(image: av.VideoFrame) -> list[Plane]:
-    """The planes of a planar image as (H, W) uint8 or uint16 views, without a copy."""
-    dtype: Any = np.uint16 if image.format.name.endswith(DEEP) else np.uint8
+    """Return the planes of a planar image as (H, W) uint8 or uint16 views, without a copy."""
+    dtype: Any = np.uint16 if image.format.name.endswith(TEN_BIT_SUFFIX) else np.uint8
     views = []
     for plane in image.planes:
         rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, -1)
@@ -124,33 +130,33 @@ def planes(image: av.VideoFrame) -> list[Plane]:
 
 
 def scaler_threads(pixels: str) -> int | None:
-    """How many threads libswscale may take to make images of a format; None leaves it to FFmpeg.
+    """Return how many threads libswscale may use to write a format; None leaves it to FFmpeg.
 
-    In 10 bits it writes past a row's end, over the next one's first pixels: they are lost where
-    that row is another thread's, which was there first.
+    In 10 bits it writes past the end of a row, over the first pixels of the next. They are lost if
+    that row belongs to another thread that has already written it.
     """
-    return 1 if pixels.endswith(DEEP) else None
+    return 1 if pixels.endswith(TEN_BIT_SUFFIX) else None
 
 
 class RgbScaler:
-    """RGB copies of frames of one format, small ones mostly, in one scaler call each.
+    """Makes RGB copies of frames of one format, mostly small ones, in one scaler call each.
 
     Several threads may call it at once.
     """
 
     def __init__(self, fmt: FrameFormat):
         self.format = fmt
-        self._contexts = threading.local()  # one of libswscale's serves one thread
+        self._contexts = threading.local()  # a scaler context serves one thread
 
-    def __call__(self, image: av.VideoFrame, width: int, height: int) -> Plane:
-        """`image` as (height, width, 3) uint8 RGB, by its own matrix and range."""
+    def __call__(self, image: av.VideoFrame, width: int, height: int) -> U8:
+        """Return an image as (height, width, 3) uint8 RGB, by its format's matrix and range."""
         if not hasattr(self._contexts, "reformatter"):
             self._contexts.reformatter = VideoReformatter()
         how: dict[str, Any] = {}
         if not self.format.is_rgb:
             how = {"src_colorspace": self.format.matrix, "src_color_range": self.format.range}
-        # To packed RGB libswscale takes twice as long, rounds down, and halves the chroma; where
-        # nothing is scaled it has another way, which rounds down too unless told not to.
+        # To packed RGB libswscale takes twice as long, rounds down, and halves the chroma. Without
+        # scaling it takes another path, which rounds down as well unless told not to.
         rgb = self._contexts.reformatter.reformat(
             image,
             width,
@@ -166,8 +172,8 @@ class RgbScaler:
         return pixels
 
 
-def from_rgb(rgb: Plane, fmt: FrameFormat) -> av.VideoFrame:
-    """(H, W, 3) uint8 RGB as an image of `fmt`, which has the same size."""
+def from_rgb(rgb: U8, fmt: FrameFormat) -> av.VideoFrame:
+    """Convert (H, W, 3) uint8 RGB to an image of a format of the same size, tagged."""
     source = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
     how: dict[str, Any] = {}
     if not fmt.is_rgb:

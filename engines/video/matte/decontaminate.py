@@ -1,7 +1,7 @@
-"""The person's own colour where the matte is soft, without what was behind them.
+"""Take the old background's colour out of the person's outline.
 
-A pixel of the outline shows ``I = αF + (1 - α)B``; put over another background as it is, it brings
-a fringe of the old one along. ``F = F̂ + α(I - αF̂ - (1 - α)B̂)`` with the smooth means F̂, B̂ of
+A pixel of the outline shows ``I = αF + (1 - α)B``. Composited as it is over another background, it
+leaves a fringe of the old one. ``F = F̂ + α(I - αF̂ - (1 - α)B̂)`` with the smooth means F̂, B̂ of
 `outline`: Blur Fusion's estimate.
 """
 
@@ -19,11 +19,11 @@ from engines.video.matte.outline import Outline
 
 
 def decontaminate(frame: Frame, alphas: Sequence[Plane], outline: Outline) -> av.VideoFrame:
-    """A copy of the frame's image that has the person's own colour on the outline.
+    """Return a copy of the frame's image with the person's own colour on the outline.
 
     Args:
         alphas: the frame's alpha at the size of each of the three planes, (H, W) uint8.
-        outline: of this frame; the alpha it was found by need not be this very one.
+        outline: of this frame; it may have been found with another alpha.
     """
     image = frame.format.new_image()
     planes = zip(fr.planes(frame.image), fr.planes(image), alphas, strict=True)

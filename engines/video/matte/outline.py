@@ -1,10 +1,11 @@
-"""The outline of a person in a frame: which pixels it is, and the colours on either side.
+"""The outline of a person in a frame: its pixels, and the colours on either side.
 
 The colours F̂ and B̂ are means of the frame around each place, as in Blur Fusion (Forte and Pitié,
 "Approximate Fast Foreground Colour Estimation", 2021), but weighted by α² and (1 - α)² instead of α
-and 1 - α: mixed pixels then say little of either. They are smooth and hence taken at a fraction of
-the frame's size; being linear, they hold in any planes. Finer detail comes back with the residual
-``I - αF̂ - (1 - α)B̂``, from which `refine` mends alpha and `decontaminate` the person's colour.
+and 1 - α, so that mixed pixels count little for either. They are smooth and hence computed at a
+fraction of the frame's size; being linear, they are right in the planes of any colour space. Finer
+detail comes back with the residual ``I - αF̂ - (1 - α)B̂``, by which `refine` corrects alpha and
+`decontaminate` the person's colour.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from engines.arrays import F32, Plane
 
 Shape = tuple[int, ...]
 
-STEEP = 16  # of 255: where the network's alpha differs less from its neighbours is no outline
-LINES = 192  # shorter edge of the means; half of alpha's where that is less
-NEAR, FAR = 3, 17  # pixels there: edges of the two boxes that means are taken over
-SHARE = np.float32(0.05)  # weight of the far mean: it fills in where the near one has little
-LEAST = np.float32(1e-4)  # weight where there is nothing to take a mean of
-ROW = 1024  # points in a row of a map: cv2.remap takes at most 32767
+MIN_ALPHA_STEP = 16  # of 255: alpha's least range in a 3x3 neighbourhood that is an outline
+MEAN_LINES = 192  # shorter edge of the means; half of alpha's if that is less
+NEAR_PIXELS, FAR_PIXELS = 3, 17  # of the means: edges of the two boxes that they are taken over
+FAR_WEIGHT = np.float32(0.05)  # of the far mean: it fills in where the near one has few pixels
+MIN_WEIGHT = np.float32(1e-4)  # keeps the far mean defined where there is nothing to average
+MAP_COLUMNS = 1024  # points in a row of a map: cv2.remap takes at most 32767
 
 
 @dataclass(frozen=True)
 class Outline:
-    """Where a small matte has edges, and what is on either side of them.
+    """The edges of a small matte, and the colours on either side of them.
 
     `mask` is (h, w) bool; `low` and `high`, (h, w) uint8, are the least and the greatest alpha
-    around each pixel. `person` and `background` have the mean colour around each place in each of
-    the frame's three planes, in its codes: three of a smaller size, float32.
+    in the neighbourhood of each pixel. `person` and `background` are the local mean colours: three
+    smaller float32 planes each, one for each of the frame's planes and in the scale of its samples.
     """
 
     mask: NDArray[np.bool_]
@@ -46,21 +47,25 @@ class Outline:
     _points: dict[Shape, Points] = field(default_factory=dict)
 
     def points(self, shape: Shape) -> Points:
-        """The pixels of the outline in planes of a shape, found once."""
+        """Return the pixels of the outline in planes of a shape; they are found once."""
         if shape not in self._points:
             self._points[shape] = Points(self.mask, shape)
         return self._points[shape]
 
 
 class Points:
-    """Pixels of planes of one shape, and what images of other sizes show there."""
+    """N pixels of planes of one shape, and the values of images of other sizes at these places.
+
+    Args:
+        mask: (h, w) bool; the pixels are those that it covers, scaled to `shape`.
+        shape: (H, W) of the planes.
+    """
 
     def __init__(self, mask: NDArray[np.bool_], shape: Shape):
-        """Those of planes of `shape`, (H, W), that a (h, w) mask covers."""
         self._shape = shape
         rows, begin, end = _runs(mask, shape)
         length = end - begin
-        first = np.cumsum(length) - length  # the place of each run's first pixel among all
+        first = np.cumsum(length) - length  # index of each run's first pixel among all pixels
         n = int(length.sum())
         self._rows = np.repeat(rows, length)
         self._columns = np.arange(n, dtype=np.int32) + np.repeat(begin - first, length)
@@ -71,15 +76,15 @@ class Points:
         return self._index.size
 
     def take(self, plane: Plane) -> Plane:
-        """The pixels of a plane, (N,)."""
+        """Return the values of a plane at the pixels, (N,)."""
         return _flat(plane).take(self._places(plane))
 
     def put(self, values: F32, plane: Plane) -> None:
-        """Write (N,) values, none under 0 or over the plane's peak, rounded to the nearest."""
+        """Write (N,) values, within the range of the plane's samples, rounded to the nearest."""
         _flat(plane)[self._places(plane)] = np.rint(values)
 
     def look_up(self, image: NDArray[Any]) -> NDArray[Any]:
-        """What an image of the whole frame, of any shape (h, w), has there: (N,), bilinear."""
+        """Return the values of a (h, w) image of the whole frame there: (N,), bilinear."""
         if image.shape not in self._maps:
             height, width = image.shape
             self._maps[height, width] = self._map(1, width), self._map(0, height)
@@ -88,8 +93,12 @@ class Points:
         return values.reshape(-1)[: len(self)]
 
     def _map(self, axis: int, length: int) -> F32:
-        """Where the pixels lie along an axis of an image of that `length`: centre on centre."""
-        places = np.zeros((-(-len(self) // ROW), ROW), np.float32)  # filled up with the corner
+        """Return the pixels' coordinates along an axis of an image of that `length`.
+
+        Pixel centres are aligned.
+        """
+        rows = -(-len(self) // MAP_COLUMNS)
+        places = np.zeros((rows, MAP_COLUMNS), np.float32)  # filled up with the corner
         inside = places.reshape(-1)[: len(self)]
         scale = length / self._shape[axis]
         np.multiply(self._columns if axis else self._rows, np.float32(scale), out=inside)
@@ -102,21 +111,21 @@ class Points:
 
 
 def find(planes: Sequence[Plane], alpha: F32, margin: int = 0) -> Outline:
-    """The outline that a small matte shows in a frame.
+    """Find the outline of a small matte in a frame.
 
     Args:
         planes: the frame's three, each of its own size.
         alpha: (h, w) float32 in [0, 1], of any size.
-        margin: pixels of `alpha` by which the outline is wider, where it will be eroded or blurred.
+        margin: pixels of `alpha` by which to widen the outline, if it will be eroded or blurred.
     """
-    codes = cv2.convertScaleAbs(alpha, alpha=255)
+    levels = cv2.convertScaleAbs(alpha, alpha=255)
     around = np.ones((3, 3), np.uint8)
-    low, high = cv2.erode(codes, around), cv2.dilate(codes, around)
-    mask = ((high - low) > STEEP).view(np.uint8)
+    low, high = cv2.erode(levels, around), cv2.dilate(levels, around)
+    mask = ((high - low) > MIN_ALPHA_STEP).view(np.uint8)
     if margin:
         mask = cv2.dilate(mask, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8))
     height, width = alpha.shape
-    times = max(2, min(height, width) / LINES)
+    times = max(2, min(height, width) / MEAN_LINES)
     size = (max(1, round(width / times)), max(1, round(height / times)))
     small = [shrink(p, size).astype(np.float32) for p in planes]
     share = shrink(alpha, size)
@@ -125,7 +134,7 @@ def find(planes: Sequence[Plane], alpha: F32, margin: int = 0) -> Outline:
 
 
 def shrink(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """A (H, W) image at `size`, (width, height): linear, by half at a time."""
+    """Scale a (H, W) image down to `size`, (width, height): bilinear, by half at a time."""
     while image.shape[1::-1] != size:
         width, height = image.shape[1] // 2, image.shape[0] // 2
         next_size = (width, height) if width >= size[0] and height >= size[1] else size
@@ -134,42 +143,43 @@ def shrink(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def _runs(mask: NDArray[np.bool_], shape: Shape) -> tuple[NDArray[np.int32], ...]:
-    """The runs of a mask in each row of a larger plane: their rows, first columns, and ends."""
+    """Return the runs of a mask in the rows of a larger plane: rows, first columns, ends."""
     height, width = mask.shape
     padded = np.zeros((shape[0], width + 2), np.bool_)
     padded[:, 1:-1] = mask[np.arange(shape[0]) * height // shape[0]]
-    turns = np.flatnonzero(padded[:, 1:] != padded[:, :-1])  # a run begins, ends, begins …
+    # Where a run begins, where it ends, where the next begins …
+    turns = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
     rows, columns = np.divmod(turns.astype(np.int32), width + 1)
     columns = -(-columns * shape[1] // width)
     return rows[::2], columns[::2], columns[1::2]
 
 
 def _pitch(plane: Plane) -> int:
-    """Codes from the beginning of a row to that of the next."""
+    """Return the samples from the beginning of a row to that of the next."""
     return plane.strides[0] // plane.itemsize
 
 
 def _flat(plane: Plane) -> Plane:
-    """All codes from a plane's first pixel to its last, what pads its rows included; a view."""
+    """Return a view of all samples of a plane, padding between its rows included."""
     length = (plane.shape[0] - 1) * _pitch(plane) + plane.shape[1]
     return np.lib.stride_tricks.as_strided(plane, (length,), (plane.itemsize,))
 
 
 def _mean(colour: list[F32], weight: F32) -> list[F32]:
-    """Means of three (h, w) planes by (h, w) weights: over the near box, filled up from the far."""
+    """Return weighted local means of (h, w) planes: in the near box, filled up from the far one."""
     height, width = weight.shape
     half = (-(-width // 2), -(-height // 2))
 
     def near(values: F32) -> F32:
-        return cv2.blur(values, (NEAR, NEAR))
+        return cv2.blur(values, (NEAR_PIXELS, NEAR_PIXELS))
 
     def far(values: F32) -> F32:
-        return cv2.blur(cv2.resize(values, half), (FAR // 2 + 1, FAR // 2 + 1))
+        return cv2.blur(cv2.resize(values, half), (FAR_PIXELS // 2 + 1, FAR_PIXELS // 2 + 1))
 
-    near_weight, far_weight = near(weight) + SHARE, far(weight) + LEAST
+    near_weight, far_weight = near(weight) + FAR_WEIGHT, far(weight) + MIN_WEIGHT
     means = []
     for c in colour:
         weighted = c * weight
         fill: Any = cv2.resize(far(weighted) / far_weight, (width, height))
-        means.append((near(weighted) + SHARE * fill) / near_weight)
+        means.append((near(weighted) + FAR_WEIGHT * fill) / near_weight)
     return means

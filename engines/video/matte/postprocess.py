@@ -1,4 +1,4 @@
-"""From the network's alpha to what is composited: the steps between, in their order.
+"""Turn the network's alpha into what is composited.
 
     islands → smooth → enlarge, refined on the outline → decontaminate → erode, feather
       the network's size   ┘        the frame's size
@@ -14,10 +14,8 @@ from typing import Any
 
 import av
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
-from engines.arrays import Plane
+from engines.arrays import F32, U8, Plane
 from engines.video import frame as fr
 from engines.video.config import MatteOptions
 from engines.video.frame import Frame, FrameFormat
@@ -27,15 +25,15 @@ from engines.video.matte.refine import refine
 from engines.video.matte.shape import erode, feather, remove_islands
 from engines.video.matte.smooth import Smoother
 
-REACH = 14  # pixels of the network's alpha: how far from a person their colour is still known
+MAX_MARGIN_PIXELS = 14  # of the network's alpha: so far from a person their colour is still known
 
 
 @dataclass(frozen=True)
 class Matted:
     """A frame with its matte.
 
-    `alphas` has (H, W) uint8, 255 = person, at the size of each of the frame's planes. `person` is
-    the image to composite: the frame's own, or one with the person's own colour on the outline.
+    `alphas` are three (H, W) uint8, 255 = person, at the size of each of the frame's planes.
+    `person` is the image to composite: the frame's own, or a decontaminated copy.
     """
 
     frame: Frame
@@ -44,19 +42,19 @@ class Matted:
 
 
 class MattePostprocessor:
-    """Mattes of consecutive frames, finished; it remembers what `Smoother` does."""
+    """Post-processes the mattes of consecutive frames; it remembers what `Smoother` does."""
 
-    def __init__(self, finish: MatteOptions):
-        self._finish, self._smooth = finish, Smoother(finish.smooth)
+    def __init__(self, options: MatteOptions):
+        self._options, self._smooth = options, Smoother(options.smooth)
 
-    def __call__(self, frame: Frame, rgb: Plane, alpha: NDArray[np.float32]) -> Matted:
-        """Finish one.
+    def __call__(self, frame: Frame, rgb: U8, alpha: F32) -> Matted:
+        """Return the next frame with its matte at the frame's size.
 
         Args:
             rgb: (h, w, 3) uint8, the frame as the network saw it.
-            alpha: (h, w) float32 in [0, 1], what it made of it.
+            alpha: (h, w) float32 in [0, 1], the network's matte of it.
         """
-        do, fmt = self._finish, frame.format
+        do, fmt = self._options, frame.format
         small = self._smooth(rgb, remove_islands(alpha, do.islands))
         person, planes = frame.image, fr.planes(frame.image)
         if do.refine or do.decontaminate:
@@ -73,26 +71,26 @@ class MattePostprocessor:
             if do.refine:
                 refine(planes, full, found, fmt)
         alphas = at_planes(full, fmt)
-        if do.decontaminate:  # by the matte as it was seen, before it is reshaped
+        if do.decontaminate:  # by the matte of what was seen, before it is reshaped
             person = decontaminate(frame, alphas, found)
         if do.erode or do.feather:
             alphas = at_planes(feather(erode(full, do.erode), do.feather), fmt)
         return Matted(frame, alphas, person)
 
     def _margin(self, scale: float) -> int:
-        reach = abs(self._finish.erode) + self._finish.feather
-        return min(REACH, math.ceil(reach * scale))
+        reach = abs(self._options.erode) + self._options.feather
+        return min(MAX_MARGIN_PIXELS, math.ceil(reach * scale))
 
 
-def full_size(alpha: NDArray[np.float32], fmt: FrameFormat) -> Plane:
-    """The network's alpha, (h, w) float in [0, 1], at the frame's size as uint8."""
-    codes = cv2.convertScaleAbs(alpha, alpha=255)
-    resized: Any = cv2.resize(codes, (fmt.width, fmt.height), interpolation=cv2.INTER_LINEAR)
+def full_size(alpha: F32, fmt: FrameFormat) -> U8:
+    """Enlarge the network's alpha, (h, w) float32 in [0, 1], to the frame's size as uint8."""
+    levels = cv2.convertScaleAbs(alpha, alpha=255)
+    resized: Any = cv2.resize(levels, (fmt.width, fmt.height), interpolation=cv2.INTER_LINEAR)
     return resized
 
 
 def at_planes(alpha: Plane, fmt: FrameFormat) -> list[Plane]:
-    """(H, W) alpha at the size of each of the frame's planes."""
+    """Scale (H, W) alpha to the size of each of the frame's three planes."""
     full, half, _ = fmt.plane_sizes
     chroma = alpha if half == full else cv2.resize(alpha, half, interpolation=cv2.INTER_AREA)
     return [alpha, chroma, chroma]

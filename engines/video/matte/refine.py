@@ -1,9 +1,9 @@
-"""Alpha from the network's size to the frame's, its edges where the frame has them.
+"""Move the edges of an enlarged matte to where the frame has them.
 
-On the matte's outline alpha is moved along the line between the two colours found there,
-``α + D·(I - αF̂ - (1 - α)B̂) / (λ + |D|²)`` with ``D = F̂ - B̂``: the α that explains the pixel best,
-held to the network's the more the two colours are alike. It stays within what the network says in
-the neighbourhood, so that nothing opens inside a person and nothing appears outside.
+On the matte's outline alpha becomes ``α + D·(I - αF̂ - (1 - α)B̂) / (λ + |D|²)`` with ``D = F̂ - B̂``:
+the α that explains the pixel best, kept closer to the network's the more alike the two colours are.
+It stays within the range of the network's alpha in the neighbourhood, so that no holes open inside
+a person and nothing appears outside.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from engines.arrays import F32, Plane
 from engines.video.frame import FrameFormat
 from engines.video.matte.outline import Outline
 
-LAMBDA = 0.05  # squared distance of two colours that is trusted half; the greatest code is 1
-CHROMA = 9.0  # what a squared code of chroma counts beside one of luma
-CLEAR, SOLID = 4, 251  # of 255: alpha below and above which nothing is refined
+LAMBDA = 0.05  # squared F̂-B̂ distance, samples in [0, 1], at which the correction is halved
+CHROMA_WEIGHT = 9.0  # of a squared difference in chroma; luma has 1
+MIN_ALPHA, MAX_ALPHA = 4, 251  # of 255: alpha below and above is not refined
 YUV_OF_GBR = (0.587, 0.114, 0.299), (-0.331, 0.5, -0.169), (-0.419, -0.081, 0.5)  # BT.601
 
 
@@ -29,14 +29,14 @@ def refine(planes: Sequence[Plane], alpha: Plane, outline: Outline, fmt: FrameFo
 
     Args:
         planes: the frame's three, of `fmt`.
-        alpha: (H, W) uint8 at the frame's size, 255 = person: the small one, enlarged.
-        outline: of this frame and the small alpha.
+        alpha: (H, W) uint8 at the frame's size, 255 = person: the network's, enlarged.
+        outline: of this frame and the network's alpha.
     """
     points = outline.points(alpha.shape)
     if not len(points):
         return
-    codes = points.take(alpha)
-    a = codes / np.float32(255)
+    levels = points.take(alpha)
+    a = levels / np.float32(255)
     behind = [points.look_up(c) for c in outline.background]
     person = [points.look_up(c) for c in outline.person]
     here = [points.take(p) if p.shape == alpha.shape else points.look_up(p) for p in planes]
@@ -46,7 +46,7 @@ def refine(planes: Sequence[Plane], alpha: Plane, outline: Outline, fmt: FrameFo
         between, residual = _yuv(between), _yuv(residual)
     a += _dot(between, residual) / (_dot(between, between) + LAMBDA * fmt.peak**2)
     refined = np.clip(255 * a, points.look_up(outline.low), points.look_up(outline.high))
-    points.put(np.where((codes < CLEAR) | (codes > SOLID), codes, refined), alpha)
+    points.put(np.where((levels < MIN_ALPHA) | (levels > MAX_ALPHA), levels, refined), alpha)
 
 
 def _yuv(gbr: list[F32]) -> list[F32]:
@@ -55,4 +55,4 @@ def _yuv(gbr: list[F32]) -> list[F32]:
 
 
 def _dot(a: list[F32], b: list[F32]) -> NDArray[Any]:
-    return a[0] * b[0] + CHROMA * (a[1] * b[1] + a[2] * b[2])
+    return a[0] * b[0] + CHROMA_WEIGHT * (a[1] * b[1] + a[2] * b[2])

@@ -1,4 +1,4 @@
-"""What may be asked of a matte's shape: no islands, a smaller or larger person, a softer edge."""
+"""Change a matte's shape: remove islands, make the person smaller or larger, soften edges."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from engines.arrays import Plane
+from engines.arrays import F32, Plane
 
-FAINT = 0.1  # alpha up to which a pixel belongs to no part
-RIM = 3  # pixels around a part that are kept or removed with it
+MIN_PART_ALPHA = 0.1  # pixels with more alpha belong to a part
+RIM_PIXELS = 3  # around a part that are kept or removed with it
 
 
-def remove_islands(alpha: NDArray[np.float32], share: float) -> NDArray[np.float32]:
-    """Alpha without the parts that are smaller than `share` of the largest one.
+def remove_islands(alpha: F32, share: float) -> F32:
+    """Remove the parts of a matte that are smaller than `share` of the largest one.
 
-    A part is what is connected, corners included, with alpha over `FAINT`. What is faint and beside
-    no part is removed too.
+    A part is connected, corners included, with alpha over `MIN_PART_ALPHA`. Fainter pixels that are
+    not within `RIM_PIXELS` of a part are removed too.
 
     Args:
         alpha: (h, w) float32 in [0, 1].
@@ -27,17 +26,17 @@ def remove_islands(alpha: NDArray[np.float32], share: float) -> NDArray[np.float
     if not share:
         return alpha
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
-        (alpha > FAINT).astype(np.uint8), connectivity=8
+        (alpha > MIN_PART_ALPHA).astype(np.uint8), connectivity=8
     )
     sizes = stats[:, cv2.CC_STAT_AREA]
-    sizes[0] = 0  # the ground
+    sizes[0] = 0  # all that is no part
     keep = (sizes > 0) & (sizes >= share * sizes.max())
-    around = np.ones((2 * RIM + 1, 2 * RIM + 1), np.uint8)
+    around = np.ones((2 * RIM_PIXELS + 1, 2 * RIM_PIXELS + 1), np.uint8)
     return alpha * cv2.dilate(keep.astype(np.uint8)[labels], around)
 
 
 def erode(alpha: Plane, pixels: int) -> Plane:
-    """The person so many pixels smaller on every side, or larger where negative.
+    """Make the person smaller on every side by a number of pixels, or larger if it is negative.
 
     Args:
         alpha: (H, W) uint8.
@@ -51,7 +50,7 @@ def erode(alpha: Plane, pixels: int) -> Plane:
 
 
 def feather(alpha: Plane, pixels: float) -> Plane:
-    """Edges blurred, by a Gaussian of which `pixels` is two standard deviations.
+    """Blur the edges with a Gaussian of which `pixels` is two standard deviations.
 
     Args:
         alpha: (H, W) uint8.

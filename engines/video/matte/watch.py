@@ -1,58 +1,57 @@
-"""Mattes that cannot be right: nobody in any frame, or one that does not follow the image."""
+"""Notice mattes that cannot be right: nobody in any frame, or one that stopped changing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy.typing import NDArray
 
-from engines.arrays import Plane
+from engines.arrays import F32, U8
+from engines.errors import Say
 
-PERSON = 0.5  # alpha from which somebody is there
-CHANGED = 2.0  # mean difference of two images, of 255, that more than noise makes
-LONGEST = 100  # frames in a row that may have one and the same matte while the image changes
+PERSON_ALPHA = 0.5  # from which somebody is there
+MIN_CHANGE = 2.0  # mean difference of two images, of 255; noise alone makes less
+STALL_FRAMES = 100  # in a row with the same matte although the image changes
 
 
 class Watch:
-    """Looks at the mattes of a run, frame by frame.
+    """Checks the mattes of a run, frame by frame.
 
     Args:
-        note: told, once, that the matte has stopped following the image.
+        say: told, once, that the matte has stopped changing although the image changes.
         remedy: what to do about that.
     """
 
-    def __init__(self, note: Callable[[str], None], remedy: str):
-        self._note, self._remedy = note, remedy
+    def __init__(self, say: Say, remedy: str):
+        self._say, self._remedy = say, remedy
         self._frames, self._same, self._somebody, self._told = 0, 0, False, False
-        self._before: tuple[Plane, NDArray[np.float32]] | None = None
+        self._before: tuple[U8, F32] | None = None
 
-    def __call__(self, rgb: Plane, alpha: NDArray[np.float32]) -> None:
-        """Look at the next one.
+    def __call__(self, rgb: U8, alpha: F32) -> None:
+        """Check the next frame's matte.
 
         Args:
             rgb: (h, w, 3) uint8, the frame as the network saw it.
-            alpha: (h, w) float32 in [0, 1], what it made of it.
+            alpha: (h, w) float32 in [0, 1], the network's matte of it.
         """
         self._frames += 1
-        somebody = bool(alpha.max() >= PERSON)
+        somebody = bool(alpha.max() >= PERSON_ALPHA)
         self._somebody |= somebody
         if self._before is not None and somebody and np.array_equal(alpha, self._before[1]):
             change = np.abs(np.subtract(rgb, self._before[0], dtype=np.int16)).mean()
-            self._same += bool(change > CHANGED)  # still images say nothing either way
+            # A static image is no evidence: neither count nor reset.
+            self._same += bool(change > MIN_CHANGE)
         else:
             self._same = 0
         self._before = rgb, alpha
-        if self._same == LONGEST and not self._told:
+        if self._same == STALL_FRAMES and not self._told:
             self._told = True
-            self._note(
-                f"the matte has not changed for {LONGEST} frames although the image has; "
+            self._say(
+                f"the matte has not changed for {STALL_FRAMES} frames although the image has; "
                 f"{self._remedy}"
             )
 
     @property
     def nobody(self) -> str | None:
-        """What to say at the end where no frame has shown a person."""
+        """What to say at the end if no frame has shown a person; None if one has."""
         if self._somebody or not self._frames:
             return None
         where = "the image" if self._frames == 1 else f"any of {self._frames} frames"

@@ -13,7 +13,7 @@ from av.codec import Capabilities
 from engines.errors import Unavailable, UsageError
 from engines.machine import cores
 from engines.video.config import Encoding
-from engines.video.frame import DEEP, FrameFormat
+from engines.video.frame import TEN_BIT_SUFFIX, FrameFormat
 
 # Encoder, constant rate factor and options that suit a laptop.
 ENCODERS: dict[str, tuple[str, float, dict[str, str]]] = {
@@ -87,7 +87,7 @@ class Encoder:
             return ALPHA[self.name][0][fmt.bit_depth]
         taken, wanted = _taken(self.name), fmt.pix_fmt
         near = {"yuv420p": ["nv12"], "yuv420p10le": ["p010le"]}.get(wanted, [])
-        others = f"{wanted}{DEEP}", "yuv420p", "nv12", "yuv422p10le"
+        others = f"{wanted}{TEN_BIT_SUFFIX}", "yuv420p", "nv12", "yuv422p10le"
         for pixels in (wanted, *near, *(others if fmt.bit_depth == 8 else TEN_BITS)):
             if not taken or pixels in taken:
                 return pixels

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.video.matte.watch import LONGEST, Watch
+from engines.video.matte.watch import STALL_FRAMES, Watch
 from tests.conftest import Wsshm
 from tests.media import noise_clip
 
@@ -26,7 +26,7 @@ def told(frames: int, *, every: int = 1, difference: float = 0.0, person: float 
 
 
 def test_a_matte_that_stays_in_a_moving_image() -> None:
-    assert told(3 * LONGEST) == [
+    assert told(3 * STALL_FRAMES) == [
         "the matte has not changed for 100 frames although the image has; do this"
     ]
 
@@ -34,7 +34,7 @@ def test_a_matte_that_stays_in_a_moving_image() -> None:
 @pytest.mark.parametrize(
     "right",
     [
-        {"frames": LONGEST},  # the first has nothing to be compared with
+        {"frames": STALL_FRAMES},  # the first has nothing to be compared with
         {"frames": 300, "difference": 1e-6},
         {"frames": 300, "every": 300},
     ],
@@ -47,8 +47,8 @@ def test_mattes_that_can_be_right(right: dict[str, float]) -> None:
 def test_it_is_said_once() -> None:
     notes: list[str] = []
     watch = Watch(notes.append, "do this")
-    for i in range(9 * LONGEST):
-        watch(RGB[i % 2], SOMEBODY * np.float32(1 if i % (2 * LONGEST) else 0.9))
+    for i in range(9 * STALL_FRAMES):
+        watch(RGB[i % 2], SOMEBODY * np.float32(1 if i % (2 * STALL_FRAMES) else 0.9))
     assert len(notes) == 1
 
 
@@ -59,8 +59,8 @@ def test_nobody_is_said_once_and_at_the_end() -> None:
 
 
 def test_a_run_says_both(ones: Path, zeros: Path, wsshm: Wsshm, tmp_path: Path) -> None:
-    noise_clip(tmp_path / "in.mp4", LONGEST + 1)
-    for model, needle in (ones, "has not changed"), (zeros, f"any of {LONGEST + 1} frames"):
+    noise_clip(tmp_path / "in.mp4", STALL_FRAMES + 1)
+    for model, needle in (ones, "has not changed"), (zeros, f"any of {STALL_FRAMES + 1} frames"):
         result = wsshm("run", "in.mp4", "--model", model, "-o", "o.mp4", "--overwrite", "--json")
         assert result.returncode == 0, result.stderr
         (warning,) = json.loads(result.stdout)["warnings"]
