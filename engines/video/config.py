@@ -14,8 +14,8 @@ from engines.machine import cores
 STDOUT = Path("-")
 PIPES = ("mkv", "webm", "y4m")  # containers that need no seeking; the first is the default
 OPENING_SECONDS, SILENCE_SECONDS = 5.0, 1.0  # to wait for a stream's first image, and for the next
-# Two frames in parallel with one thread each cost less than one frame with two threads, of which one
-# waits for the other.
+# Two frames in parallel with one thread each cost less than one frame with two threads: no thread
+# waits for another.
 NETWORK_WORKERS = 2
 
 
@@ -156,7 +156,7 @@ class RunConfig:
 
     @property
     def is_shown(self) -> bool:
-        """Whether frames are shown in time while they are made; a file is then written only if asked."""
+        """Whether frames are shown in time as they are made; files are then written if asked."""
         return self.virtual_camera or self.preview
 
     @property

@@ -13,7 +13,7 @@ from av.codec.context import Flags
 from engines.video import frame as fr
 from engines.video.config import Clip
 from engines.video.read.open import open_source
-from tests.engines.video.read.test_sources import frames_of, run
+from tests.engines.video.read.helpers import frames_of, run
 from tests.media import noise_clip, probe
 
 FRAMES, WIDTH, HEIGHT = 20, 160, 64

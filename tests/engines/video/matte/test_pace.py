@@ -1,15 +1,10 @@
-"""What live runs do that others do not: keep up, and wait for what may never come."""
+"""The size of a live source falls until the network keeps up."""
 
 from __future__ import annotations
-
-import os
-import threading
 
 import pytest
 
 from engines.video.matte.pace import MAX_DROPPED_SHARE, SETTLING_SECONDS, WINDOW_SECONDS, Pace
-from engines.video.pipeline import Stop
-from engines.video.read.stream import Pipe
 
 SIZES = [160, 192, 224, 256, 288, 320, 352, 384]
 
@@ -47,21 +42,3 @@ def test_what_waited_at_the_beginning_does_not_count() -> None:
     assert not pace.step(1.0, 1, 60)
     assert not pace.step(1.0 + SETTLING_SECONDS + WINDOW_SECONDS + 0.1, 60, 61)
     assert pace.size == 384
-
-
-@pytest.mark.parametrize("why", ["requested", "halted"])
-def test_a_wait_for_a_pipe_ends_with_the_run(why: str) -> None:
-    """By a signal, or by a fault elsewhere in the pipeline."""
-    number, writing = os.pipe()
-    stop, got = Stop(), []
-    pipe = Pipe(number, stop)
-    reader = threading.Thread(target=lambda: got.extend([pipe.read(100), pipe.read(100)]))
-    reader.start()
-    os.write(writing, b"first")
-    reader.join(0.5)
-    assert reader.is_alive()
-    setattr(stop, why, True)
-    reader.join(20)
-    os.close(writing)
-    os.close(number)
-    assert got == [b"first", b""]
