@@ -57,7 +57,7 @@ class Load:
 
 
 class Ended(Protocol):
-    """What a trial needs of a run's summary."""
+    """The part of a run's summary that a trial needs."""
 
     @property
     def frames(self) -> int: ...
@@ -106,7 +106,7 @@ def settle(
     path = config.input
     if config.size is not None:
         raise UsageError(
-            f"--size {config.size}: --{option} chooses the size; leave one of them out"
+            f"--size {config.size}: --{option} chooses the size", "leave one of them out"
         )
     if not isinstance(path, Path):
         raise UsageError(f"--{option}: {path} cannot be tried first", "use --size N")

@@ -158,7 +158,7 @@ def run(
         if watch.nobody is not None:
             warnings.append(watch.nobody)
         cut = stop.requested or source.fault
-        # A live source has no end of its own: what there is when it stops is all of it.
+        # A live source never ends by itself: all that there is when it stops is the whole of it.
         error = writer.close(error, whole=error is None and (source.is_live or not cut))
         if error is not None and isinstance(error.__cause__, BrokenPipeError):
             error = None  # the reader of standard output has seen enough
@@ -196,7 +196,7 @@ def _shown_sinks(
 ) -> Iterator[FrameSink]:
     """Yield the outputs that somebody looks at while they are made."""
     if config.is_shown and cycle.now is None:
-        raise UsageError("--bg transparent: cannot be shown; give another --bg")
+        raise UsageError("--bg transparent: cannot be shown", "give another --bg")
     if config.virtual_camera:
         from engines.video.write.virtual_camera import open_virtual_camera
 
@@ -209,7 +209,7 @@ def _shown_sinks(
 
 @contextmanager
 def _one_opencv_thread() -> Iterator[None]:
-    """Keep OpenCV from threads of its own: each stage has one, and those would wait by spinning."""
+    """Keep OpenCV from starting threads: the stages have theirs, and OpenCV's wait by spinning."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

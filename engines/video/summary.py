@@ -1,4 +1,4 @@
-"""What a run says of itself: at its start, and at its end."""
+"""The facts that a run reports at its start and at its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engines.video.frame import FrameFormat
 
 @dataclass(frozen=True)
 class Started:
-    """What is running, for the first line.
+    """The facts of a run at its start, for the first line.
 
     `precision_reason` says why this precision was chosen; it is empty if it was given. `size` is
     the shorter edge that the network sees, in pixels, and `fit` how the first frame lies in its
@@ -33,7 +33,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run went.
+    """The result of a run.
 
     Attributes:
         started: what was run.

@@ -1,4 +1,4 @@
-"""How much the network may see of a live source's frames: the sizes, and when to take a smaller."""
+"""Keep the network in pace with a live source: the sizes it may use, and when to use a smaller."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _open_stream(
     say: Say,
 ) -> FrameSource:
     if clip.start:
-        raise UsageError(f"{stream}: --start needs a file; this cannot be wound forward")
+        raise UsageError(f"{stream}: --start needs a file; a stream cannot be wound forward")
     not_live = UsageError(f"--reconnect: {stream} is not live; it ends when it ends")
     if reconnect and stream.paced is False:
         raise not_live

@@ -1,4 +1,4 @@
-"""Where frames come from: the interface of video files, images, folders of images and streams."""
+"""The interface of what frames come from: video files, images, folders of images, streams."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FrameSource(ABC):
 
     Attributes:
         path: the file or folder, or the stream.
-        is_live: whether frames come at a pace of their own, so that those that wait are late.
+        is_live: whether frames come at the sender's pace, so that a frame that waits is late.
         format: of the first frame; in a video, of all frames.
         total: number of frames to come; None if the input does not say.
         rate: average frames a second; None for images that make no video.

@@ -1,4 +1,4 @@
-"""A video as a source: demux and decode, and where its frames begin and end."""
+"""A video as a source: demux and decode it, and judge where it begins and ends."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ class VideoSource(FrameSource):
         self.time_base = self._video.time_base or Fraction(1, av.time_base)
         self.rate = self._video.average_rate or self._video.guessed_rate or None
         self._decoded = self._skipped = 0
-        self._torn = False  # whether a packet is not all there
-        self._end = Fraction(0)  # when the last frame seen stops being shown
+        self._torn = False  # whether a packet was incomplete
+        self._end = Fraction(0)  # when the last decoded frame ends
         self._done: set[int] = set()  # indices of streams that are past the clip's end
         # Half a tick is allowed for: the container's start is in whole microseconds, and a clip may
         # be given in rounded decimals. No other frame is as near.
@@ -102,19 +102,25 @@ class VideoSource(FrameSource):
             with reading(path):
                 self._seek()
         self._queue = self._read()
-        self._ahead: list[Any] = []  # what came before and with the first frame
-        with reading(path):
-            for item in self._queue:
-                self._ahead.append(item)
-                if isinstance(item, av.VideoFrame):
-                    break
-            else:
-                raise BadData(self.fault or self._why_nothing())
-        first = self._ahead[-1]
+        self._ahead: list[Any] = []  # the first image, and the packets before it
+        first = self._first_image()
         self.format = frame_format(first, bit_depth, path)
         self.sample_aspect = upright_aspect(self._video.sample_aspect_ratio, first)
         self.total = self._expected_frames()
         self._convert = Converter(first, self.format, self._warn)
+
+    def _first_image(self) -> av.VideoFrame:
+        """Decode up to the first image of the clip.
+
+        Raises:
+            CannotOpen, BadData: there is none.
+        """
+        with reading(self.path):
+            for item in self._queue:
+                self._ahead.append(item)
+                if isinstance(item, av.VideoFrame):
+                    return item
+        raise BadData(*self._reason_for_nothing())
 
     def _chapters(self) -> Iterator[dict[str, Any]]:
         """Yield the chapters of the clip, in its times."""
@@ -159,16 +165,18 @@ class VideoSource(FrameSource):
                     return after <= self.time_base / 2
         return False
 
-    def _why_nothing(self) -> str:
+    def _reason_for_nothing(self) -> tuple[str, str]:
+        """Return why no image was decoded, and a remedy."""
+        if self.fault:
+            return self.fault, ""
         if self._decoded:
-            return f"{self.path}: ends before --start {float(self._clip.start):g} s"
-        context = self._video.codec_context
-        if not context.width:
-            return f"{self.path}: no size, or over {MAX_PIXELS >> 20} megapixels; make it smaller"
-        return f"{self.path}: no frame in it can be decoded; it may be incomplete"
+            return f"{self.path}: ends before --start {float(self._clip.start):g} s", ""
+        if not self._video.codec_context.width:
+            return f"{self.path}: no size, or over {MAX_PIXELS >> 20} megapixels", "make it smaller"
+        return f"{self.path}: no frame in it can be decoded", "it may be incomplete"
 
     def _expected_frames(self) -> int | None:
-        """Return the number of frames to come, as far as the file says."""
+        """Return the number of frames to come; None if the file does not say."""
         frames, length = self._video.frames, self._declared_length()
         if self._clip == Clip() and frames:
             return int(frames)
@@ -193,7 +201,7 @@ class VideoSource(FrameSource):
         return None
 
     def items(self) -> Iterator[Frame | av.Packet]:
-        offset = self._origin  # what is taken off all times, in seconds
+        offset = self._origin  # seconds that are subtracted from all times
         last = None
         for item in self._chain():
             if isinstance(item, av.Packet):
@@ -205,7 +213,7 @@ class VideoSource(FrameSource):
             pts = item.pts
             if pts is not None:
                 pts -= round(offset / self.time_base)
-            # As where files were joined by copying one behind the other.
+            # Times jump back where files were joined by appending one to another.
             if last is not None and pts is not None and pts < last - step:
                 self._warn(f"{self.path}: times jump back on the way; what follows is joined on")
                 offset -= (last + step - pts) * self.time_base
@@ -225,7 +233,7 @@ class VideoSource(FrameSource):
 
     def _read(self) -> Generator[Any, None, None]:
         """Yield the decoded images of the clip, and its packets to copy."""
-        lasting = {s.index for s in (self._video, *self.audio)}  # others may say nothing for long
+        lasting = {s.index for s in (self._video, *self.audio)}  # subtitles may end early
         try:
             for packet in self._packets(self._video, *self.audio, *self.subtitles):
                 self._torn |= packet.is_corrupt
@@ -248,7 +256,7 @@ class VideoSource(FrameSource):
             self._break_off(e)
 
     def _break_off(self, error: Exception) -> None:
-        """Set the fault that an error of FFmpeg or the system is."""
+        """Set `fault` after an error of FFmpeg or the system."""
         reason = getattr(error, "strerror", None) or error
         self.fault = f"{self.path}: cannot be read on ({reason})"
 
@@ -308,7 +316,7 @@ class VideoSource(FrameSource):
 
     @property
     def has_length(self) -> bool:
-        """Whether it says how long it is, as what is live cannot."""
+        """Whether the container declares a length; that of a live stream does not."""
         return self._declared_length() is not None
 
     def close(self) -> None:
