@@ -157,6 +157,21 @@ def test_fast_model_is_taken_where_it_comes_nearer_to_its_size(
         assert settle(asked, Stop(), partial(measure, run))[0].model == model
 
 
+def test_a_run_settles_its_size_itself(quick: Path, portrait: Path, tmp_path: Path) -> None:
+    """And says the choice first, before anything of the clip itself is run."""
+    said: list[str] = []
+    config = RunConfig(
+        portrait, tmp_path / "o.mp4", model=str(quick), clip=Clip(0, 0.2), auto_size=True
+    )
+    summary = run(config, on_start=lambda s: said.append(f"started at {s.size}"), say=said.append)
+    assert summary.exit_code == 0
+    found = CHOICE.fullmatch(said[0])
+    assert found, said
+    assert said[1:] == [f"started at {found[4]}"]
+    assert summary.to_dict()["size"] == int(found[4])
+    assert summary.frames == probe(tmp_path / "o.mp4").frames == 6
+
+
 @pytest.mark.parametrize("option", [("--size", "auto"), ("--realtime",)])
 def test_a_clip_is_run_at_what_was_chosen(
     wsshm: Wsshm, quick: Path, portrait: Path, tmp_path: Path, option: tuple[str, ...]
