@@ -230,7 +230,7 @@ def test_title_and_chapters_are_kept(tmp_path: Path, ones: Path, ending: str) ->
     clip = titled_clip(tmp_path / "make")
 
     def chapters(part: Clip) -> list[tuple[str, float, float]]:
-        out = tmp_path / f"out{part.start}.{ending}"
+        out = tmp_path / f"out{float(part.start)}.{ending}"
         run(clip, out, ones, clip=part)
         with av.open(str(out)) as container:
             assert container.metadata["title"] == "A walk"
