@@ -166,5 +166,5 @@ class RunConfig:
 
     @property
     def workers(self) -> int:
-        """How many frames the network works on in parallel."""
+        """Number of frames that the network works on in parallel."""
         return min(self.max_workers, self.network_threads or cores())

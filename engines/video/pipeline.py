@@ -131,7 +131,7 @@ class Pipeline:
 
     @property
     def dropped(self) -> int:
-        """How many items of the source made room for newer ones."""
+        """Number of items of the source that made room for newer ones."""
         return sum(q.dropped for q in self._queues[0] if isinstance(q, LatestOnlyQueue))
 
     def admit(self, item: Any) -> Any:
