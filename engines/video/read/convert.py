@@ -16,8 +16,8 @@ from engines.errors import BadData, Say
 from engines.video import frame as fr
 from engines.video.frame import FrameFormat
 
-HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ISO/IEC 23091-2
-TO_SDR = (
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # transfer characteristics, ISO/IEC 23091-2
+TO_SDR_REMEDY = (
     "convert it to SDR first: ffmpeg -i IN -vf zscale=t=linear:npl=100,tonemap=hable,"
     "zscale=t=bt709:m=bt709:p=bt709:r=tv,format=yuv420p OUT"
 )
@@ -34,8 +34,10 @@ def frame_format(first: av.VideoFrame, bit_depth: int, name: object) -> FrameFor
     Raises:
         BadData: the video is HDR.
     """
-    if first.color_trc in HDR:
-        raise BadData(f"{name}: HDR video ({HDR[first.color_trc]}) is not supported", TO_SDR)
+    if first.color_trc in HDR_TRANSFERS:
+        raise BadData(
+            f"{name}: HDR video ({HDR_TRANSFERS[first.color_trc]}) is not supported", TO_SDR_REMEDY
+        )
     pixels = first.format.name
     quarter_turn = quarter_turns(first) % 2 == 1
     planar = next((f"yuv{s}p" for s in ("444", "422") if s in pixels), "yuv420p")

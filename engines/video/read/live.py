@@ -16,7 +16,7 @@ from engines.video.frame import Frame, is_frame
 from engines.video.pipeline import TICK, Stop
 from engines.video.read.source import FrameSource
 from engines.video.read.stream import open_container
-from engines.video.read.video import LIMIT, VideoSource
+from engines.video.read.video import LIMIT_OPTIONS, VideoSource
 
 PAUSE_SECONDS = 0.5  # between two attempts to connect again
 
@@ -48,7 +48,7 @@ class StreamSource(VideoSource):
         super().__init__(stream, clip, threads, bit_depth, warn)
 
     def _open_container(self) -> Any:
-        container = open_container(self._stream, LIMIT, self._stop, self._wait)
+        container = open_container(self._stream, LIMIT_OPTIONS, self._stop, self._wait)
         self._heard = time.monotonic()  # when the last image came
         return container
 

@@ -19,7 +19,7 @@ from engines.video.read.convert import Converter, frame_format, upright_aspect
 from engines.video.read.deinterlace import Deinterlacer
 from engines.video.read.source import FrameSource
 
-LIMIT = {"max_pixels": str(MAX_PIXELS)}  # for the demuxer and its decoders
+LIMIT_OPTIONS = {"max_pixels": str(MAX_PIXELS)}  # for the demuxer and its decoders
 
 
 class VideoSource(FrameSource):
@@ -57,11 +57,11 @@ class VideoSource(FrameSource):
 
     def _open_container(self) -> Any:
         # Old tags are in any encoding; they are not worth refusing a video for.
-        return av.open(f"file:{self.path}", options=LIMIT, metadata_errors="replace")
+        return av.open(f"file:{self.path}", options=LIMIT_OPTIONS, metadata_errors="replace")
 
     def _set_up(self, context: Any, threads: int) -> None:
         """Prepare the decoder before its first packet."""
-        context.options = LIMIT
+        context.options = LIMIT_OPTIONS
         context.thread_type, context.thread_count = "AUTO", threads
 
     def _open(self, threads: int, bit_depth: int) -> None:
