@@ -126,11 +126,12 @@ def _codec_rows() -> list[Row]:
     try:
         import av
 
-        from engines.video.write.encoders import ENCODERS
+        from engines.video.write.codecs import listed_codecs
     except ImportError as e:
         return [("codecs", False, str(e), mend)]
     rows: list[Row] = []
-    for name, (encoder, _, _) in ENCODERS.items():
+    for codec in listed_codecs():
+        name, encoder = codec.name, codec.encoder
         if encoder in av.codecs_available:
             rows.append((f"encoder {name}", True, encoder, ""))
         else:
@@ -152,16 +153,16 @@ def _hardware_encoders() -> list[str]:
     from engines.errors import WsshmError
     from engines.video.config import Encoding
     from engines.video.frame import FrameFormat
-    from engines.video.write import encoders
+    from engines.video.write import codecs, encoders
 
     working = []
     for name in sorted(av.codecs_available):
         plain, _, maker = name.rpartition("_")
         if plain in ("h264", "hevc", "av1") and maker in ("nvenc", "videotoolbox", "qsv", "amf"):
             try:
-                encoder = encoders.choose(Encoding(name), ".mp4", name, False)
-                rate = Fraction(25)
-                encoders.check_starts(encoder, FrameFormat(640, 360), rate, 1 / rate, "mp4", ".mp4")
+                encoder = encoders.choose(Encoding(name), ".mp4", alpha=False)
+                rate, mp4 = Fraction(25), codecs.CONTAINERS[".mp4"]
+                encoders.check_starts(encoder, FrameFormat(640, 360), rate, 1 / rate, mp4, ".mp4")
                 working.append(name)
             except WsshmError:
                 continue
@@ -189,14 +190,19 @@ def _virtual_camera_rows() -> list[Row]:
     import sys
     from importlib.util import find_spec
 
-    from engines.video.write.virtual_camera import OBS, PACKAGE, loopbacks, why_no_loopback
+    from engines.video.write.virtual_camera import (
+        INSTALL_OBS,
+        INSTALL_PACKAGE,
+        loopbacks,
+        why_no_loopback,
+    )
 
     name, only = "virtual camera", "only --virtual-cam needs it"
     rows: list[Row] = []
     if find_spec("pyvirtualcam") is None:
-        rows.append((name, None, f"pyvirtualcam is not installed; {only}", PACKAGE))
+        rows.append((name, None, f"pyvirtualcam is not installed; {only}", INSTALL_PACKAGE))
     if sys.platform != "linux":
-        return [*rows, (name, None, f"{only}, and with it OBS", OBS)]
+        return [*rows, (name, None, f"{only}, and with it OBS", INSTALL_OBS)]
     found = loopbacks()
     if not found:
         what, remedy = why_no_loopback()

@@ -25,10 +25,8 @@ from engines.video.matte.network import open_network
 from engines.video.matte.pace import sizes
 from engines.video.pipeline import Stop
 from engines.video.read.open import open_source
-from engines.video.write.encoders import ENCODERS
-from engines.video.write.open import targets
-from engines.video.write.sink import check_free
-from engines.video.write.video import CONTAINERS
+from engines.video.write.codecs import CONTAINERS, default_codec, find_codec
+from engines.video.write.open import check_free, targets
 
 TRIAL_SECONDS = Fraction(1)  # of the clip
 SPARE_FACTOR = 1.2  # times the clip's rate that is to be expected: stages wait for one another too
@@ -126,7 +124,7 @@ def settle(
         names.append(FAST_MODEL)
     candidates = [_Candidate(replace(config, model=name), fmt) for name in names]
     presets = [config.encoding.preset]
-    is_x264 = any(_is_x264(t.ending, config.encoding.codec) for t in outputs)
+    is_x264 = any(_is_x264(t.suffix, config.encoding.codec) for t in outputs)
     if in_real_time and is_x264 and config.encoding.preset is None:
         presets += [None, *FASTER_PRESETS]  # None once more: another program may have been busy
     tried: list[tuple[RunConfig, str]] = []
@@ -137,7 +135,7 @@ def settle(
             load = trial(
                 replace(
                     first.config,
-                    output=Path(folder) / f"trial{outputs[0].ending}",
+                    output=Path(folder) / f"trial{outputs[0].suffix}",
                     size=first.sizes[0],
                     encoding=replace(encoding, format=None),
                     clip=replace(
@@ -239,6 +237,6 @@ class _Candidate:
 
 def _is_x264(suffix: str, codec: str | None) -> bool:
     """Return whether files of this ending are written by libx264."""
-    kind = CONTAINERS.get(suffix)
-    name = codec or (kind.encoder if kind else "")
-    return (ENCODERS[name][0] if name in ENCODERS else name) == "libx264"
+    if not codec and suffix not in CONTAINERS:
+        return False
+    return (find_codec(codec) if codec else default_codec(suffix)).encoder == "libx264"

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
-from engines.video.write.encoders import ENCODERS
+from engines.video.write.codecs import find_codec
 from tests.faults.helpers import GOP, RATE, moving_clip
 
 
@@ -21,11 +21,11 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def held_back(moving: Path) -> int:
     """The most frames that the product's default encoder keeps inside, on images like these."""
-    name, crf, options = ENCODERS["h264"]
-    encoder = av.CodecContext.create(name, "w")
+    codec = find_codec("h264")
+    encoder = av.CodecContext.create(codec.encoder, "w")
     encoder.width, encoder.height, encoder.pix_fmt = 160, 120, "yuv420p"
     encoder.framerate, encoder.time_base, encoder.gop_size = RATE, Fraction(1, 15360), GOP
-    encoder.options = options | {"crf": str(crf)}
+    encoder.options = {**codec.options, "crf": f"{codec.crf:g}"}
     most = inside = 0
     with av.open(str(moving)) as container:
         for frame in container.decode(video=0):

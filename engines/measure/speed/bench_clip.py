@@ -25,11 +25,11 @@ from engines.video.matte.network import open_network
 from engines.video.pipeline import Pipeline
 from engines.video.run import run as run_clip
 from engines.video.summary import Started, Summary
-from engines.video.write.encoders import ENCODERS
+from engines.video.write.codecs import find_codec
 
 CHUNK = 16  # frames that one step works on before the next does
-_CODEC, _CRF, _OPTIONS = ENCODERS["h264"]
-ENCODER = f"{_CODEC} {_OPTIONS['preset']}, crf {_CRF:g}"
+_H264 = find_codec("h264")
+ENCODER = f"{_H264.encoder} {_H264.options['preset']}, crf {_H264.crf:g}"
 
 
 @dataclass(frozen=True)

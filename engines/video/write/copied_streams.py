@@ -1,7 +1,7 @@
-"""What goes into a video beside its images: sound, subtitles, chapters and tags of the source.
+"""The audio, subtitles, chapters and tags of the source, copied into an output video.
 
-Packets are copied as they are. What the container cannot hold is encoded anew in a codec that it
-can, or left out, and a warning says which.
+Packets are copied as they are. What the container cannot hold is re-encoded in a codec that it can
+hold, or left out, and a warning says so.
 """
 
 from __future__ import annotations
@@ -14,97 +14,79 @@ import av
 from av.bitstream import BitStreamFilterContext
 
 from engines.video.read.source import FrameSource
+from engines.video.write.codecs import Container
 
-FAMILY = {".m4v": ".mp4", ".mov": ".mp4"}  # one muxer
-# For each container, the sound and the subtitles that replace what it cannot hold.
-SOUND = {".mp4": "aac", ".mkv": "libopus", ".webm": "libopus"}
-TEXT = {".mp4": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
-BIT_RATE = 96_000  # of a channel of sound encoded anew: hard to tell from the original
+CHANNEL_BIT_RATE = 96_000  # bits a second of re-encoded audio: hard to tell from the original
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by channels; others become stereo
-# Tags of a file that are about its container and not about what it shows.
-ABOUT_CONTAINER = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
-MILLISECOND = Fraction(1, 1000)
+# Tags that describe the source's container and not what it shows.
+CONTAINER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+SUBTITLE_TIME_BASE = Fraction(1, 1000)  # seconds
 
 
 class CopiedStreams:
-    """The streams of `source`, other than its images, in a container not yet begun.
+    """The streams of a source other than its video, in a container that has no header yet.
 
     Args:
-        ending: of the output, as in ``.mp4``.
-        keep: the name that would hold everything, for warnings.
-        warnings: where what is lost is said.
+        container: an `av.container.OutputContainer`; streams, tags and chapters are added to it.
+        kind: what sort of container it is.
+        keep: the file name that would hold everything, for warnings.
+        audio: whether audio is copied.
+        warnings: is appended to, a line for each stream that is not copied as it is.
     """
 
     def __init__(
         self,
         container: Any,
         source: FrameSource,
-        ending: str,
+        kind: Container,
         keep: str,
-        sound: bool,
+        audio: bool,
         warnings: list[str],
     ):
-        self._container, self._source = container, source
-        self._ending, self._family = ending, FAMILY.get(ending, ending)
+        self._container, self._source, self._kind = container, source, kind
         self._keep, self._warnings = keep, warnings
         self._last_dts: dict[int, int] = {}
-        self._streams: dict[int, _Copied | _Sound | _Text] = {}
-        for stream in source.audio if sound else ():
-            self._add(stream, SOUND)
+        self._streams: dict[int, _CopiedStream | _ReencodedAudio | _ConvertedSubtitles] = {}
+        for stream in source.audio if audio else ():
+            self._add(stream)
         for stream in source.subtitles:
-            self._add(stream, TEXT)
+            self._add(stream)
         container.metadata.update(
-            {k: v for k, v in source.metadata.items() if k.lower() not in ABOUT_CONTAINER}
+            {k: v for k, v in source.metadata.items() if k.lower() not in CONTAINER_TAGS}
         )
         if source.chapters:
             container.set_chapters(source.chapters)
 
-    def _add(self, stream: Any, instead: dict[str, str]) -> None:
+    def _add(self, stream: Any) -> None:
+        if _holds(self._kind.format, stream):
+            self._streams[stream.index] = _CopiedStream(self._container, stream, self._kind)
+            return
         name = stream.codec_context.codec.canonical_name
-        if self._holds(stream, self._container.format.name):
-            self._streams[stream.index] = _Copied(self._container, stream, self._family)
-            return
-        kind = "audio" if stream.type == "audio" else "subtitles"
-        codec, make = instead[self._family], _Sound if stream.type == "audio" else _Text
-        said = f"{self._ending} cannot hold {name} {kind}"
-        better = f"; -o {self._keep} keeps it" * self._holds(stream, "matroska")
+        is_audio = stream.type == "audio"
+        codec = self._kind.audio if is_audio else self._kind.subtitles
+        convert = _ReencodedAudio if is_audio else _ConvertedSubtitles
+        loss = f"{self._kind.suffix} cannot hold {name} {'audio' if is_audio else 'subtitles'}"
+        better = f"; -o {self._keep} keeps it" * _holds("matroska", stream)
         try:
-            self._streams[stream.index] = make(self._container, stream, codec)
+            self._streams[stream.index] = convert(self._container, stream, codec)
         except (av.error.FFmpegError, ValueError):
-            self._warnings.append(f"{said}: left out{better}")
+            self._warnings.append(f"{loss}: left out{better}")
             return
-        self._warnings.append(f"{said}: encoded anew as {codec}{better}")
-
-    @staticmethod
-    def _holds(stream: Any, kind: str) -> bool:
-        """Whether a kind of file can hold the stream; some muxers know only when they start.
-
-        Args:
-            kind: FFmpeg's name of it.
-        """
-        if kind in ("mp4", "mov") and stream.codec_context.name.startswith("amr"):
-            return False  # many frames in a packet, which the muxer refuses when it comes
-        try:
-            with av.open(io.BytesIO(), "w", format=kind) as trial:
-                trial.add_stream_from_template(stream)
-                trial.start_encoding()
-        except (av.error.FFmpegError, ValueError):
-            return False
-        return True
+        self._warnings.append(f"{loss}: re-encoded as {codec}{better}")
 
     def mux(self, packet: av.Packet) -> None:
-        """Add a packet of any stream of the source."""
+        """Write a packet of any stream of the source; those of unknown streams are left out."""
         stream = self._streams.get(packet.stream_index)
         if stream is None:
             return
         index = packet.stream_index
-        for one in stream(packet):
+        for one in stream.convert(packet):
             self._mux(index, stream.out, one)
 
     def end(self) -> None:
-        """Add what encoders still hold."""
+        """Write the packets that encoders still hold."""
         for index, stream in self._streams.items():
-            for packet in stream.rest():
+            for packet in stream.flush():
                 self._mux(index, stream.out, packet)
 
     def _mux(self, index: int, out: Any, packet: av.Packet) -> None:
@@ -121,27 +103,42 @@ class CopiedStreams:
         self._container.mux(packet)
 
 
-class _Copied:
+def _holds(muxer: str, stream: Any) -> bool:
+    """Return whether a muxer of FFmpeg takes a stream as it is; some know only when they start."""
+    if muxer in ("mp4", "mov") and stream.codec_context.name.startswith("amr"):
+        return False  # it has many frames in a packet, which the muxer refuses only when it comes
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as trial:
+            trial.add_stream_from_template(stream)
+            trial.start_encoding()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
+
+
+class _CopiedStream:
     """A stream whose packets stay as they are."""
 
-    def __init__(self, container: Any, source: Any, family: str):
+    def __init__(self, container: Any, source: Any, kind: Container):
         self.out = container.add_stream_from_template(source)
-        _name(self.out, source)
+        _copy_labels(source, self.out)
         self._filter: BitStreamFilterContext | None = None
         name = source.codec_context.codec.canonical_name
-        if name == "aac" and family == ".mp4" and not source.codec_context.extradata:
-            # As in MPEG-TS; the muxer does this by itself, but not with these movflags.
+        if name == "aac" and kind.is_mp4 and not source.codec_context.extradata:
+            # As in MPEG-TS; the muxer does this by itself, but not with wsshm's movflags.
             self._filter = BitStreamFilterContext("aac_adtstoasc", source)
 
-    def __call__(self, packet: av.Packet) -> list[av.Packet]:
+    def convert(self, packet: av.Packet) -> list[av.Packet]:
+        """Return the packets to write for one of the source."""
         return self._filter.filter(packet) if self._filter else [packet]
 
-    def rest(self) -> list[av.Packet]:
+    def flush(self) -> list[av.Packet]:
+        """Return the packets still held."""
         return []
 
 
-class _Sound:
-    """Sound, decoded and encoded anew."""
+class _ReencodedAudio:
+    """Audio that is decoded and encoded with another codec."""
 
     def __init__(self, container: Any, source: Any, codec: str):
         channels = source.codec_context.layout.nb_channels
@@ -151,16 +148,18 @@ class _Sound:
         layout = LAYOUTS.get(channels, "stereo")
         self.out = container.add_stream(codec, rate=rate, layout=layout)
         context = self.out.codec_context
-        context.bit_rate = BIT_RATE * context.layout.nb_channels
+        context.bit_rate = CHANNEL_BIT_RATE * context.layout.nb_channels
         context.time_base = Fraction(1, rate)
         context.open()
-        _name(self.out, source)
+        _copy_labels(source, self.out)
         self._resampler = av.AudioResampler(
             context.format, layout, rate, frame_size=context.frame_size
         )
-        self._source, self._next = source, Fraction(0)
+        self._source = source
+        self._next = Fraction(0)  # seconds at which the last frame ends
 
-    def __call__(self, packet: av.Packet) -> list[av.Packet]:
+    def convert(self, packet: av.Packet) -> list[av.Packet]:
+        """Return the packets to write for one of the source."""
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
@@ -177,13 +176,18 @@ class _Sound:
             packets += self.out.encode(part)
         return packets
 
-    def rest(self) -> list[av.Packet]:
+    def flush(self) -> list[av.Packet]:
+        """Return the packets that decoder, resampler and encoder still hold."""
         last = [p for frame in self._source.codec_context.decode(None) for p in self._encode(frame)]
         return [*last, *self._encode(None), *self.out.encode(None)]
 
 
-class _Text:
-    """Subtitles of text, in another notation; those that are images raise `ValueError`."""
+class _ConvertedSubtitles:
+    """Subtitles of text in another format.
+
+    Raises:
+        ValueError: they are images.
+    """
 
     def __init__(self, container: Any, source: Any, codec: str):
         self._decoder = source.codec_context
@@ -192,26 +196,28 @@ class _Text:
         if not header:
             raise ValueError("not text")
         self.out = container.add_stream(codec)
-        self.out.time_base = self.out.codec_context.time_base = MILLISECOND
+        self.out.time_base = self.out.codec_context.time_base = SUBTITLE_TIME_BASE
         self.out.codec_context.subtitle_header = header
         self.out.codec_context.open()
-        _name(self.out, source)
+        _copy_labels(source, self.out)
 
-    def __call__(self, packet: av.Packet) -> list[av.Packet]:
-        shown = self._decoder.decode2(packet)
-        if not shown:  # between two of them, in mp4
+    def convert(self, packet: av.Packet) -> list[av.Packet]:
+        """Return the packets to write for one of the source."""
+        subtitles = self._decoder.decode2(packet)
+        if not subtitles:  # mp4 has empty packets for the time between two of them
             return []
-        text = self.out.codec_context.encode_subtitle(shown)
+        text = self.out.codec_context.encode_subtitle(subtitles)
         text.time_base, text.pts, text.dts = packet.time_base, packet.pts, packet.pts
         text.duration = packet.duration
         return [text]
 
-    def rest(self) -> list[av.Packet]:
+    def flush(self) -> list[av.Packet]:
+        """Return the packets still held."""
         return []
 
 
-def _name(out: Any, source: Any) -> None:
-    """Language and title, and whether it is shown unasked."""
+def _copy_labels(source: Any, out: Any) -> None:
+    """Copy a stream's language, title and disposition (default, forced and so on)."""
     for key in ("language", "title"):
         if key in source.metadata:
             out.metadata[key] = source.metadata[key]

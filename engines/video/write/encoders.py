@@ -1,4 +1,4 @@
-"""Which encoder an output takes, what it is told, and the pixels it is given."""
+"""The choice of an encoder for an output, a trial of it, and its stream in a container."""
 
 from __future__ import annotations
 
@@ -14,210 +14,183 @@ from engines.errors import Unavailable, UsageError
 from engines.machine import cores
 from engines.video.config import Encoding
 from engines.video.frame import TEN_BIT_SUFFIX, FrameFormat
+from engines.video.write import codecs
+from engines.video.write.codecs import Codec, Container
 
-# Encoder, constant rate factor and options that suit a laptop.
-ENCODERS: dict[str, tuple[str, float, dict[str, str]]] = {
-    "h264": ("libx264", 20, {"preset": "veryfast"}),
-    "hevc": ("libx265", 23, {"preset": "veryfast", "x265-params": "log-level=error"}),
-    "vp9": ("libvpx-vp9", 30, {"b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}),
-    "av1": ("libsvtav1", 32, {"preset": "10", "svtav1-params": "lookahead=0"}),
-}
-# The worst quality of each encoder that takes a constant rate factor; the best is 0.
-CRF_UP_TO = {
-    "libx264": 51,
-    "libx265": 51,
-    "libvpx": 63,
-    "libvpx-vp9": 63,
-    "libsvtav1": 63,
-    "libaom-av1": 63,
-}
-PRORES = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}  # editors look for the vendor
-# Encoders of straight alpha: the pixels they are given for 8 and for 10 bits, and what they are
-# told beside the above. VP9 has no alternate reference frames with alpha; at its usual 30, soft
-# edges are off by 7 codes.
-ALPHA: dict[str, tuple[dict[int, str], dict[str, str]]] = {
-    "libvpx-vp9": ({8: "yuva420p"}, {"auto-alt-ref": "0", "crf": "24"}),
-    "prores_ks": ({8: "yuva444p10le", 10: "yuva444p10le"}, PRORES),
-    "ffv1": ({8: "yuva444p", 10: "yuva444p10le"}, {}),
-}
-# For each ending that can hold alpha, the encoders of it; the first is the default.
-HOLDS_ALPHA = {
-    ".webm": ("libvpx-vp9",),
-    ".mov": ("prores_ks",),
-    ".mkv": ("libvpx-vp9", "ffv1", "prores_ks"),
-}
-# ... and those of opaque video in 10 bits, where FFmpeg is built with them.
-HOLDS_TEN_BITS = {
-    ".mp4": ("libx264", "libx265", "libvpx-vp9", "libsvtav1"),
-    ".m4v": ("libx264", "libx265", "libvpx-vp9", "libsvtav1"),
-    ".mov": ("libx264", "libx265", "prores_ks"),
-    ".mkv": ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks"),
-    ".webm": ("libvpx-vp9", "libsvtav1"),
-    ".y4m": ("rawvideo",),
-}
-TEN_BITS = "yuv422p10le", "yuv420p10le", "p010le"  # whoever takes 10 bits takes one of them
-# What constant quality is called by encoders in hardware; others of them get a bit rate.
-HARDWARE: dict[str, tuple[str, dict[str, str]]] = {
+# Every encoder of 10 bits takes one of these.
+TEN_BIT_FORMATS = "yuv422p10le", "yuv420p10le", "p010le"
+# Hardware encoders by the last part of their name: what they call constant quality, and options.
+# Those that have no constant quality get a bit rate.
+HARDWARE_QUALITY_OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "nvenc": ("cq", {"rc": "vbr", "b": "0", "preset": "p4"}),
     "qsv": ("global_quality", {}),
 }
-HARDWARE_KINDS = Capabilities.hardware | Capabilities.hybrid
-HARDWARE_QUALITY, HARDWARE_WORST = 23.0, 51
-BY_BIT_RATE = {"videotoolbox", "amf", "mf", "v4l2m2m", "mediacodec"}
+HARDWARE = Capabilities.hardware | Capabilities.hybrid
+HARDWARE_CRF, HARDWARE_CRF_MAX = 23.0, 51
+BIT_RATE_ENCODERS = {"videotoolbox", "amf", "mf", "v4l2m2m", "mediacodec"}
 BITS_PER_PIXEL = 0.1  # a good quality of talking people in H.264
-MOST_THREADS = 8  # of an encoder: each cuts a slice, and slices cost bits
-ANY_SIZE = {"libvpx-vp9", "ffv1", "prores_ks", "rawvideo"}  # take odd widths and heights too
+MAX_ENCODER_THREADS = 8  # each encodes a slice, and slices cost bits
+MAX_KEY_FRAME_INTERVAL = 300  # frames; a kill loses at most this many, or one second
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder of FFmpeg by its `name`, what it is told, and whether it is given alpha."""
+    """An encoder of FFmpeg with its options; `alpha` says whether it is given an alpha channel."""
 
-    name: str
+    codec: Codec
     options: dict[str, str]
     alpha: bool = False
 
+    @property
+    def name(self) -> str:
+        """FFmpeg's name of it."""
+        return self.codec.encoder
+
     def pixels(self, fmt: FrameFormat) -> str:
-        """FFmpeg's name of the pixel format it is given for images of `fmt`.
+        """Return FFmpeg's name of the pixel format that frames of `fmt` are encoded in.
 
         Raises:
-            Unavailable: it takes none that can be made here.
+            Unavailable: it takes none that frames can be converted to.
         """
         if self.alpha:
-            return ALPHA[self.name][0][fmt.bit_depth]
-        taken, wanted = _taken(self.name), fmt.pix_fmt
+            return self.codec.alpha_pixels[fmt.bit_depth]
+        taken, wanted = _pixel_formats(self.name), fmt.pix_fmt
         near = {"yuv420p": ["nv12"], "yuv420p10le": ["p010le"]}.get(wanted, [])
         others = f"{wanted}{TEN_BIT_SUFFIX}", "yuv420p", "nv12", "yuv422p10le"
-        for pixels in (wanted, *near, *(others if fmt.bit_depth == 8 else TEN_BITS)):
+        for pixels in (wanted, *near, *(others if fmt.bit_depth == 8 else TEN_BIT_FORMATS)):
             if not taken or pixels in taken:
                 return pixels
-        raise Unavailable(f"--codec {self.name}: takes none of wsshm's pixel formats; use another")
+        raise Unavailable(
+            f"--codec {self.name}: takes none of wsshm's pixel formats", "use another --codec"
+        )
 
     def size(self, fmt: FrameFormat) -> tuple[int, int]:
-        """(width, height) as they are encoded: even where they must be."""
+        """Return (width, height) in pixels as encoded: even where the encoder takes no odd ones."""
         width, height = fmt.width, fmt.height
-        if self.name in ANY_SIZE:
+        if self.codec.any_size:
             return width, height
         pixels = av.VideoFormat(self.pixels(fmt))
         h_step, v_step = 2 // pixels.chroma_width(2), 2 // pixels.chroma_height(2)
         return width + -width % h_step, height + -height % v_step
 
 
-def choose(
-    encoding: Encoding, ending: str, default: str, alpha: bool, bit_depth: int = 8
-) -> Encoder:
-    """The encoder of a file of this `ending`.
+def choose(encoding: Encoding, suffix: str, alpha: bool, bit_depth: int = 8) -> Encoder:
+    """Return the encoder of a file.
 
     Args:
-        default: FFmpeg's name of the container's own encoder, for opaque video.
-        alpha: whether the output has an alpha channel; `ending` then `holds_alpha`.
-        bit_depth: of a code of its images, 8 or 10.
+        suffix: of the file, one of `codecs.CONTAINERS`.
+        alpha: whether the output has an alpha channel; `suffix` then is one of
+            `codecs.suffixes_with_alpha`.
+        bit_depth: bits a sample, 8 or 10.
 
     Raises:
-        UsageError: it cannot hold alpha in such a file, or 10 bits, or does not take that quality.
-        Unavailable: FFmpeg does not have it here, or not in working order.
+        UsageError: the codec cannot hold alpha in such a file, or 10 bits, or does not take that
+            quality.
+        Unavailable: this FFmpeg does not have the encoder.
     """
+    default = codecs.default_codec(suffix)
     able = [default]
     if alpha:
-        able = _with_alpha(ending, bit_depth)
+        able = codecs.codecs_with_alpha(suffix, bit_depth)
     elif bit_depth > 8:
-        able = [n for n in HOLDS_TEN_BITS[ending] if _takes_ten_bits(n)]
-    name = _in_ffmpeg(encoding.codec or (able or [default])[0])
+        able = [c for c in codecs.codecs_with_ten_bits(suffix) if _takes_ten_bits(c.encoder)]
+    codec = codecs.find_codec(encoding.codec) if encoding.codec else [*able, default][0]
+    capabilities = _capabilities(codec.encoder)
+    has_bits = bit_depth == 8 or _takes_ten_bits(codec.encoder)
+    if not (codec in able if alpha else has_bits):
+        what = " in ".join(["transparency"] * alpha + [f"{bit_depth} bits"] * (bit_depth > 8))
+        raise UsageError(
+            f"--codec {encoding.codec or codec.encoder}: no {what} in a {suffix} file",
+            f"use {', '.join(c.name for c in able) or 'another kind of file'}",
+        )
+    if capabilities & HARDWARE:
+        return Encoder(codec, _hardware_options(codec, encoding.crf))
+    return Encoder(codec, _options(codec, encoding, alpha), alpha)
+
+
+def for_alpha(encoding: Encoding, suffix: str, bit_depth: int) -> Encoding:
+    """Return what an output with alpha can take of a request that is for several outputs.
+
+    Args:
+        suffix: of a file that holds alpha, or any other where nothing is encoded.
+        bit_depth: bits a sample, 8 or 10.
+    """
+    if encoding.codec and not codecs.find_codec(encoding.codec).alpha_pixels:
+        encoding = replace(encoding, codec=None, crf=None)
+    if encoding.codec is None and not any(
+        codec.crf_max for codec in codecs.codecs_with_alpha(suffix, bit_depth)[:1]
+    ):
+        encoding = replace(encoding, crf=None)
+    return encoding
+
+
+def _capabilities(name: str) -> Any:
+    """Return FFmpeg's capabilities of a video encoder."""
     try:
         codec = av.Codec(name, "w")
         if codec.type != "video":
             raise ValueError(name)
     except ValueError as e:
+        names = ", ".join(codec.name for codec in codecs.listed_codecs())
         raise Unavailable(
-            f"--codec {name}: FFmpeg has no such video encoder here; use "
-            f"{', '.join(ENCODERS)}, prores, or one that wsshm doctor lists"
+            f"--codec {name}: FFmpeg has no such video encoder here",
+            f"use {names}, or one that wsshm doctor lists",
         ) from e
-    if (alpha and name not in able) or (bit_depth > 8 and not alpha and not _takes_ten_bits(name)):
-        what = " in ".join(["transparency"] * alpha + [f"{bit_depth} bits"] * (bit_depth > 8))
-        use = ", ".join(_by_hand(n) for n in able) or "another kind of file"
-        raise UsageError(
-            f"--codec {encoding.codec or name}: no {what} in a {ending} file; use {use}"
-        )
-    if codec.capabilities & HARDWARE_KINDS:
-        return Encoder(name, _hardware_options(name, encoding.crf))
-    crf, options = {n: (crf, o) for n, crf, o in ENCODERS.values()}.get(name, (None, {}))
-    if crf is not None:
-        options = options | {"crf": f"{crf:g}"}
-    if alpha:
-        options = options | ALPHA[name][1]
-    if encoding.preset is not None and "preset" in options:
-        options = options | {"preset": encoding.preset}
-    if encoding.crf is not None:
-        _check_crf(name, encoding.crf, CRF_UP_TO.get(name))
-        options = options | {"crf": f"{encoding.crf:g}"}
-        if name == "libsvtav1" and encoding.crf < 1:  # which FFmpeg takes for "not given"
-            options["svtav1-params"] += ":crf=0"
-    return Encoder(name, options, alpha)
+    return codec.capabilities
 
 
-def holds_alpha(bit_depth: int) -> list[str]:
-    """Endings of files that hold alpha, with colours of so many bits; the default first."""
-    return [ending for ending in HOLDS_ALPHA if _with_alpha(ending, bit_depth)]
-
-
-def _with_alpha(ending: str, bit_depth: int) -> list[str]:
-    return [n for n in HOLDS_ALPHA.get(ending, ()) if bit_depth in ALPHA[n][0]]
-
-
-def meant_for_alpha(encoding: Encoding, ending: str, bit_depth: int) -> Encoding:
-    """What of a request for several outputs an output with alpha can take.
-
-    Args:
-        ending: one that `holds_alpha`, or any other where nothing is encoded.
-        bit_depth: of a code of its images, 8 or 10.
-    """
-    if encoding.codec and _in_ffmpeg(encoding.codec) not in ALPHA:
-        encoding = replace(encoding, codec=None, crf=None)
-    default, *_ = [*_with_alpha(ending, bit_depth), ""]
-    if not encoding.codec and default not in CRF_UP_TO:
-        encoding = replace(encoding, crf=None)
-    return encoding
-
-
-def _taken(name: str) -> set[str]:
-    """The pixel formats an encoder takes; none where it takes all."""
+def _pixel_formats(name: str) -> set[str]:
+    """Return the pixel formats that an encoder takes; an empty set where it takes all."""
     return {f.name for f in av.Codec(name, "w").video_formats or ()}
 
 
 def _takes_ten_bits(name: str) -> bool:
+    """Return whether this FFmpeg has an encoder, and with 10 bits."""
     try:
-        taken = _taken(name)
-    except ValueError:  # not in this FFmpeg
+        taken = _pixel_formats(name)
+    except ValueError:
         return False
-    return not taken or not taken.isdisjoint(TEN_BITS)
+    return not taken or not taken.isdisjoint(TEN_BIT_FORMATS)
 
 
-def _in_ffmpeg(codec: str) -> str:
-    if codec == "prores":
-        return "prores_ks"  # FFmpeg's encoder of that name has no alpha
-    return ENCODERS[codec][0] if codec in ENCODERS else codec
-
-
-def _by_hand(name: str) -> str:
-    """What a person writes after ``--codec``."""
-    short = {n: codec for codec, (n, _, _) in ENCODERS.items()} | {"prores_ks": "prores"}
-    return short.get(name, name)
-
-
-def _check_crf(name: str, crf: float, most: int | None) -> None:
-    if most is None:
-        raise UsageError(f"--crf: {_by_hand(name)} has no constant quality; leave --crf out")
-    if not 0 <= crf <= most:
-        raise UsageError(f"--crf {crf:g}: {_by_hand(name)} takes 0 to {most}, lower is better")
-
-
-def _hardware_options(name: str, crf: float | None) -> dict[str, str]:
-    quality, options = HARDWARE.get(name.rpartition("_")[2], (None, {}))
+def _options(codec: Codec, encoding: Encoding, alpha: bool) -> dict[str, str]:
+    """Return the options of an encoder in software."""
+    options, crf = dict(codec.options), codec.crf
+    if alpha:
+        options |= codec.alpha_options
+        crf = codec.crf if codec.alpha_crf is None else codec.alpha_crf
+    if encoding.preset is not None and "preset" in options:
+        options["preset"] = encoding.preset
+    if encoding.crf is not None:
+        crf = encoding.crf
+        _check_crf(codec, crf, codec.crf_max)
+        if crf < 1:
+            options |= codec.crf_zero_options
     if crf is not None:
-        _check_crf(name, crf, HARDWARE_WORST if quality else None)
+        options["crf"] = f"{crf:g}"
+    return options
+
+
+def _hardware_options(codec: Codec, crf: float | None) -> dict[str, str]:
+    """Return the options of an encoder in hardware."""
+    quality, options = HARDWARE_QUALITY_OPTIONS.get(_family(codec.encoder), (None, {}))
+    if crf is not None:
+        _check_crf(codec, crf, HARDWARE_CRF_MAX if quality else None)
     if quality is None:
         return {}
-    return options | {quality: f"{HARDWARE_QUALITY if crf is None else crf:g}"}
+    return options | {quality: f"{HARDWARE_CRF if crf is None else crf:g}"}
+
+
+def _family(name: str) -> str:
+    """Return the maker's part of an encoder's name: ``nvenc`` of ``h264_nvenc``."""
+    return name.rpartition("_")[2]
+
+
+def _check_crf(codec: Codec, crf: float, worst: int | None) -> None:
+    if worst is None:
+        raise UsageError(f"--crf: {codec.name} has no constant quality", "leave --crf out")
+    if not 0 <= crf <= worst:
+        raise UsageError(f"--crf {crf:g}: {codec.name} takes 0 to {worst}, lower is better")
 
 
 def check_starts(
@@ -225,17 +198,18 @@ def check_starts(
     fmt: FrameFormat,
     rate: Fraction,
     time_base: Fraction,
-    container: str,
+    container: Container,
     file: str,
-    options: dict[str, str] | None = None,
     instead: str = "-o NAME.mkv",
 ) -> None:
-    """See that an encoder works here and that a container holds what it writes.
+    """Check that an encoder works on this machine and that a container holds what it writes.
 
     Args:
-        fmt: of the images, as encoded.
-        container: FFmpeg's name of it, and `options` what it is told.
-        file: what that is called in messages, and `instead` what holds more.
+        fmt: of the frames, as encoded.
+        rate: frames a second.
+        time_base: seconds a tick of the frames' times.
+        file: what to call the output in messages.
+        instead: the option for an output that holds any video.
 
     Raises:
         UsageError: the container cannot hold it.
@@ -244,27 +218,32 @@ def check_starts(
     stream: Any = None
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
-    trial = av.open(io.BytesIO(), "w", format=container, container_options=options)
+    options = dict(container.options)
+    trial = av.open(io.BytesIO(), "w", format=container.format, container_options=options)
     try:
-        with av.logging.Capture() as said:
+        with av.logging.Capture() as messages:
             stream = add_stream(trial, encoder, fmt, rate, time_base)
             trial.start_encoding()
     except (av.error.FFmpegError, ValueError) as e:
-        name = _by_hand(encoder.name)
+        name = encoder.codec.name
         if stream is None or stream.codec_context.is_open:  # the container is what refuses
-            better = f", or {instead}" * (container != "matroska")
-            raise UsageError(f"{file} cannot hold {name} video; use another --codec{better}") from e
-        why = next((text.strip().rstrip(".") for _, _, text in said), "no reason is given")
-        if not stream.codec_context.codec.capabilities & HARDWARE_KINDS:
+            better = f", or {instead}" * (container.format != "matroska")
+            raise UsageError(
+                f"{file} cannot hold {name} video", f"use another --codec{better}"
+            ) from e
+        reason = next((text.strip().rstrip(".") for _, _, text in messages), "no reason is given")
+        if not stream.codec_context.codec.capabilities & HARDWARE:
             size = f"{fmt.width}x{fmt.height}"
             raise Unavailable(
-                f"--codec {name}: does not start for {size} at {float(rate):.4g} a second ({why}); "
-                "use another --codec"
+                f"--codec {name}: does not start for {size} at {float(rate):.4g} a second "
+                f"({reason})",
+                "use another --codec",
             ) from e
-        plain = name.partition("_")[0]
-        plain = plain if plain in ENCODERS else "h264"
+        same = name.partition("_")[0]  # h264_nvenc writes what h264 does
+        listed = [codec.name for codec in codecs.listed_codecs()]
         raise Unavailable(
-            f"--codec {name}: does not work on this machine ({why}); use --codec {plain}"
+            f"--codec {name}: does not work on this machine ({reason})",
+            f"use --codec {same if same in listed else listed[0]}",
         ) from e
     finally:
         trial.close()
@@ -274,7 +253,13 @@ def check_starts(
 def add_stream(
     container: Any, encoder: Encoder, fmt: FrameFormat, rate: Fraction, time_base: Fraction
 ) -> Any:
-    """A stream of an unopened encoder that knows all about the images to come.
+    """Return a new video stream of an output container, its encoder set up but not yet open.
+
+    Args:
+        container: an `av.container.OutputContainer`.
+        fmt: of the frames, as encoded.
+        rate: frames a second.
+        time_base: seconds a tick of the frames' times.
 
     Raises:
         ValueError: the container cannot hold it.
@@ -284,13 +269,13 @@ def add_stream(
     context.width, context.height = fmt.width, fmt.height
     context.pix_fmt = encoder.pixels(fmt)
     context.framerate, context.time_base = rate, time_base
-    context.gop_size = max(1, min(300, round(rate)))  # a kill loses at most this many
+    context.gop_size = max(1, min(MAX_KEY_FRAME_INTERVAL, round(rate)))
     context.options = encoder.options
-    context.thread_count = min(cores(), MOST_THREADS)
-    if encoder.name.rpartition("_")[2] in BY_BIT_RATE:
+    context.thread_count = min(cores(), MAX_ENCODER_THREADS)
+    if _family(encoder.name) in BIT_RATE_ENCODERS:
         context.bit_rate = int(BITS_PER_PIXEL * fmt.width * fmt.height * rate)
-    if encoder.name == "prores_ks":
-        context.codec_tag = "ap4h"
+    if encoder.codec.tag:
+        context.codec_tag = encoder.codec.tag
     fmt.tag(context)
     stream.time_base = time_base
     return stream

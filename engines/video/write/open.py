@@ -1,97 +1,282 @@
-"""The outputs of a run: where each goes, and what of the request is meant for it."""
+"""The outputs of a run: where each one goes, whether it can be created there, and its sink."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from engines.errors import CannotCreate, Say, UsageError, silent, writing
-from engines.video.config import PIPES, STDOUT, Save, Stream
+from engines.errors import CannotCreate, Say, UsageError, writing
+from engines.video.config import STDOUT, Encoding, RunConfig, Save, Stream
+from engines.video.pipeline import Stop
 from engines.video.read.source import FrameSource
-from engines.video.write.encoders import holds_alpha, meant_for_alpha
-from engines.video.write.sink import VIDEOS, FrameSink, carries, check_free, needs_alpha, open_sink
-
-if TYPE_CHECKING:
-    from engines.video.config import RunConfig
+from engines.video.write.codecs import CONTAINERS, DEFAULT_PIPE_FORMAT, suffixes_with_alpha
+from engines.video.write.encoders import for_alpha
+from engines.video.write.pictures import (
+    SUFFIXES_WITH_ALPHA,
+    WRITABLE_SUFFIXES,
+    ImageFolderSink,
+    ImageSink,
+)
+from engines.video.write.preview import Preview
+from engines.video.write.sink import FrameSink
+from engines.video.write.video import VideoSink
+from engines.video.write.virtual_camera import open_virtual_camera
 
 
 class Target(NamedTuple):
-    """Where an output goes, and of which kind it is, as in ``.mp4``; a folder has no `ending`."""
+    """An output that was asked for.
+
+    Attributes:
+        path: a file, a folder for images, or `STDOUT`.
+        suffix: the kind of file, as in ``.mp4``; empty for a folder.
+        save: what of a frame is written.
+        alpha: whether it has an alpha channel.
+    """
 
     path: Path
-    ending: str
+    suffix: str
+    save: Save
+    alpha: bool
+
+    @property
+    def takes_streams(self) -> bool:
+        """Whether the source's audio, subtitles and chapters can go into it."""
+        if self.save is Save.alpha or self.suffix not in CONTAINERS:
+            return False
+        return not CONTAINERS[self.suffix].is_raw
+
+
+def needs_alpha(save: Save, is_transparent: bool) -> bool:
+    """Return whether an output has an alpha channel; `is_transparent` is the background."""
+    return save is Save.foreground or (save is Save.composite and is_transparent)
 
 
 def targets(config: RunConfig, source: FrameSource) -> list[Target]:
-    """Where each of `config.save` goes: the first where ``-o`` says, others by a name beside it."""
-    given = source.path  # the folder, where the input is a pattern
+    """Return an output for each of `config.save`.
+
+    The first goes where ``-o`` says, the others beside it, under its name and what they are.
+
+    Raises:
+        UsageError: two outputs have the same name.
+        CannotCreate: the name cannot be that of a file.
+    """
+    given = source.path  # of a pattern, the folder
     if isinstance(given, Stream):
         given = Path(given.stem)
-    still = source.rate is None and source.total == 1 and given.is_file()
-    base, in_folder = given, given.is_dir()
+    is_image = source.rate is None and source.total == 1 and given.is_file()
+    base, is_folder = given, given.is_dir()
     if config.output not in (None, STDOUT):
         base = config.output
         with writing(base, begun=False):  # a name can be too long to ask
-            in_folder = config.output_is_folder or base.is_dir() or not base.suffix
-    into = still and in_folder  # an image keeps its name there
-    if into:
-        base, in_folder = base / given.name, False
+            is_folder = config.output_is_folder or base.is_dir() or not base.suffix
+    keeps_name = is_image and is_folder  # an image in a folder has the name of the input
+    if keeps_name:
+        base, is_folder = base / given.name, False
     if base.name in ("", ".."):  # a folder named by dots
         base = base.resolve()
-    stem, kind = (base.name, "") if in_folder else (base.stem, base.suffix.lower())
+    stem, suffix = (base.name, "") if is_folder else (base.stem, base.suffix.lower())
     found: list[Target] = []
     for i, save in enumerate(config.save):
+        alpha = needs_alpha(save, config.is_transparent)
         if i == 0 and config.output is not None:
             if config.output == STDOUT:
-                target = Target(STDOUT, f".{config.encoding.format or PIPES[0]}")
-            elif into:
-                target = Target(base.with_suffix(".png"), ".png")
+                path, kind = STDOUT, f".{config.encoding.format or DEFAULT_PIPE_FORMAT}"
+            elif keeps_name:
+                path, kind = base.with_suffix(".png"), ".png"
             else:
-                target = Target(config.output, kind)
+                path, kind = config.output, suffix
         else:
-            rgba = needs_alpha(save, config.background == "transparent")
+            kind = ".png" if is_image else ""
+            if source.rate and not is_image:
+                able = suffixes_with_alpha(source.format.bit_depth) if alpha else [*CONTAINERS]
+                kind = base.suffix if base is config.output and suffix in able else able[0]
             tag = "wsshm" if save is Save.composite else save.value
-            suffix = ".png" if still else ""
-            if source.rate and not still:
-                fitting = holds_alpha(source.format.bit_depth) if rgba else [".mp4", *VIDEOS]
-                suffix = base.suffix if base is config.output and kind in fitting else fitting[0]
-            target = Target(base.with_name(f"{stem}_{tag}{suffix}"), suffix.lower())
-        found.append(target)
+            path, kind = base.with_name(f"{stem}_{tag}{kind}"), kind.lower()
+        found.append(Target(path, kind, save, alpha))
     if len({t.path for t in found}) < len(found) or len(set(config.save)) < len(config.save):
         raise UsageError("--save names the same output twice")
     return found
 
 
-def open_outputs(config: RunConfig, source: FrameSource, say: Say = silent) -> list[FrameSink]:
-    """An output for each of `config.save`; the first that can takes the source's other streams.
+def check_free(path: Path, overwrite: bool) -> list[str]:
+    """Check that an output can be created at `path`, before any work is done.
+
+    Returns:
+        A warning for each unfinished file that an earlier run left beside it.
 
     Raises:
-        WsshmError: what cannot be written, before anything is.
+        CannotCreate: it exists and may not be replaced, or its folder is missing or not writable.
     """
-    sinks: list[FrameSink] = []
-    transparent, copied = config.background == "transparent", False
+    if path == STDOUT:
+        return []
+    folder = path.parent
+    with writing(path, begun=False):
+        path.exists()  # a name can be too long to ask
+    if not folder.is_dir():
+        raise CannotCreate(f"{path}: the folder {folder} does not exist", "create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CannotCreate(f"{path}: no permission to write in {folder}")
+    if path.is_dir():
+        with writing(path, begun=False):
+            held = len([p for p in path.iterdir() if p.name[0] != "."])
+        if held and not overwrite:
+            raise CannotCreate(f"{path}: folder is not empty", "name another, or add --overwrite")
+        if held:
+            return [f"{path}: holds {held} files already; those of the same name are replaced"]
+    elif path.exists() and not overwrite:
+        raise CannotCreate(f"{path}: exists already", "name another with -o, or add --overwrite")
+    return [
+        f"{p}: left by a run that was killed; it holds what that run had finished"
+        for p in sorted(folder.glob(f"{escape(path.stem)}.part*{path.suffix}"))
+        if path.suffix
+    ]
+
+
+def open_outputs(config: RunConfig, source: FrameSource, say: Say) -> list[FrameSink]:
+    """Open a sink for each of `config.save`.
+
+    The source's other streams go into the first that can hold them.
+
+    Args:
+        say: told of files that earlier runs left unfinished, or that will be replaced.
+
+    Raises:
+        WsshmError: an output that cannot be created, before anything is written.
+    """
     found = targets(config, source)
-    codec, crf = config.encoding.codec, config.encoding.crf
-    asked = "--codec" if codec is not None else "--crf" if crf is not None else ""
-    if asked and not any(t.ending in VIDEOS for t in found):
-        raise UsageError(f"{asked}: is for video; {found[0].path} gets images")
-    all_rgba = all(needs_alpha(save, transparent) for save in config.save)
+    encoding = config.encoding
+    option = (
+        "--codec" if encoding.codec is not None else "--crf" if encoding.crf is not None else ""
+    )
+    if option and not any(t.suffix in CONTAINERS for t in found):
+        raise UsageError(f"{option}: is for video; {found[0].path} gets images")
     folder = config.output if config.output in [t.path.parent for t in found] else None
     if folder and folder.is_file():
-        raise CannotCreate(f"{folder}: is a file; name another folder with -o")
-    for (path, ending), save in zip(found, config.save, strict=True):
-        made = path.parent == folder and not path.parent.exists()  # with its first image
-        for text in check_free(path.parent if made else path, config.overwrite):
-            say(text)
+        raise CannotCreate(f"{folder}: is a file", "name another folder with -o")
+    all_have_alpha = all(t.alpha for t in found)
+    sinks: list[FrameSink] = []
+    is_copied = False
+    for target in found:
+        path = target.path
+        is_made = path.parent == folder and not path.parent.exists()  # with its first image
+        for warning in check_free(path.parent if is_made else path, config.overwrite):
+            say(warning)
         if isinstance(config.input, Path) and path.resolve() == config.input.resolve():
-            raise UsageError(f"{path}: is the input; name another output with -o")
-        encoding = config.encoding
+            raise UsageError(f"{path}: is the input", "name another output with -o")
+        its = encoding
         if path != STDOUT and config.output == STDOUT:
-            encoding = replace(encoding, format=None)
-        if needs_alpha(save, transparent) and not all_rgba:
-            encoding = meant_for_alpha(encoding, ending, source.format.bit_depth)
-        copies = not copied and carries(ending, save)
-        copied = copied or copies
-        sinks.append(open_sink(path, ending, save, transparent, source, encoding, copies))
+            its = replace(its, format=None)
+        if target.alpha and not all_have_alpha:
+            its = for_alpha(its, target.suffix, source.format.bit_depth)
+        copies = target.takes_streams and not is_copied
+        is_copied = is_copied or copies
+        sinks.append(open_sink(target, source, its, copies))
     return sinks
+
+
+def open_sink(
+    target: Target, source: FrameSource, encoding: Encoding, copies: bool = False
+) -> FrameSink:
+    """Open the sink that fits a target's suffix and the source.
+
+    Args:
+        copies: whether the source's other streams go into this one, if it `takes_streams`.
+
+    Raises:
+        UsageError: the suffix is unknown, or such a file cannot hold what is asked for.
+        CannotCreate: a folder is where the file would be, or a file where the folder would be.
+        Unavailable: FFmpeg lacks the encoder here, or it does not work.
+    """
+    path, suffix, save, alpha = target
+    is_video = source.rate is not None or bool(source.audio)
+    _check_place(path, suffix, encoding, is_video)
+    if suffix in CONTAINERS:
+        if not is_video:
+            raise UsageError(f"{path}: images do not become a video", "use -o NAME.png or a folder")
+        if alpha:
+            _check_holds_alpha(target, source.format.bit_depth)
+        return VideoSink(path, suffix, save, source, encoding, alpha=alpha, copies=copies)
+    if suffix in WRITABLE_SUFFIXES:
+        if is_video or (source.total or 2) > 1:
+            raise UsageError(
+                f"{path}: one image cannot hold a video or a folder",
+                f"name a folder, as in -o {path.stem}/",
+            )
+        if alpha and suffix not in SUFFIXES_WITH_ALPHA:
+            raise UsageError(f"{path}: {suffix} cannot hold transparency", "use .png or .webp")
+        return ImageSink(path, save)
+    if suffix:
+        known = " ".join([*sorted(CONTAINERS), *sorted(WRITABLE_SUFFIXES)])
+        raise UsageError(
+            f"{path}: unknown kind of output {suffix}", f"use {known}, or {path}/ for a folder"
+        )
+    if source.format.bit_depth > 8 and save is not Save.alpha:
+        raise UsageError(
+            f"{path}: PNG files have 8 bits",
+            f"for --bits {source.format.bit_depth} use -o NAME.mkv",
+        )
+    return ImageFolderSink(path, save)
+
+
+def _check_place(path: Path, suffix: str, encoding: Encoding, is_video: bool) -> None:
+    """Check that a path is of the sort that its suffix says: a file, a folder or a pipe."""
+    if path == STDOUT:
+        if not is_video:
+            raise UsageError("-o -: is for video", "name an image or a folder for images")
+        if sys.stdout is None or sys.stdout.isatty():
+            raise UsageError(
+                "-o -: stdout is a terminal", "pipe it, as in wsshm run … -o - | mpv -"
+            )
+    elif encoding.format:
+        raise UsageError(f"--format {encoding.format}: is for -o -; {path} says by its ending")
+    elif suffix and path.is_dir():
+        raise CannotCreate(f"{path}: is a folder", "name a file with -o")
+    elif not suffix and path.is_file():
+        raise CannotCreate(f"{path}: is a file", "name another folder with -o")
+
+
+def _check_holds_alpha(target: Target, bit_depth: int) -> None:
+    """Check that a video file of the target's suffix can hold alpha."""
+    able = suffixes_with_alpha(bit_depth)
+    if target.suffix in able:
+        return
+    what = "--bg transparent" if target.save is Save.composite else "--save foreground"
+    better = f"{' '.join(able)}, or a folder for PNG files"
+    if bit_depth > 8:
+        what, better = f"{what} in {bit_depth} bits", " ".join(able)
+    if target.path == STDOUT:
+        better = "--format mkv"
+    raise UsageError(
+        f"{target.path}: {target.suffix} cannot hold the transparency of {what}", f"use {better}"
+    )
+
+
+def open_viewers(
+    config: RunConfig,
+    source: FrameSource,
+    stop: Stop,
+    next_background: Callable[[], None],
+    say: Say,
+) -> Iterator[FrameSink]:
+    """Open the outputs that somebody watches while they are made, one after the other.
+
+    Args:
+        stop: requested when the preview window is closed.
+        next_background: called by a key in the preview window.
+        say: told what happens in the preview window.
+
+    Raises:
+        UsageError: the background is transparent, which cannot be shown.
+        Unavailable: there is no virtual camera, or no display.
+    """
+    if config.is_shown and config.is_transparent:
+        raise UsageError("--bg transparent: cannot be shown", "give another --bg")
+    if config.virtual_camera:
+        yield open_virtual_camera(config.virtual_device, source.format, source.rate)
+    if config.preview:
+        yield Preview(stop, next_background, say)

@@ -1,4 +1,4 @@
-"""A window that shows the result as it is made, and takes keys."""
+"""A window as an output: it shows the result as it is made, and takes keys."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from pathlib import Path
 import cv2
 
 from engines.arrays import Plane
-from engines.errors import Unavailable, WsshmError
+from engines.errors import Say, Unavailable, WsshmError
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
 from engines.video.frame import FrameFormat
 from engines.video.pipeline import Stop
-from engines.video.write.sink import FrameSink, write_image
+from engines.video.write.pictures import write_image
+from engines.video.write.sink import FrameSink
 
 TITLE = "wsshm: q quits, b next background, s snapshot"
-LARGEST = 1280, 720  # pixels of the window; a larger image is scaled down
-QUIT = {ord("q"), ord("Q"), 27}
-WITHIN = 30  # frames over which the rate is taken
+MAX_WINDOW_SIZE = 1280, 720  # pixels, width before height; a larger frame is scaled down
+QUIT_KEYS = {ord("q"), ord("Q"), 27}  # 27 is Escape
+RATE_FRAMES = 30  # over which the shown rate is measured
 
 
 def check_display() -> None:
-    """See that a window can be opened. Where it cannot, OpenCV would end the process.
+    """Check in another process that a window can be opened: where not, OpenCV ends the process.
 
     Raises:
-        Unavailable: what is missing, and the command that mends it.
+        Unavailable: it cannot; the error says why.
     """
     code = "import cv2; cv2.namedWindow('wsshm'); cv2.destroyAllWindows()"
     trial = subprocess.run(  # noqa: S603 - our own interpreter
@@ -39,66 +40,66 @@ def check_display() -> None:
         return
     if "not implemented" in trial.stderr:
         raise Unavailable(
-            "--preview: this OpenCV cannot open windows; mend it with: "
-            "pip uninstall -y opencv-python-headless && pip install --force-reinstall opencv-python"
+            "--preview: this OpenCV cannot open windows",
+            "run: pip uninstall -y opencv-python-headless && "
+            "pip install --force-reinstall opencv-python",
         )
     lines = [x for x in trial.stderr.splitlines() if "display" in x] or ["no window can be opened"]
     raise Unavailable(
-        f"--preview: {lines[0].rpartition(': ')[2].strip()}; run it in a desktop session, or from "
-        "afar with: ssh -X"
+        f"--preview: {lines[0].rpartition(': ')[2].strip()}",
+        "run it in a desktop session, or over ssh -X from another machine",
     )
 
 
 class Preview(FrameSink):
-    """A window with the result and its frames a second; a snapshot is written where it is run.
+    """A window with the result and its rate; a snapshot goes into the current folder.
 
     Args:
-        stop: set by the key q, and when the window is closed.
+        stop: requested by the key q, and when the window is closed.
         next_background: called by the key b.
-        note: told where a snapshot went.
+        say: told where a snapshot went.
 
     Raises:
-        Unavailable: as `check_display`.
+        Unavailable: no window can be opened.
     """
 
-    def __init__(
-        self, stop: Stop, next_background: Callable[[], None], note: Callable[[str], None]
-    ):
+    def __init__(self, stop: Stop, next_background: Callable[[], None], say: Say):
         check_display()
         cv2.namedWindow(TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
         self.path, self.warnings = Path("the window"), []
-        self._stop, self._next, self._note = stop, next_background, note
+        self._stop, self._next_background, self._say = stop, next_background, say
         self._scalers: dict[FrameFormat, fr.RgbScaler] = {}
-        self._times: deque[float] = deque(maxlen=WITHIN)
+        self._times: deque[float] = deque(maxlen=RATE_FRAMES)
 
     def write(self, item: Composited) -> None:
-        assert item.image is not None
         fmt = item.frame.format
-        scale = min(1.0, LARGEST[0] / fmt.width, LARGEST[1] / fmt.height)
+        scale = min(1.0, MAX_WINDOW_SIZE[0] / fmt.width, MAX_WINDOW_SIZE[1] / fmt.height)
         width, height = (max(1, int(edge * scale)) for edge in (fmt.width, fmt.height))
-        shown = self._rgb(item, width, height)
+        rgb = self._rgb(item, width, height)
         self._times.append(time.perf_counter())
-        bgr = cv2.cvtColor(shown, cv2.COLOR_RGB2BGR)
+        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
         cv2.imshow(TITLE, with_rate(bgr, self._times))
         self.frames += 1
         key = cv2.waitKey(1) & 0xFF
-        if key in QUIT or cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+        if key in QUIT_KEYS or cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
             self._stop.requested = True
         elif key == ord("b"):
-            self._next()
+            self._next_background()
         elif key == ord("s"):
             try:
-                self._note(f"snapshot: {self._snapshot(item)}")
+                self._say(f"snapshot: {self._snapshot(item)}")
             except WsshmError as e:  # the run goes on without it
-                self._note(str(e))
+                self._say(str(e))
 
     def _rgb(self, item: Composited, width: int, height: int) -> Plane:
+        """Return the composite as (height, width, 3) uint8 RGB."""
         fmt = item.frame.format
         scaler = self._scalers.setdefault(fmt, fr.RgbScaler(fmt))
-        assert item.image is not None
-        return scaler(item.image, width, height)
+        assert item.composite is not None
+        return scaler(item.composite, width, height)
 
     def _snapshot(self, item: Composited) -> Path:
+        """Write the composite under the next free name, and return the name."""
         number = 1
         while (path := Path(f"wsshm_snapshot_{number}.png")).exists():
             number += 1
@@ -110,7 +111,12 @@ class Preview(FrameSink):
 
 
 def with_rate(bgr: Plane, times: deque[float]) -> Plane:
-    """(H, W, 3) uint8 with the rate of the latest `times`, in seconds, written into its corner."""
+    """Write the frame rate into the top left corner of an image, and return the image.
+
+    Args:
+        bgr: (H, W, 3) uint8; it is changed.
+        times: in seconds, at which the latest frames were shown.
+    """
     if len(times) > 1:
         text = f"{(len(times) - 1) / max(1e-6, times[-1] - times[0]):.0f} FPS"
         for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):

@@ -21,8 +21,8 @@ from engines.video import run as job
 from engines.video.config import Encoding, RunConfig, Save
 from engines.video.pipeline import Pipeline
 from tests import graphs
+from tests.engines.video.outputs import LOSSLESS, PLAIN, decoded, run
 from tests.engines.video.test_alpha_video import with_alpha
-from tests.engines.video.write.test_sinks import LOSSLESS, PLAIN, decoded, run
 from tests.faults.helpers import moving_clip
 from tests.media import heard, noise_clip, probe
 

@@ -14,7 +14,7 @@ import pytest
 from engines.errors import BadData, CannotOpen
 from engines.video import frame as fr
 from engines.video.config import BackgroundFit, Encoding
-from tests.engines.video.write.test_sinks import LOSSLESS, decoded, run
+from tests.engines.video.outputs import LOSSLESS, decoded, run
 from tests.media import noise_clip, probe
 
 STEP = 20  # codes between the greys of two frames

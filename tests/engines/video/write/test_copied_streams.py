@@ -14,8 +14,8 @@ import pytest
 
 from engines.video import run as job
 from engines.video.config import Clip, Encoding, RunConfig
-from engines.video.write.video import count_frames
-from tests.engines.video.write.test_sinks import run
+from engines.video.write.repair import count_frames
+from tests.engines.video.outputs import run
 from tests.media import noise_clip, sound_clip
 
 RATE = 48_000
@@ -81,7 +81,7 @@ def click_after_flash(path: Path) -> float:
         ("flac", "mkv", "mov", "aac"),
     ],
 )
-def test_sound_that_does_not_fit_is_encoded_anew_and_said(
+def test_sound_that_does_not_fit_is_re_encoded_and_said(
     tmp_path: Path, ones: Path, codec: str, holder: str, ending: str, new: str
 ) -> None:
     """A warning names both codecs; what is heard comes with what is seen, to a millisecond."""
@@ -89,7 +89,7 @@ def test_sound_that_does_not_fit_is_encoded_anew_and_said(
     out = tmp_path / f"out.{ending}"
     (warning,) = run(clip, out, ones, encoding=Encoding(crf=0)).warnings
     assert f".{ending} cannot hold {codec.removeprefix('lib')} audio" in warning
-    assert f"encoded anew as {'lib' * (new == 'opus')}{new}; -o out.mkv keeps it" in warning
+    assert f"re-encoded as {'lib' * (new == 'opus')}{new}; -o out.mkv keeps it" in warning
     with av.open(str(out)) as container:
         context = container.streams.audio[0].codec_context
         assert context.codec.canonical_name == new
@@ -101,7 +101,7 @@ def test_sound_that_does_not_fit_is_encoded_anew_and_said(
 
 @pytest.mark.parametrize("ending", ["webm", "mkv", "mp4", "mov"])
 def test_sound_of_a_telephone(tmp_path: Path, ones: Path, ending: str) -> None:
-    """AMR in 3GP fits nowhere, nor in Matroska: it is encoded anew, and no file promised."""
+    """AMR in 3GP fits nowhere, nor in Matroska: it is re-encoded, and no file is promised."""
     clip = sound_clip(tmp_path / "in.3gp", "libopencore_amrnb")
     out = tmp_path / f"out.{ending}"
     summary = run(clip, out, ones)
@@ -115,7 +115,7 @@ def test_sound_of_a_telephone(tmp_path: Path, ones: Path, ending: str) -> None:
         length = sum(f.samples / f.sample_rate for f in container.decode(audio=0))
     assert len(sound) / rate == pytest.approx(length, abs=0.15)
     (warning,) = summary.warnings
-    assert f".{ending} cannot hold amr_nb audio: encoded anew" in warning
+    assert f".{ending} cannot hold amr_nb audio: re-encoded" in warning
     assert "keeps it" not in warning
 
 
@@ -220,7 +220,7 @@ def test_subtitles_are_kept(
         if ending != "mov":  # which has other names for languages
             assert stream.metadata["language"] == "deu"
     assert is_new == bool(warnings)
-    assert all("subtitles: encoded anew as" in w for w in warnings)
+    assert all("subtitles: re-encoded as" in w for w in warnings)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "webm"])

@@ -15,8 +15,9 @@ from engines.errors import Unavailable, UsageError
 from engines.video import frame as fr
 from engines.video.config import Encoding, Save
 from engines.video.write import encoders
+from engines.video.write.codecs import CONTAINERS
 from tests.conftest import Wsshm, one_error_line
-from tests.engines.video.write.test_sinks import LOSSLESS, decoded, ramp_clip, run
+from tests.engines.video.outputs import LOSSLESS, decoded, ramp_clip, run
 from tests.media import heard, noise_clip, probe, sound_clip
 
 FAMILIES = {"nvenc", "qsv", "amf", "videotoolbox"}
@@ -63,8 +64,8 @@ def test_hardware_that_is_not_there(wsshm: Wsshm, tmp_path: Path, ones: Path) ->
 @pytest.mark.parametrize("name", HARDWARE)
 def test_every_encoder_in_hardware_is_tried_first(name: str) -> None:
     """It either starts or is refused in words; `av1` and so on are named for what they replace."""
-    encoder = encoders.choose(Encoding(name), ".mp4", "libx264", False)
-    to = fr.FrameFormat(640, 360), Fraction(25), Fraction(1, 25), "mp4", ".mp4"
+    encoder = encoders.choose(Encoding(name), ".mp4", False)
+    to = fr.FrameFormat(640, 360), Fraction(25), Fraction(1, 25), CONTAINERS[".mp4"], ".mp4"
     if works(name):
         encoders.check_starts(encoder, *to)
         return
@@ -78,7 +79,7 @@ def test_quality_is_spelt_as_each_encoder_has_it() -> None:
     def options(name: str, crf: float | None) -> dict[str, str]:
         if name not in av.codecs_available:
             pytest.skip(f"this FFmpeg has no {name}")
-        return encoders.choose(Encoding(name, crf), ".mp4", "libx264", False).options
+        return encoders.choose(Encoding(name, crf), ".mp4", False).options
 
     assert options("libx264", 18)["crf"] == "18"
     assert options("h264_nvenc", 18)["cq"] == "18"

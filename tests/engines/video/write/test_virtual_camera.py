@@ -57,12 +57,14 @@ def test_a_device_that_chrome_does_not_see(tmp_path: Path) -> None:
 
 
 def test_a_device_of_another_kind(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"/dev/video0: not of v4l2loopback.*/dev/video10"):
+    with pytest.raises(
+        Unavailable, match=r"/dev/video0: is not a device of v4l2loopback; use /dev/video10"
+    ):
         vc.find_loopback("/dev/video0", tree(tmp_path, [10]))
 
 
 def test_a_device_that_is_not_in_dev(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"not in /dev; mend it with: sudo udevadm"):
+    with pytest.raises(Unavailable, match=r"not in /dev; run: sudo udevadm"):
         vc.find_loopback(None, tree(tmp_path, [10], missing=(10,)))
 
 
@@ -82,14 +84,16 @@ def test_a_device_without_permission(tmp_path: Path) -> None:
 
 
 def test_without_the_module(tmp_path: Path) -> None:
-    """Each reason there can be, and the command that mends it."""
+    """Each reason there can be, and its remedy."""
     modules = tmp_path / "lib/modules/6.1/updates/dkms"
-    assert vc.why_no_loopback(tmp_path, "6.1")[1].startswith("sudo apt install v4l2loopback-dkms")
+    assert vc.why_no_loopback(tmp_path, "6.1")[1].startswith(
+        "run: sudo apt install v4l2loopback-dkms"
+    )
     modules.mkdir(parents=True)
     (modules / "v4l2loopback.ko.xz").touch()
     assert vc.why_no_loopback(tmp_path, "6.1") == (
         "the kernel module v4l2loopback is not loaded",
-        "sudo modprobe v4l2loopback devices=1 exclusive_caps=1 video_nr=10 card_label=wsshm "
+        "run: sudo modprobe v4l2loopback devices=1 exclusive_caps=1 video_nr=10 card_label=wsshm "
         "max_buffers=2",
     )
     firmware = tmp_path / "sys/firmware/efi/efivars"
@@ -116,9 +120,9 @@ def test_without_the_module(tmp_path: Path) -> None:
     ],
 )
 def test_what_pyvirtualcam_says_gets_its_remedy(says: str, remedy: str) -> None:
-    text = vc.mended(f"'v4l2loopback' backend: {says}")
-    assert remedy in text.partition("mend it with: ")[2]
-    assert "\n" not in text
+    found = vc.find_remedy(f"'v4l2loopback' backend: {says}")
+    assert remedy in found
+    assert "\n" not in found
 
 
 def test_here(wsshm: Wsshm, portrait: Path, ones: Path, tmp_path: Path) -> None:
@@ -127,7 +131,7 @@ def test_here(wsshm: Wsshm, portrait: Path, ones: Path, tmp_path: Path) -> None:
         pytest.skip("there is a virtual camera here")
     result = wsshm("run", portrait, "--model", ones, "--virtual-cam")
     assert result.returncode == 69
-    one_error_line(result, "v4l2loopback", "mend it with: sudo ")
+    one_error_line(result, "v4l2loopback", "run: sudo ")
     assert not list(tmp_path.iterdir())
     result = wsshm("run", portrait, "--virtual-device", "/dev/video10")
     assert result.returncode == 2

@@ -1,47 +1,21 @@
-"""What comes out: frames, tags, sound, mattes and names, read back from the files themselves."""
+"""Video files as outputs: frames, times, tags, sound and mattes, read back from the files."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
-import cv2
 import numpy as np
 import pytest
 
-from engines.errors import CannotCreate, Unavailable, UsageError
+from engines.errors import Unavailable, UsageError
 from engines.video import frame as fr
-from engines.video import run as job
-from engines.video.compose.composite import OWN
-from engines.video.config import Clip, Encoding, MatteOptions, RunConfig, Save
-from engines.video.summary import Summary
-from tests.conftest import Wsshm
+from engines.video.config import Encoding, Save
+from tests.engines.video.outputs import LOSSLESS, PLAIN, decoded, ramp_clip, run
 from tests.media import heard, noise_clip, probe, sound_clip
 
 VIDEOS = ["mp4", "mkv", "mov", "webm"]
-LOSSLESS = Encoding(crf=0)
-PLAIN = MatteOptions(smooth=0, refine=False, decontaminate=False)
-
-
-def run(source: Path, out: Path | None, model: Path, **options: Any) -> Summary:
-    """A run on a black background, on which nothing went wrong."""
-    options = {"background": "#000000", "size": 64} | options
-    summary = job.run(RunConfig(source, out, model=str(model), **options))
-    assert summary.error is None
-    assert summary.exit_code == 0
-    assert summary.left == []
-    return summary
-
-
-def decoded(path: Path) -> list[av.VideoFrame]:
-    """All frames of a file."""
-    with av.open(str(path)) as container:
-        return list(container.decode(video=0))
-
-
-# Video files
 
 
 @pytest.mark.parametrize("ending", VIDEOS)
@@ -280,31 +254,6 @@ def test_last_frame_is_shown_as_long(tmp_path: Path, ones: Path, before: str, af
     assert all(abs(a - b) <= tick / 2 for a, b in zip(source.times, result.times, strict=True))
 
 
-# Mattes
-
-
-def ramp(width: int, height: int) -> np.ndarray:
-    """A grey image that is its own matte under the brightness model."""
-    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
-    return np.dstack([(255 * (x + y) / 2).round().astype(np.uint8)] * 3)
-
-
-def ramp_clip(path: Path, width: int, height: int) -> np.ndarray:
-    """Three such frames in full-range 4:4:4; returns the matte."""
-    grey = ramp(width, height)
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("ffv1", rate=30)
-        video.width, video.height, video.pix_fmt = width, height, "yuv444p"
-        video.codec_context.color_range, video.codec_context.colorspace = fr.FULL, fr.BT709
-        for _ in range(3):
-            image = fr.FrameFormat(width, height, "yuv444p", fr.BT709, fr.FULL).new_image()
-            for plane, values in zip(fr.planes(image), (grey[..., 0], 128, 128), strict=True):
-                plane[:] = values
-            container.mux(video.encode(image))
-        container.mux(video.encode(None))
-    return grey[..., 0]
-
-
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "mov"])
 @pytest.mark.parametrize(("width", "height", "error"), [(64, 64, 1), (160, 120, 2), (66, 200, 2)])
 def test_alpha_video_is_the_matte(
@@ -333,148 +282,6 @@ def test_alpha_reaches_black_and_white(tmp_path: Path, ones: Path, zeros: Path) 
         assert (fr.planes(decoded(tmp_path / f"{code}.mp4")[0])[0] == code).all()
 
 
-def test_alpha_as_images_is_the_matte(tmp_path: Path, brightness: Path) -> None:
-    """As PNG, of an image and of a video, in one channel."""
-    cv2.imwrite(str(tmp_path / "in.png"), ramp(64, 64))
-    run(tmp_path / "in.png", tmp_path / "a.png", brightness, save=(Save.alpha,))
-    seen = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
-    assert seen.shape == (64, 64)
-    np.testing.assert_array_equal(seen, ramp(64, 64)[..., 0])
-    matte = ramp_clip(tmp_path / "in.mkv", 64, 64)
-    run(tmp_path / "in.mkv", tmp_path / "a", brightness, save=(Save.alpha,))
-    files = sorted((tmp_path / "a").iterdir())
-    assert [p.name for p in files] == ["000001.png", "000002.png", "000003.png"]
-    for path in files:
-        seen = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        assert np.abs(seen.astype(int) - matte).max() <= 1
-
-
-@pytest.mark.parametrize(
-    "options", [{"save": (Save.foreground,)}, {"background": "transparent"}], ids=["save", "bg"]
-)
-def test_foreground_has_straight_alpha(
-    tmp_path: Path, brightness: Path, options: dict[str, Any]
-) -> None:
-    """Colours are those of the image, alpha is the matte."""
-    rgb = np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "in.png"), rgb[..., ::-1])
-    for name in ("out.png", "out.webp"):
-        run(tmp_path / "in.png", tmp_path / name, brightness, matte=PLAIN, **options)
-        seen = cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED)
-        assert seen.shape == (64, 64, 4)
-        if name == "out.png":
-            person = seen[..., 3] >= OWN
-            assert person.mean() > 0.9
-            np.testing.assert_array_equal(seen[person][:, 2::-1], rgb[person])
-            assert np.abs(seen[..., 3] - rgb.mean(2)).max() <= 1
-
-
-@pytest.mark.parametrize("ending", ["jpg", "bmp", "mp4"])
-def test_transparency_is_not_lost_in_silence(tmp_path: Path, ones: Path, ending: str) -> None:
-    """A file that cannot hold it is refused."""
-    cv2.imwrite(str(tmp_path / "in.png"), ramp(32, 32))
-    with pytest.raises(UsageError, match=ending):
-        run(tmp_path / "in.png", tmp_path / f"o.{ending}", ones, background="transparent")
-
-
-def test_composite_of_an_image_is_exact(tmp_path: Path, ones: Path, zeros: Path) -> None:
-    """Through the whole run: the image itself, or the colour, to the last code."""
-    rgb = np.random.default_rng(6).integers(0, 256, (49, 67, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "in.png"), rgb)
-    run(tmp_path / "in.png", tmp_path / "person.png", ones)
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "person.png")), rgb)
-    run(tmp_path / "in.png", tmp_path / "nobody.png", zeros, background="#102030")
-    assert (cv2.imread(str(tmp_path / "nobody.png")) == (0x30, 0x20, 0x10)).all()
-
-
-# Names
-
-
-def test_names_by_default(tmp_path: Path, ones: Path) -> None:
-    """Beside the input, under its name and what it is."""
-    clip = noise_clip(tmp_path / "in.mkv", 2)
-    every = (Save.composite, Save.alpha, Save.foreground)
-    summary = run(clip, None, ones, save=every)
-    names = [str(p.relative_to(tmp_path)) for p in summary.outputs]
-    assert names == ["in_wsshm.mp4", "in_alpha.mp4", "in_foreground.webm"]
-    cv2.imwrite(str(tmp_path / "me.jpg"), ramp(32, 32))
-    summary = run(tmp_path / "me.jpg", None, ones, save=every)
-    names = [p.name for p in summary.outputs]
-    assert names == ["me_wsshm.png", "me_alpha.png", "me_foreground.png"]
-    for overwrite in (False, True):
-        summary = run(tmp_path / "me.jpg", tmp_path / "out", ones, save=every, overwrite=overwrite)
-        names = [str(p.relative_to(tmp_path)) for p in summary.outputs]
-        assert names == ["out/me.png", "out/me_alpha.png", "out/me_foreground.png"]
-    (tmp_path / "set").mkdir()
-    for name in ("b2.png", "b10.png"):
-        cv2.imwrite(str(tmp_path / "set" / name), ramp(32, 32))
-    summary = run(tmp_path / "set", None, ones)
-    assert [p.name for p in summary.outputs] == ["set_wsshm"]
-    assert sorted(p.name for p in (tmp_path / "set_wsshm").iterdir()) == ["b10.png", "b2.png"]
-
-
-@pytest.mark.parametrize("name", ["takes.v2", "takes.mp4", "takes"])
-def test_folder_of_any_name(wsshm: Wsshm, tmp_path: Path, ones: Path, name: str) -> None:
-    """A slash at the end, or a folder that is there: PNG files go into it, whatever its name."""
-    clip = noise_clip(tmp_path / "in.mp4", 2)
-    for n, slash in enumerate(("/", "")):  # first it is not there yet
-        result = wsshm(
-            "run",
-            clip,
-            "--model",
-            ones,
-            "-o",
-            f"{name}{slash}",
-            "--save",
-            "composite",
-            "--save",
-            "alpha",
-            *["--overwrite"] * n,
-        )
-        assert result.returncode == 0, result.stderr
-        assert len(list((tmp_path / name).glob("*.png"))) == 2
-        assert (tmp_path / f"{name}_alpha.mp4").is_file()
-
-
-def test_folder_where_a_file_would_be(tmp_path: Path, ones: Path) -> None:
-    """A name that was not given stays that of a file."""
-    clip = noise_clip(tmp_path / "in.mp4", 2)
-    (tmp_path / "in_wsshm.mp4").mkdir()
-    with pytest.raises(CannotCreate, match=r"in_wsshm\.mp4: is a folder"):
-        run(clip, None, ones)
-
-
-def test_file_where_an_images_folder_would_be(tmp_path: Path, ones: Path) -> None:
-    cv2.imwrite(str(tmp_path / "me.jpg"), ramp(32, 32))
-    (tmp_path / "notes").write_text("precious")
-    with pytest.raises(CannotCreate, match=r"notes: is a file; name another folder"):
-        run(tmp_path / "me.jpg", tmp_path / "notes", ones)
-    with pytest.raises(UsageError, match="--format webm"):
-        run(tmp_path / "me.jpg", tmp_path / "out", ones, encoding=Encoding(format="webm"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["me.jpg", "notes"]
-
-
-def test_name_that_may_mean_a_folder(tmp_path: Path, ones: Path) -> None:
-    """An unknown ending is refused in a line that says how a folder is written."""
-    clip = noise_clip(tmp_path / "in.mp4", 2)
-    with pytest.raises(UsageError, match=r"unknown kind of output \.v2; .*takes\.v2/ for a folder"):
-        run(clip, tmp_path / "takes.v2", ones)
-    (tmp_path / "2024.05.beach").mkdir()
-    cv2.imwrite(str(tmp_path / "2024.05.beach" / "1.png"), ramp(32, 32))
-    assert run(tmp_path / "2024.05.beach", None, ones).outputs == [tmp_path / "2024.05.beach_wsshm"]
-
-
-def test_names_beside_a_named_output(tmp_path: Path, ones: Path) -> None:
-    """``-o`` names the first; the others stand beside it, in the same kind of file."""
-    clip = noise_clip(tmp_path / "in.mp4", 2)
-    summary = run(clip, tmp_path / "out.mkv", ones, save=(Save.composite, Save.alpha))
-    assert [p.name for p in summary.outputs] == ["out.mkv", "out_alpha.mkv"]
-    cv2.imwrite(str(tmp_path / "me.png"), ramp(32, 32))
-    (tmp_path / "there").mkdir()
-    summary = run(tmp_path / "me.png", tmp_path / "there", ones)
-    assert summary.outputs == [tmp_path / "there" / "me.png"]
-
-
 def test_two_outputs_of_one_pass_agree(tmp_path: Path, brightness: Path) -> None:
     """Composite on white and matte, of the same frames: C = αF + (1 - α)·white."""
     clip = noise_clip(tmp_path / "in.mkv", 4, 64, 64, codec="ffv1", pix_fmt="yuv444p")
@@ -493,75 +300,3 @@ def test_two_outputs_of_one_pass_agree(tmp_path: Path, brightness: Path) -> None
         a = fr.planes(alpha)[0] / 255
         expected = a * fr.planes(source)[0] + (1 - a) * 235
         assert np.abs(fr.planes(result)[0] - expected).max() <= 0.51
-
-
-def test_existing_output_is_not_replaced_unasked(tmp_path: Path, ones: Path) -> None:
-    """73, the file untouched; ``--overwrite`` replaces it whole."""
-    clip = noise_clip(tmp_path / "in.mp4", 5)
-    out = tmp_path / "out.mp4"
-    out.write_bytes(b"precious")
-    with pytest.raises(CannotCreate, match=r"out\.mp4.*--overwrite") as caught:
-        run(clip, out, ones)
-    assert caught.value.exit_code == 73
-    assert out.read_bytes() == b"precious"
-    run(clip, out, ones, overwrite=True)
-    assert probe(out).frames == 5
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
-
-
-def test_every_output_is_checked_before_any_is_begun(tmp_path: Path, ones: Path) -> None:
-    """The second of two exists: nothing is written for the first either."""
-    clip = noise_clip(tmp_path / "in.mp4", 5)
-    (tmp_path / "o_alpha.mp4").write_bytes(b"precious")
-    with pytest.raises(CannotCreate, match=r"o_alpha\.mp4"):
-        run(clip, tmp_path / "o.mp4", ones, save=(Save.composite, Save.alpha))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "o_alpha.mp4"]
-
-
-def test_folder_in_use_is_not_written_into_unasked(tmp_path: Path, ones: Path) -> None:
-    """A folder with files in it is refused; with ``--overwrite`` they are added to."""
-    clip = noise_clip(tmp_path / "in.mp4", 2)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("x")
-    with pytest.raises(CannotCreate, match="not empty"):
-        run(clip, tmp_path / "out", ones)
-    run(clip, tmp_path / "out", ones, overwrite=True)
-    names = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert names == ["000001.png", "000002.png", "mine.txt"]
-
-
-def test_output_where_none_can_be_is_refused(tmp_path: Path, ones: Path) -> None:
-    """A missing folder, and the input itself even with ``--overwrite``."""
-    clip = noise_clip(tmp_path / "in.mp4", 2)
-    data = clip.read_bytes()
-    with pytest.raises(CannotCreate, match="does not exist"):
-        run(clip, tmp_path / "none" / "out.mp4", ones)
-    (tmp_path / "link.mp4").symlink_to(clip)
-    for same in (clip, tmp_path / "." / "in.mp4", tmp_path / "link.mp4"):
-        with pytest.raises(UsageError, match="is the input"):
-            run(clip, same, ones, overwrite=True)
-    assert clip.read_bytes() == data
-
-
-def test_part_of_a_killed_run_is_named_and_kept(tmp_path: Path, ones: Path) -> None:
-    """What another run left is neither used nor lost, and a warning names it."""
-    clip = noise_clip(tmp_path / "in.mp4", 3)
-    left = tmp_path / "out.part.mp4"
-    left.write_bytes(b"half of a film")
-    summary = run(clip, tmp_path / "out.mp4", ones)
-    assert any("out.part.mp4" in w for w in summary.warnings)
-    assert left.read_bytes() == b"half of a film"
-    assert probe(tmp_path / "out.mp4").frames == 3
-
-
-def test_names_with_strange_letters_work(tmp_path: Path, ones: Path) -> None:
-    """Spaces, brackets, percent signs, colons and other scripts are only names."""
-    for stem in ("a b", "[x]*?", "100%d", "file:pipe:1", "Ünï—人", "-dash", "it's"):
-        clip = noise_clip(tmp_path / "in.mp4", 2)
-        named = clip.rename(tmp_path / f"{stem}.mp4")
-        out = tmp_path / f"{stem} out.mkv"
-        run(named, out, ones)
-        assert probe(Path(f"file:{out}")).frames == 2
-        folder = tmp_path / f"{stem} out"
-        run(named, folder, ones, save=(Save.alpha,), clip=Clip(0, 0.03))
-        assert len(list(folder.iterdir())) == 1
