@@ -203,7 +203,7 @@ def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
 
 def _check_background(spec: str) -> None:
     from engines.errors import UsageError
-    from engines.video.compose.background import open_background
+    from engines.video.compose.open import open_background
 
     if open_background(spec) is None:
         raise UsageError(f"--bg {spec}: not into a video; use an image, '#rrggbb' or blur")

@@ -12,11 +12,10 @@ from pathlib import Path
 import cv2
 
 from engines.engine import MattingEngine
-from engines.errors import Say, UsageError, silent
+from engines.errors import Say, silent
 from engines.video.autotune import measure, settle
-from engines.video.compose.background import open_background
 from engines.video.compose.composite import Composited, composite
-from engines.video.compose.open import BackgroundCycle
+from engines.video.compose.open import BackgroundCycle, open_background
 from engines.video.config import MatteOptions, RunConfig, Save
 from engines.video.frame import Frame, is_frame
 from engines.video.matte.network import Inferred, Network, Scaled, open_network
@@ -26,8 +25,7 @@ from engines.video.pipeline import Pipeline, Stop
 from engines.video.read.open import open_source
 from engines.video.read.source import FrameSource
 from engines.video.summary import Started, Summary
-from engines.video.write.open import open_outputs
-from engines.video.write.sink import FrameSink, needs_alpha
+from engines.video.write.open import needs_alpha, open_outputs, open_viewers
 from engines.video.write.writer import Writer
 
 DEPTH, LARGE_DEPTH = 3, 1  # frames that wait between two stages
@@ -91,11 +89,18 @@ def run(
             background.close()  # it was opened for its errors alone
             background = None
         sinks = open_outputs(config, source, warnings.append) if config.writes_files else []
-        cycle = BackgroundCycle(config.background, config.background_fit, source, background, say)
+        cycle = BackgroundCycle(
+            config.background,
+            background,
+            source.sample_aspect,
+            config.background_fit,
+            source.format.bit_depth,
+            say,
+        )
         held.callback(cycle.close)
-        for shown in _shown_sinks(config, source, stop, cycle, say):
-            held.callback(shown.close, whole=True)  # also if the run does not begin
-            sinks.append(shown)
+        for viewer in open_viewers(config, source, stop, cycle.next, say):
+            held.callback(viewer.close, whole=True)  # also if the run does not begin
+            sinks.append(viewer)
         engine, reason = network(config, source.format, warnings.append)
         spec = engine.spec
         matting = Network(engine, config.size or spec.size)
@@ -120,7 +125,7 @@ def run(
             source.total,
         )
         on_start(started)
-        cuts_out = config.writes_files and any(
+        keep_foreground = config.writes_files and any(
             needs_alpha(save, config.is_transparent) for save in config.save
         )
 
@@ -129,7 +134,7 @@ def run(
             return postprocessor(*inferred)
 
         def compose(matted: Matted) -> Composited:
-            return composite(matted, cycle.now, cut_out=cuts_out)
+            return composite(matted, cycle.now, keep_foreground=keep_foreground)
 
         scale: Callable[[Frame], Scaled] = matting.scale
         if source.is_live and config.size is None and engine.device == "cpu":
@@ -189,22 +194,6 @@ def _matte_options(config: RunConfig, source: FrameSource) -> MatteOptions:
     if set(config.save) == {Save.alpha} and not config.is_shown:
         options = replace(options, decontaminate=False)
     return options
-
-
-def _shown_sinks(
-    config: RunConfig, source: FrameSource, stop: Stop, cycle: BackgroundCycle, say: Say
-) -> Iterator[FrameSink]:
-    """Yield the outputs that somebody looks at while they are made."""
-    if config.is_shown and cycle.now is None:
-        raise UsageError("--bg transparent: cannot be shown", "give another --bg")
-    if config.virtual_camera:
-        from engines.video.write.virtual_camera import open_virtual_camera
-
-        yield open_virtual_camera(config.virtual_device, source.format, source.rate)
-    if config.preview:
-        from engines.video.write.preview import Preview
-
-        yield Preview(stop, cycle.next, say)
 
 
 @contextmanager

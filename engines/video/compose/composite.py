@@ -13,38 +13,55 @@ from engines.arrays import Plane
 from engines.video import frame as fr
 from engines.video.compose.background import Background
 from engines.video.compose.extend import extend
+from engines.video.config import Save
 from engines.video.frame import Frame, FrameFormat
 from engines.video.matte.postprocess import Matted, at_planes
 
-# Of 255, where a person's cut-out begins to show a pixel's own colour, and where it shows no other.
-# Networks leave a haze of a few codes over a tenth of a room: hardly seen, but the room is in it.
-HAZE, OWN = 4, 16
-STRIP = 64  # rows blended at a time, so that the wider products stay in the cache
+# Alpha, of 255, up to which a foreground shows nothing of the frame, and from which on it shows the
+# frame's colour alone. Networks leave a haze of a few levels over a tenth of a room: it is hardly
+# seen, but the room can be made out in it.
+HAZE_ALPHA, SOLID_ALPHA = 4, 16
+STRIP_ROWS = 64  # blended at a time, so that the wider products stay in the cache
 
 
 @dataclass(frozen=True)
 class Composited:
-    """A frame with its matte, what is behind the person replaced.
+    """A frame with everything that may be written of it.
 
-    `alpha` is (H, W) uint8 at the frame's size, 255 = person. `person` is the person cut out, and
-    `image` the finished one where there is a background. What waits to be encoded holds no more
-    than that, as an image of 4K has 12 MB: `frame` shows it, not what it came with.
+    Attributes:
+        frame: the frame with its time; its `image` is the composite, or else the foreground, so
+            that what waits to be encoded does not hold the decoded image too: 12 MB in 4K.
+        alpha: (H, W) uint8 at the frame's size, 255 = person.
+        foreground: F, the person's colours with nothing of the room; None where no output has it.
+        composite: αF + (1 - α)B; None where there is no background.
     """
 
     frame: Frame
     alpha: Plane
-    person: av.VideoFrame | None
-    image: av.VideoFrame | None
+    foreground: av.VideoFrame | None
+    composite: av.VideoFrame | None
+
+    def of(self, save: Save) -> tuple[av.VideoFrame | None, Plane | None]:
+        """Return the colours and the alpha of an output; None for what it does not have.
+
+        A composite without a background is the foreground with its alpha.
+        """
+        if save is Save.alpha:
+            return None, self.alpha
+        if save is Save.composite and self.composite is not None:
+            return self.composite, None
+        assert self.foreground is not None
+        return self.foreground, self.alpha
 
 
 def blend(foreground: Plane, background: Plane, alpha: Plane, out: Plane) -> None:
-    """``out = (α·F + (255 - α)·B) / 255``, rounded to nearest; all (H, W).
+    """Write ``(α·F + (255 - α)·B) / 255`` to `out`, rounded to nearest; all (H, W).
 
     α is uint8; the others are uint8, or uint16 of 10 bits. Exact: α = 255 gives F, α = 0 gives B.
     """
     wide: Any = np.uint16 if out.dtype == np.uint8 else np.uint32
-    for row in range(0, out.shape[0], STRIP):
-        strip = slice(row, row + STRIP)
+    for row in range(0, out.shape[0], STRIP_ROWS):
+        strip = slice(row, row + STRIP_ROWS)
         a = alpha[strip].astype(wide)
         mix = foreground[strip].astype(wide)
         rest = background[strip].astype(wide)
@@ -58,37 +75,41 @@ def blend(foreground: Plane, background: Plane, alpha: Plane, out: Plane) -> Non
 
 
 def composite(
-    matted: Matted, background: Background | None, *, cut_out: bool = False
+    matted: Matted, background: Background | None, *, keep_foreground: bool = False
 ) -> Composited:
-    """Put `background` behind the person, or nothing for None.
+    """Put a background behind the person; None leaves the composite out.
 
     Args:
-        cut_out: whether the person is wanted alone as well, with nothing of what was behind them.
+        keep_foreground: whether an output has the foreground, for which it must be free of the
+            room also where alpha is 0.
     """
     frame, alphas = matted.frame, matted.alphas
-    person = alone(matted.person, alphas[0], frame.format) if cut_out else None
-    image = None
+    foreground, image = None, None
+    if keep_foreground:
+        foreground = without_room(matted.foreground, alphas[0], frame.format)
     if background is not None:
         image = frame.format.new_image()
         behind = background.planes(frame, alphas)
-        for planes in zip(fr.planes(matted.person), behind, alphas, fr.planes(image), strict=True):
+        colours = fr.planes(matted.foreground)
+        for planes in zip(colours, behind, alphas, fr.planes(image), strict=True):
             blend(*planes)
-    shown = replace(frame, image=image or person or matted.person)
-    return Composited(shown, alphas[0], person, image)
+    shown = replace(frame, image=image or foreground or matted.foreground)
+    return Composited(shown, alphas[0], foreground, image)
 
 
-def alone(person: av.VideoFrame, alpha: Plane, fmt: FrameFormat) -> av.VideoFrame:
-    """An image of the person in which nothing else is left, also where nobody looks.
+def without_room(foreground: av.VideoFrame, alpha: Plane, fmt: FrameFormat) -> av.VideoFrame:
+    """Return a new image of a foreground with nothing of the room in it, not even under α = 0.
 
-    A pixel keeps its colour where alpha is `OWN` or more. Below, it fades into what the person's
-    colours are extended to, and where alpha is `HAZE` or less there is nothing but that.
+    A pixel keeps its colour where alpha is `SOLID_ALPHA` or more. Below, it fades into the person's
+    colours as they are extended, which is all there is where alpha is `HAZE_ALPHA` or less.
 
     Args:
         alpha: (H, W) uint8, 255 = person.
     """
-    image, planes = fmt.new_image(), fr.planes(person)
-    share = cv2.convertScaleAbs(cv2.subtract(alpha, HAZE), alpha=255 / (OWN - HAZE))
-    own = at_planes(share, fmt)
-    for parts in zip(planes, extend(planes, alpha), own, fr.planes(image), strict=True):
+    image, planes = fmt.new_image(), fr.planes(foreground)
+    scale = 255 / (SOLID_ALPHA - HAZE_ALPHA)
+    share = cv2.convertScaleAbs(cv2.subtract(alpha, HAZE_ALPHA), alpha=scale)
+    shares = at_planes(share, fmt)
+    for parts in zip(planes, extend(planes, alpha), shares, fr.planes(image), strict=True):
         blend(*parts)
     return image

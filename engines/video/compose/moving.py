@@ -1,8 +1,8 @@
-"""A video behind the person: in its own time, from the beginning again whenever it ends."""
+"""A video as a background: at its own rate, repeated whenever it ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,25 +12,27 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from engines.arrays import Plane
+from engines.errors import Say
 from engines.video import frame as fr
 from engines.video.compose.background import Box, fitted
 from engines.video.config import BackgroundFit, Clip
 from engines.video.frame import Frame, FrameFormat
 from engines.video.read.video import VideoSource
 
-BREAK = 30  # seconds without a frame after which the background is where it was before
-ITU601 = 5  # what the scaler converts to; BT.601's other number it takes for no matrix at all
+MAX_GAP_SECONDS = 30  # without a frame; after a longer gap the background goes on where it was
+SCALER_BT601 = 5  # the scaler takes the other code point of that matrix for "unspecified"
 
 
 class VideoBackground:
-    """The frames of a video, each shown as long as it lasts; the first with the clip's first.
+    """A video that begins with the clip's first frame and is repeated.
 
     Args:
         sample_aspect: width to height of the clip's pixels, 1 when None.
-        bit_depth: of a code of the clip's frames.
+        say: told when the video ends before it should.
+        bit_depth: bits a sample of the clip's frames, 8 or 10.
 
     Raises:
-        CannotOpen, BadData: the video.
+        CannotOpen, BadData: the video cannot be used.
     """
 
     def __init__(
@@ -38,21 +40,21 @@ class VideoBackground:
         path: Path,
         sample_aspect: Fraction | None,
         fit: BackgroundFit,
-        on_note: Callable[[str], None],
+        say: Say,
         bit_depth: int,
     ):
         self._path, self._fit, self._aspect = path, fit, float(sample_aspect or 1)
-        self._note, self._bits = on_note, bit_depth
+        self._say, self._bit_depth = say, bit_depth
         self._source = VideoSource(path, Clip(), bit_depth=bit_depth)
-        self._frames = self._endless()
+        self._frames = self._repeated()
         self._now = next(self._frames)
         self._next: tuple[Fraction, Frame] | None = next(self._frames, None)
-        self._begin: Fraction | None = None  # when the clip's first frame is shown
+        self._begin: Fraction | None = None  # seconds at which the clip's first frame is shown
         self._reformatter = VideoReformatter()
-        self._made: tuple[Frame, FrameFormat, list[Plane]] | None = None
+        self._latest: tuple[Frame, FrameFormat, list[Plane]] | None = None
 
-    def _endless(self) -> Iterator[tuple[Fraction, Frame]]:
-        """(time, frame), without end but for a video of one frame."""
+    def _repeated(self) -> Iterator[tuple[Fraction, Frame]]:
+        """Yield times in seconds and frames, without end unless the video has only one frame."""
         begin = Fraction(0)
         while True:
             end, count, first = begin, 0, None
@@ -63,26 +65,28 @@ class VideoBackground:
                 end = begin + time - first + max(1, frame.duration) * frame.time_base
                 count += 1
             if self._source.fault and not begin:
-                self._note(f"--bg {self._source.fault}")
+                self._say(f"--bg {self._source.fault}")
             if count == 1:
                 return
             begin = end
             self._source.close()
-            self._source = VideoSource(self._path, Clip(), bit_depth=self._bits)
+            self._source = VideoSource(self._path, Clip(), bit_depth=self._bit_depth)
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         time = frame.pts * frame.time_base
         self._begin = time if self._begin is None else self._begin
-        if self._next is not None and (late := time - self._begin - self._next[0]) > BREAK:
-            self._begin += late  # no frame was shown meanwhile: it stood still too
+        if self._next is not None and (gap := time - self._begin - self._next[0]) > MAX_GAP_SECONDS:
+            self._begin += gap
         while self._next is not None and self._next[0] <= time - self._begin:
             self._now, self._next = self._next, next(self._frames, None)
         shown = self._now[1]
-        if self._made is None or self._made[0] is not shown or self._made[1] != frame.format:
-            self._made = shown, frame.format, self._fitted(shown, frame.format)
-        return self._made[2]
+        made = self._latest
+        if made is None or made[0] is not shown or made[1] != frame.format:
+            made = self._latest = shown, frame.format, self._fitted(shown, frame.format)
+        return made[2]
 
     def _fitted(self, shown: Frame, fmt: FrameFormat) -> list[Plane]:
+        """Return the planes of a frame of the video, scaled and converted to `fmt`."""
         source = shown.format
         aspect = float(self._source.sample_aspect or 1) / self._aspect
         part, (left, top, width, height) = fitted(
@@ -95,7 +99,7 @@ class VideoBackground:
             fmt.pix_fmt,
             src_colorspace=source.matrix,
             src_color_range=source.range,
-            dst_colorspace=ITU601 if fmt.matrix == fr.BT601 else fmt.matrix,
+            dst_colorspace=SCALER_BT601 if fmt.matrix == fr.BT601 else fmt.matrix,
             dst_color_range=fmt.range,
             threads=1,
             interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
@@ -116,7 +120,7 @@ class VideoBackground:
 
 
 def _cut(frame: Frame, part: Box) -> av.VideoFrame:
-    """A part of a frame; left and top are even."""
+    """Return a part of a frame's image; left and top are even."""
     left, top, width, height = part
     if (width, height) == (frame.format.width, frame.format.height):
         return frame.image

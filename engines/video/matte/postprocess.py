@@ -33,12 +33,12 @@ class Matted:
     """A frame with its matte.
 
     `alphas` are three (H, W) uint8, 255 = person, at the size of each of the frame's planes.
-    `person` is the image to composite: the frame's own, or a decontaminated copy.
+    `foreground` is the image to composite: the frame's own, or a decontaminated copy.
     """
 
     frame: Frame
     alphas: list[Plane]
-    person: av.VideoFrame
+    foreground: av.VideoFrame
 
 
 class MattePostprocessor:
@@ -56,7 +56,7 @@ class MattePostprocessor:
         """
         do, fmt = self._options, frame.format
         small = self._smooth(rgb, remove_islands(alpha, do.islands))
-        person, planes = frame.image, fr.planes(frame.image)
+        foreground, planes = frame.image, fr.planes(frame.image)
         if do.refine or do.decontaminate:
             found = outline.find(planes, small, self._margin(small.shape[0] / fmt.height))
         if do.refine and do.coarse:
@@ -72,10 +72,10 @@ class MattePostprocessor:
                 refine(planes, full, found, fmt)
         alphas = at_planes(full, fmt)
         if do.decontaminate:  # by the matte of what was seen, before it is reshaped
-            person = decontaminate(frame, alphas, found)
+            foreground = decontaminate(frame, alphas, found)
         if do.erode or do.feather:
             alphas = at_planes(feather(erode(full, do.erode), do.feather), fmt)
-        return Matted(frame, alphas, person)
+        return Matted(frame, alphas, foreground)
 
     def _margin(self, scale: float) -> int:
         reach = abs(self._options.erode) + self._options.feather

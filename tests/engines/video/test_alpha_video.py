@@ -14,9 +14,9 @@ import pytest
 from engines.errors import UsageError
 from engines.video import frame as fr
 from engines.video import run as job
-from engines.video.compose.composite import HAZE, OWN
+from engines.video.compose.composite import HAZE_ALPHA, SOLID_ALPHA
 from engines.video.config import Encoding, MatteOptions, RunConfig, Save
-from tests.engines.video.write.test_sinks import LOSSLESS, PLAIN, decoded, ramp_clip, run
+from tests.engines.video.outputs import LOSSLESS, PLAIN, decoded, ramp_clip, run
 from tests.media import grey_clip, heard, noise_clip, probe, sound_clip, write_clip
 
 MOVIES = ["mov", "webm", "mkv"]
@@ -160,7 +160,7 @@ def test_any_size(tmp_path: Path, ones: Path, ending: str, width: int, height: i
 def test_nothing_of_the_room_is_left(tmp_path: Path, brightness: Path, output: str) -> None:
     """Stripes over which the matte has a haze are not in the file."""
     stripes = np.zeros((120, 160), np.uint8)
-    stripes[:, :60:4] = HAZE
+    stripes[:, :60:4] = HAZE_ALPHA
     stripes[:, 100:] = 200
     clip = grey_clip(tmp_path / "in.mp4", [stripes] * 3)
     both = (Save.foreground, Save.alpha)
@@ -193,7 +193,7 @@ def test_lossless_alpha(tmp_path: Path, brightness: Path) -> None:
     for frame, alpha in zip(with_alpha(tmp_path / "f.mkv"), written, strict=True):
         luma, _, _, seen = planes(frame)
         np.testing.assert_array_equal(seen, alpha)
-        np.testing.assert_array_equal(luma[alpha >= OWN], matte[alpha >= OWN])
+        np.testing.assert_array_equal(luma[alpha >= SOLID_ALPHA], matte[alpha >= SOLID_ALPHA])
 
 
 # What cannot be

@@ -20,7 +20,7 @@ from engines.video.read.open import open_source
 from engines.video.write import encoders
 from tests.conftest import Wsshm
 from tests.engines.video.compose.test_composite import KR_KB
-from tests.engines.video.write.test_sinks import decoded, run
+from tests.engines.video.outputs import decoded, run
 from tests.media import noise_clip
 from tests.outlines import PERSON, WALL, framed, over, reduced, soft_person, textured
 
@@ -220,7 +220,7 @@ def test_edges_are_as_in_eight_bits() -> None:
         for pix_fmt in ("yuv444p", "yuv444p10le")
     )
     assert np.abs(eight.alphas[0].astype(int) - ten.alphas[0]).mean() < 0.2
-    for a, b in zip(codes(eight.person), codes(ten.person), strict=True):
+    for a, b in zip(codes(eight.foreground), codes(ten.foreground), strict=True):
         assert np.abs(a - b).mean() < 1.5
 
 
@@ -265,8 +265,8 @@ def test_hardware_and_images_are_refused(tmp_path: Path, ones: Path) -> None:
         if name not in av.codecs_available:
             pytest.skip(f"this FFmpeg has no {name}")
     with pytest.raises(UsageError, match="h264_qsv: no 10 bits"):
-        encoders.choose(Encoding("h264_qsv"), ".mp4", "libx264", False, 10)
-    nvenc = encoders.choose(Encoding("hevc_nvenc"), ".mp4", "libx264", False, 10)
+        encoders.choose(Encoding("h264_qsv"), ".mp4", False, 10)
+    nvenc = encoders.choose(Encoding("hevc_nvenc"), ".mp4", False, 10)
     assert nvenc.pixels(fmt) == "p010le"
     cv2.imwrite(str(tmp_path / "in.png"), np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(WsshmError, match="--bits 10 needs a video"):

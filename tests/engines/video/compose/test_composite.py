@@ -18,8 +18,9 @@ from engines.arrays import Plane
 from engines.engine import open_engine
 from engines.video import frame as fr
 from engines.video import run as job
-from engines.video.compose.background import open_background, place
+from engines.video.compose.background import place
 from engines.video.compose.composite import Composited, blend, composite
+from engines.video.compose.open import open_background
 from engines.video.config import Encoding, MatteOptions, RunConfig
 from engines.video.matte.network import Network
 from engines.video.matte.postprocess import MattePostprocessor
@@ -92,8 +93,8 @@ def test_all_person_is_the_input(
         assert (fmt.width, fmt.height, fmt.pix_fmt) == (width, height, pix_fmt)
         assert fmt.range == (fr.FULL if full else fr.LIMITED)
         assert result.alpha.min() == 255
-        assert result.image is not None
-        for a, b in zip(before, fr.planes(result.image), strict=True):
+        assert result.composite is not None
+        for a, b in zip(before, fr.planes(result.composite), strict=True):
             np.testing.assert_array_equal(a, b)
         shown += 1
     assert shown == (1 if pix_fmt == "gbrp" else 3)
@@ -121,15 +122,15 @@ def test_nobody_is_the_background(
         clip, zeros, str(behind), bit_depth=fr.FrameFormat(1, 1, pix_fmt).bit_depth
     ):
         assert result.alpha.max() == 0
-        assert result.image is not None
-        for a, b in zip(fr.planes(expected), fr.planes(result.image), strict=True):
+        assert result.composite is not None
+        for a, b in zip(fr.planes(expected), fr.planes(result.composite), strict=True):
             np.testing.assert_array_equal(a, b)
         if pix_fmt != "gbrp":
             fmt, (kr, kb) = result.frame.format, KR_KB[fr.BT709]
             luma = rgb @ np.array([kr, 1 - kr - kb, kb])
             steps = fmt.peak if full else 219 * (fmt.peak + 1) / 256
             codes = luma * steps / 255 + (0 if full else (fmt.peak + 1) / 16)
-            assert np.abs(fr.planes(result.image)[0] - codes).max() <= 1
+            assert np.abs(fr.planes(result.composite)[0] - codes).max() <= 1
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -148,8 +149,8 @@ def test_nobody_on_a_colour_is_flat(tmp_path: Path, zeros: Path, pix_fmt: str, f
     else:
         codes = [16 + luma * 219 / 255, 128 + cb * 224 / 255, 128 + cr * 224 / 255]
     for result in composites(clip, zeros, "#3366cc"):
-        assert result.image is not None
-        for plane, code in zip(fr.planes(result.image), codes, strict=True):
+        assert result.composite is not None
+        for plane, code in zip(fr.planes(result.composite), codes, strict=True):
             assert np.abs(plane - code).max() <= 1
 
 
@@ -293,8 +294,8 @@ def test_blur_keeps_the_persons_colour_out(tmp_path: Path, pix_fmt: str, strengt
     (result,) = composites(clip, redness(tmp_path / "red.onnx"), strength, size=128)
     assert result.alpha[64, 64] == 255
     assert result.alpha[:34].max() == 0
-    assert result.image is not None
-    for plane, outside, inside in zip(fr.planes(result.image), grey, red, strict=True):
+    assert result.composite is not None
+    for plane, outside, inside in zip(fr.planes(result.composite), grey, red, strict=True):
         step = 128 // plane.shape[0]
         nobody = cv2.dilate(result.alpha, np.ones((3, 3), np.uint8))[::step, ::step] == 0
         assert nobody.mean() > 0.7
@@ -320,9 +321,9 @@ def test_blur_blurs(tmp_path: Path, zeros: Path) -> None:
     clip, spread, means = noise(tmp_path, "yuv420p", 64, 48, full=False), [], []
     for strength in ("blur:1", "blur:5", "blur:20"):
         result = next(composites(clip, zeros, strength))
-        assert result.image is not None
-        spread.append(fr.planes(result.image)[0].std())
-        means.append(fr.planes(result.image)[0].mean())
+        assert result.composite is not None
+        spread.append(fr.planes(result.composite)[0].std())
+        means.append(fr.planes(result.composite)[0].mean())
     original = next(originals(clip))[0]
     assert original.std() > spread[0] > spread[1] > spread[2]
     assert max(abs(m - original.mean()) for m in means) < 3

@@ -11,17 +11,17 @@ import pytest
 
 from engines.arrays import Plane
 from engines.video import frame as fr
-from engines.video.compose.composite import HAZE, OWN, alone
-from engines.video.compose.extend import PLAIN
+from engines.video.compose.composite import HAZE_ALPHA, SOLID_ALPHA, without_room
+from engines.video.compose.extend import NEUTRAL
 from engines.video.frame import FrameFormat
 
 
 def blob(width: int, height: int, blur: float) -> Plane:
-    """(H, W) alpha of a disc with an edge that soft, in a haze of `HAZE` codes."""
+    """(H, W) alpha of a disc with an edge that soft, in a haze of `HAZE_ALPHA` levels."""
     y, x = np.mgrid[:height, :width]
     inside = np.hypot(x - width * 0.4, y - height * 0.6) < 0.3 * min(width, height)
     disc = cv2.GaussianBlur(np.where(inside, 255, 0).astype(np.uint8), (0, 0), blur)
-    haze = np.random.default_rng(1).integers(0, HAZE + 1, (height, width), np.uint8)
+    haze = np.random.default_rng(1).integers(0, HAZE_ALPHA + 1, (height, width), np.uint8)
     return np.maximum(disc, haze)
 
 
@@ -49,14 +49,14 @@ def test_person_is_kept_and_the_room_is_not(pixels: str, size: tuple[int, int]) 
     fmt, alpha = FrameFormat(*size, pixels), blob(*size, blur=1.5)
     here, there = noise(fmt, 2), noise(fmt, 3)
     for a, b in zip(fr.planes(here), fr.planes(there), strict=True):
-        person = ~pixels_of(alpha <= HAZE, a)
+        person = ~pixels_of(alpha <= HAZE_ALPHA, a)
         b[person] = a[person]
-    results = alone(here, alpha, fmt), alone(there, alpha, fmt)
+    results = without_room(here, alpha, fmt), without_room(there, alpha, fmt)
     for before, one, other in zip(fr.planes(here), *map(fr.planes, results), strict=True):
         if any(n % 2 for n in alpha.shape) and before.shape != alpha.shape:
             continue  # samples at odd edges are shared out by area
         np.testing.assert_array_equal(one, other)
-        person = pixels_of(alpha >= OWN, before)
+        person = pixels_of(alpha >= SOLID_ALPHA, before)
         np.testing.assert_array_equal(one[person], before[person])
 
 
@@ -66,7 +66,7 @@ def test_no_fringe_where_colour_and_alpha_are_scaled_separately(size: tuple[int,
     fmt, alpha = FrameFormat(*size, "yuv444p"), blob(*size, blur=0.5)
     image = fmt.new_image()
     for plane in fr.planes(image):
-        plane[:] = np.where(alpha >= OWN, 200, 0)
+        plane[:] = np.where(alpha >= SOLID_ALPHA, 200, 0)
 
     def shown(colour: Plane) -> np.ndarray:
         third = size[0] // 3, size[1] // 3
@@ -75,13 +75,13 @@ def test_no_fringe_where_colour_and_alpha_are_scaled_separately(size: tuple[int,
 
     person = np.full_like(alpha, 200)
     assert (shown(person) - shown(fr.planes(image)[0])).max() > 20, "there is no fringe to mend"
-    assert np.abs(shown(person) - shown(fr.planes(alone(image, alpha, fmt))[0])).max() < 6
+    assert np.abs(shown(person) - shown(fr.planes(without_room(image, alpha, fmt))[0])).max() < 6
 
 
 def test_where_nobody_is_there_is_nothing() -> None:
     """Far from a person, and without one, a plain colour."""
     fmt, alpha = FrameFormat(640, 480), blob(640, 480, blur=2)
-    for plane in fr.planes(alone(noise(fmt, 4), alpha, fmt)):
-        assert (plane[:20, -20:] == PLAIN[0]).all()
-    for plane in fr.planes(alone(noise(fmt, 4), np.full_like(alpha, HAZE), fmt)):
-        assert (plane == PLAIN[0]).all()
+    for plane in fr.planes(without_room(noise(fmt, 4), alpha, fmt)):
+        assert (plane[:20, -20:] == NEUTRAL[0]).all()
+    for plane in fr.planes(without_room(noise(fmt, 4), np.full_like(alpha, HAZE_ALPHA), fmt)):
+        assert (plane == NEUTRAL[0]).all()

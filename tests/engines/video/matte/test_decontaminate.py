@@ -46,7 +46,7 @@ def fringe(frame: Frame, alpha: Plane, foreground: Plane, colour: tuple[int, int
     size = (frame.format.width, frame.format.height)
     made = composite(
         Matted(frame, at_planes(alpha, frame.format), frame.image), Colour(colour)
-    ).image
+    ).composite
     ideal = framed(over(alpha, foreground, np.full_like(foreground, colour)), frame.format.pix_fmt)
     error = np.abs(rgb_of(made, *size).astype(int) - rgb_of(ideal.image, *size))
     return float(error[(alpha > 5) & (alpha < 250)].mean())

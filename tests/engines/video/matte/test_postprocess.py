@@ -40,7 +40,7 @@ def test_nothing_asked_nothing_done(pix_fmt: str) -> None:
     frame, rgb, small, _ = seen(pix_fmt)
     done = MattePostprocessor(NOTHING)(frame, rgb, small)
     assert done.frame is frame
-    assert done.person is frame.image
+    assert done.foreground is frame.image
     np.testing.assert_array_equal(done.alphas[0], full_size(small, frame.format))
     assert [a.shape[::-1] for a in done.alphas] == list(frame.format.plane_sizes)
 
@@ -67,8 +67,8 @@ def test_the_defaults_refine_and_decontaminate(pix_fmt: str) -> None:
     assert mse(done.alphas[0] / 255, true / 255) < 0.5 * mse(full / 255, true / 255)
     refine(planes, full, found, frame.format)
     np.testing.assert_array_equal(done.alphas[0], full)
-    assert equal(done.person, decontaminate(frame, at_planes(full, frame.format), found))
-    assert not equal(done.person, frame.image)
+    assert equal(done.foreground, decontaminate(frame, at_planes(full, frame.format), found))
+    assert not equal(done.foreground, frame.image)
     for plane, old in zip(planes, before, strict=True):
         np.testing.assert_array_equal(plane, old)
 
@@ -81,7 +81,7 @@ def test_the_shape_changes_the_matte_and_not_the_person_within() -> None:
     assert shaped.alphas[0].sum() < 0.97 * plain.alphas[0].sum()
     edges = [np.abs(np.diff(m.alphas[0].astype(int))).max() for m in (plain, shaped)]
     assert edges[1] < 0.7 * edges[0]
-    change = fr.planes(plain.person)[0].astype(int) - fr.planes(shaped.person)[0]
+    change = fr.planes(plain.foreground)[0].astype(int) - fr.planes(shaped.foreground)[0]
     assert np.abs(change[plain.alphas[0] > 250]).max() <= 2
 
 
@@ -92,7 +92,7 @@ def test_a_larger_person_is_not_framed_by_the_wall() -> None:
     grown = MattePostprocessor(MatteOptions(erode=-12))(frame, rgb, small)
     added = (grown.alphas[0] > 250) & (plain.alphas[0] < 5)
     assert added.sum() > 500
-    was, now = (fr.planes(p)[0][added] for p in (frame.image, grown.person))
+    was, now = (fr.planes(p)[0][added] for p in (frame.image, grown.foreground))
     hair = float(fr.planes(framed(np.full((8, 8, 3), PERSON, np.uint8)).image)[0][0, 0])
     assert np.percentile(now, 95) - hair < 0.5 * (was.mean() - hair)
 
@@ -119,4 +119,4 @@ def test_frames_of_several_sizes() -> None:
             small = rng.integers(0, 256, (32, 57, 3), np.uint8)
             done = finisher(frame, small, rng.random((32, 57)).astype(np.float32))
             assert [a.shape[::-1] for a in done.alphas] == list(frame.format.plane_sizes)
-            assert (done.person.width, done.person.height) == (width, height)
+            assert (done.foreground.width, done.foreground.height) == (width, height)
