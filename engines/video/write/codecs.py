@@ -155,7 +155,6 @@ class Container:
         options: what the muxer is told.
         audio: the encoder for audio that it cannot hold as it is.
         subtitles: likewise for subtitles.
-        to_pipe: whether it can be written to standard output, without seeking.
         is_raw: whether it holds video frames alone, at one constant rate.
     """
 
@@ -164,7 +163,6 @@ class Container:
     options: Mapping[str, str]
     audio: str = ""
     subtitles: str = ""
-    to_pipe: bool = False
     is_raw: bool = False
 
     @property
@@ -179,16 +177,13 @@ CONTAINERS = {
     for container in (
         Container(".mp4", "mp4", _MP4, "aac", "mov_text"),
         Container(".m4v", "mp4", _MP4, "aac", "mov_text"),
-        Container(".webm", "webm", _MATROSKA, "libopus", "webvtt", to_pipe=True),
+        Container(".webm", "webm", _MATROSKA, "libopus", "webvtt"),
         Container(".mov", "mov", _MP4, "aac", "mov_text"),
-        Container(".mkv", "matroska", _MATROSKA, "libopus", "subrip", to_pipe=True),
+        Container(".mkv", "matroska", _MATROSKA, "libopus", "subrip"),
         # Its muxer has 10 bits as an extension only, which "strict" allows.
-        Container(".y4m", "yuv4mpegpipe", {"strict": "-1"}, to_pipe=True, is_raw=True),
+        Container(".y4m", "yuv4mpegpipe", {"strict": "-1"}, is_raw=True),
     )
 }
-# Containers for standard output, as ``--format`` names them, and the default among them.
-PIPE_FORMATS = tuple(sorted(c.suffix[1:] for c in CONTAINERS.values() if c.to_pipe))
-DEFAULT_PIPE_FORMAT = "mkv"
 
 
 def find_codec(name: str) -> Codec:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engines.errors import CannotCreate, Say, UsageError, writing
-from engines.video.config import STDOUT, Encoding, RunConfig, Save, Stream
+from engines.video.config import PIPES, STDOUT, Encoding, RunConfig, Save, Stream
 from engines.video.pipeline import Stop
 from engines.video.read.source import FrameSource
-from engines.video.write.codecs import CONTAINERS, DEFAULT_PIPE_FORMAT, suffixes_with_alpha
+from engines.video.write.codecs import CONTAINERS, suffixes_with_alpha
 from engines.video.write.encoders import for_alpha
 from engines.video.write.pictures import (
     SUFFIXES_WITH_ALPHA,
@@ -85,7 +85,7 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
         alpha = needs_alpha(save, config.is_transparent)
         if i == 0 and config.output is not None:
             if config.output == STDOUT:
-                path, kind = STDOUT, f".{config.encoding.format or DEFAULT_PIPE_FORMAT}"
+                path, kind = STDOUT, f".{config.encoding.format or PIPES[0]}"
             elif keeps_name:
                 path, kind = base.with_suffix(".png"), ".png"
             else:
