@@ -11,13 +11,14 @@ import numpy as np
 from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.config import Encoding, MatteOptions, RunConfig
+from engines.video.summary import Summary
 
 LOSSLESS = Encoding(crf=0)
 
 PLAIN = MatteOptions(smooth=0, refine=False, decontaminate=False)
 
 
-def run(source: Path, out: Path | None, model: Path, **options: Any) -> job.Summary:
+def run(source: Path, out: Path | None, model: Path, **options: Any) -> Summary:
     """A run on a black background, on which nothing went wrong."""
     options = {"background": "#000000", "size": 64} | options
     summary = job.run(RunConfig(source, out, model=str(model), **options))

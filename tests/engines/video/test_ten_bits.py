@@ -19,7 +19,7 @@ from engines.video.matte.postprocess import MattePostprocessor
 from engines.video.read.open import open_source
 from engines.video.write import encoders
 from tests.conftest import Wsshm
-from tests.engines.video.compose.test_composite import KR_KB
+from tests.engines.video.compose.helpers import KR_KB
 from tests.engines.video.outputs import decoded, run
 from tests.media import noise_clip
 from tests.outlines import PERSON, WALL, framed, over, reduced, soft_person, textured
