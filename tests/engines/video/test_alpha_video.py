@@ -35,7 +35,7 @@ def with_alpha(path: Path) -> list[av.VideoFrame]:
 
 
 def planes(frame: av.VideoFrame) -> list[np.ndarray]:
-    """The planes as floats, in codes of 8 bits."""
+    """The planes as floats, in levels of 8 bits."""
     found = []
     for plane, component in zip(frame.planes, frame.format.components, strict=True):
         rows = np.frombuffer(memoryview(plane), "<u2" if component.bits > 8 else np.uint8)
@@ -139,11 +139,11 @@ def test_colour_and_matte_are_known(
 def test_alpha_reaches_both_ends(tmp_path: Path, ones: Path, zeros: Path, ending: str) -> None:
     """Opaque is opaque, and nothing shows where nobody is."""
     clip = noise_clip(tmp_path / "in.mp4", 3)
-    for model, code in ((ones, 255), (zeros, 0)):
-        out = tmp_path / f"{code}.{ending}"
+    for model, level in ((ones, 255), (zeros, 0)):
+        out = tmp_path / f"{level}.{ending}"
         run(clip, out, model, background="transparent")
         for frame in with_alpha(out):
-            assert np.abs(planes(frame)[3] - code).max() <= (0.1 if ending == "mov" else 2)
+            assert np.abs(planes(frame)[3] - level).max() <= (0.1 if ending == "mov" else 2)
 
 
 @pytest.mark.parametrize("ending", MOVIES)
@@ -179,7 +179,7 @@ def test_nothing_of_the_room_is_left(tmp_path: Path, brightness: Path, output: s
 
 
 def test_lossless_alpha(tmp_path: Path, brightness: Path) -> None:
-    """FFV1 in Matroska: the matte and the person's colours to the last code."""
+    """FFV1 in Matroska: the matte and the person's colours to the last bit."""
     matte = ramp_clip(tmp_path / "in.mkv", 64, 64)
     run(
         tmp_path / "in.mkv",

@@ -20,18 +20,18 @@ from tests.engines.video.compose.helpers import (
 def test_rgb_copies_have_the_standards_colours(
     pix_fmt: str, size: tuple[int, int], matrix: int, full: bool
 ) -> None:
-    """Flat colours at any size: to the nearest code, neither rounded down nor lifted."""
+    """Flat colours at any size: to the nearest level, neither rounded down nor lifted."""
     fmt = fr.FrameFormat(64, 64, pix_fmt, matrix, fr.FULL if full else fr.LIMITED)
-    one = (fmt.peak + 1) // 256  # code of 8 bits
+    one = (fmt.peak + 1) // 256  # level of 8 bits
     scaler, rng, errors = fr.RgbScaler(fmt), np.random.default_rng(0), []
     kr, kb = KR_KB[matrix]
     for _ in range(100):
         image = fmt.new_image()
-        codes = rng.integers(np.array([60, 112, 112]) * one, np.array([180, 145, 145]) * one)
-        for plane, code in zip(fr.planes(image), codes, strict=True):
-            plane[:] = code
-        codes = codes - np.array([0 if full else 16, 128, 128]) * one
-        y, cb, cr = codes / (fmt.peak if full else np.array([219, 224, 224]) * one)
+        levels = rng.integers(np.array([60, 112, 112]) * one, np.array([180, 145, 145]) * one)
+        for plane, level in zip(fr.planes(image), levels, strict=True):
+            plane[:] = level
+        levels = levels - np.array([0 if full else 16, 128, 128]) * one
+        y, cb, cr = levels / (fmt.peak if full else np.array([219, 224, 224]) * one)
         red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
         green = (y - kr * red - kb * blue) / (1 - kr - kb)
         rgb = scaler(image, *size)

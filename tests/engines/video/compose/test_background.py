@@ -149,7 +149,7 @@ def test_cover_keeps_aspect_and_centre(w: int, h: int, width: int, height: int) 
     seen = place(ramp, (width, height)).astype(float)
     assert seen.shape == (height, width, 3)
     middle = seen[..., :2].mean((0, 1))
-    # Half a pixel of the image is 128 / (side - 1) codes.
+    # Half a pixel of the image is 128 / (side - 1) levels.
     assert np.abs(middle - 127.5).max() <= 130 / (min(w, h) - 1) + 1
     if min(width, height) < 30:
         return

@@ -34,7 +34,7 @@ from tests.engines.video.compose.helpers import (
 def test_all_person_is_the_input(
     tmp_path: Path, ones: Path, pix_fmt: str, full: bool, width: int, height: int
 ) -> None:
-    """Alpha 1 everywhere: every code of every plane is the input's."""
+    """Alpha 1 everywhere: every sample of every plane is the input's."""
     clip, shown = noise(tmp_path, pix_fmt, width, height, full), 0
     bit_depth = fr.FrameFormat(1, 1, pix_fmt).bit_depth
     results = composites(clip, ones, "#ff0000", bit_depth=bit_depth)
@@ -55,7 +55,7 @@ def test_all_person_is_the_input(
 def test_nobody_is_the_background(
     tmp_path: Path, zeros: Path, pix_fmt: str, full: bool, width: int, height: int
 ) -> None:
-    """Alpha 0 everywhere: every code of every plane is the background image's."""
+    """Alpha 0 everywhere: every sample of every plane is the background image's."""
     clip = noise(tmp_path, pix_fmt, width, height, full)
     behind = noise_image(tmp_path / "behind.png", width, height)
     rgb = np.ascontiguousarray(cv2.imread(str(behind))[..., ::-1])
@@ -79,29 +79,29 @@ def test_nobody_is_the_background(
             fmt, (kr, kb) = result.frame.format, KR_KB[fr.BT709]
             luma = rgb @ np.array([kr, 1 - kr - kb, kb])
             steps = fmt.peak if full else 219 * (fmt.peak + 1) / 256
-            codes = luma * steps / 255 + (0 if full else (fmt.peak + 1) / 16)
-            assert np.abs(fr.planes(result.composite)[0] - codes).max() <= 1
+            levels = luma * steps / 255 + (0 if full else (fmt.peak + 1) / 16)
+            assert np.abs(fr.planes(result.composite)[0] - levels).max() <= 1
 
 
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "gbrp"])
 def test_nobody_on_a_colour_is_flat(tmp_path: Path, zeros: Path, pix_fmt: str, full: bool) -> None:
-    """A colour is the standard's codes, to the last column and row of an odd size."""
+    """A colour has the standard's levels, to the last column and row of an odd size."""
     clip = noise(tmp_path, pix_fmt, 67, 49, full)
     red, green, blue = 0x33, 0x66, 0xCC
     kr, kb = KR_KB[fr.BT709]
     luma = kr * red + (1 - kr - kb) * green + kb * blue
     cb, cr = (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)
     if pix_fmt == "gbrp":
-        codes = [green, blue, red]
+        levels = [green, blue, red]
     elif full:
-        codes = [luma, 128 + cb, 128 + cr]
+        levels = [luma, 128 + cb, 128 + cr]
     else:
-        codes = [16 + luma * 219 / 255, 128 + cb * 224 / 255, 128 + cr * 224 / 255]
+        levels = [16 + luma * 219 / 255, 128 + cb * 224 / 255, 128 + cr * 224 / 255]
     for result in composites(clip, zeros, "#3366cc"):
         assert result.composite is not None
-        for plane, code in zip(fr.planes(result.composite), codes, strict=True):
-            assert np.abs(plane - code).max() <= 1
+        for plane, level in zip(fr.planes(result.composite), levels, strict=True):
+            assert np.abs(plane - level).max() <= 1
 
 
 def test_decoded_frames_are_not_written_to(tmp_path: Path, brightness: Path) -> None:
@@ -117,14 +117,14 @@ def test_decoded_frames_are_not_written_to(tmp_path: Path, brightness: Path) -> 
                 np.testing.assert_array_equal(a, b)
 
 
-def test_blend_is_exact_for_every_code() -> None:
+def test_blend_is_exact_for_every_level() -> None:
     """All 256³ of foreground, background and alpha, against integers, rounded to nearest."""
     foreground, background = np.meshgrid(*[np.arange(256, dtype=np.uint8)] * 2)
     out = np.empty_like(foreground)
     bias = 0.0
-    for code in range(256):
-        blend(foreground, background, np.full_like(foreground, code), out)
-        sums = foreground.astype(np.int32) * code + background.astype(np.int32) * (255 - code)
+    for level in range(256):
+        blend(foreground, background, np.full_like(foreground, level), out)
+        sums = foreground.astype(np.int32) * level + background.astype(np.int32) * (255 - level)
         np.testing.assert_array_equal(out, (2 * sums + 255) // 510)
         bias += float((out - sums / 255).mean()) / 256
     assert abs(bias) <= 0.01
@@ -134,9 +134,9 @@ def test_blend_is_exact_in_ten_bits() -> None:
     """1024² of foreground and background under alphas from end to end, likewise."""
     foreground, background = np.meshgrid(*[np.arange(1024, dtype=np.uint16)] * 2)
     out = np.empty_like(foreground)
-    for code in (0, 1, 64, 127, 128, 254, 255):
-        blend(foreground, background, np.full(out.shape, code, np.uint8), out)
-        sums = foreground.astype(np.int32) * code + background.astype(np.int32) * (255 - code)
+    for level in (0, 1, 64, 127, 128, 254, 255):
+        blend(foreground, background, np.full(out.shape, level, np.uint8), out)
+        sums = foreground.astype(np.int32) * level + background.astype(np.int32) * (255 - level)
         np.testing.assert_array_equal(out, (2 * sums + 255) // 510)
 
 

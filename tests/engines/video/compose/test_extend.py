@@ -45,7 +45,7 @@ def pixels_of(mask: np.ndarray, plane: Plane) -> np.ndarray:
 @pytest.mark.parametrize("size", [(320, 240), (67, 49), (2, 2), (1, 1), (900, 300)])
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv444p", "gbrp", "yuv420p10le"])
 def test_person_is_kept_and_the_room_is_not(pixels: str, size: tuple[int, int]) -> None:
-    """To the last code: another room under a haze of alpha leaves the same file."""
+    """To the last level: another room under a haze of alpha leaves the same file."""
     fmt, alpha = FrameFormat(*size, pixels), blob(*size, blur=1.5)
     here, there = noise(fmt, 2), noise(fmt, 3)
     for a, b in zip(fr.planes(here), fr.planes(there), strict=True):
@@ -74,7 +74,7 @@ def test_no_fringe_where_colour_and_alpha_are_scaled_separately(size: tuple[int,
         return (c * (a / 255) + 255 * (1 - a / 255))[:, third[0] // 8 :]
 
     person = np.full_like(alpha, 200)
-    assert (shown(person) - shown(fr.planes(image)[0])).max() > 20, "there is no fringe to mend"
+    assert (shown(person) - shown(fr.planes(image)[0])).max() > 20, "there is no fringe to remove"
     assert np.abs(shown(person) - shown(fr.planes(without_room(image, alpha, fmt))[0])).max() < 6
 
 

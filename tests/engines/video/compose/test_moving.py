@@ -17,7 +17,7 @@ from engines.video.config import BackgroundFit, Encoding
 from tests.engines.video.outputs import LOSSLESS, decoded, run
 from tests.media import noise_clip, probe
 
-STEP = 20  # codes between the greys of two frames
+STEP = 20  # levels between the greys of two frames
 
 
 def counting_clip(path: Path, times: list[Fraction], last: Fraction | None = None) -> Path:
@@ -33,8 +33,8 @@ def counting_clip(path: Path, times: list[Fraction], last: Fraction | None = Non
         packets = []
         for k, (time, end) in enumerate(zip(times, ends, strict=True)):
             image = fr.FrameFormat(width, height, range=fr.FULL).new_image()
-            for plane, code in zip(fr.planes(image), (20 + k * STEP, 128, 128), strict=True):
-                plane[:] = code
+            for plane, level in zip(fr.planes(image), (20 + k * STEP, 128, 128), strict=True):
+                plane[:] = level
             image.pts, image.time_base = round(time / base), base
             durations[image.pts] = round((end - time) / base)
             packets += video.encode(image)

@@ -180,23 +180,23 @@ def test_prores_of_any_width_is_whole(tmp_path: Path, ones: Path) -> None:
 
 
 def deep_luma(frame: av.VideoFrame) -> np.ndarray:
-    """(H, W) float, in codes of 8 bits."""
+    """(H, W) float, in levels of 8 bits."""
     plane, bit_depth = frame.planes[0], frame.format.components[0].bits
     rows = np.frombuffer(memoryview(plane), "<u2").reshape(plane.height, -1)
     return rows[:, : plane.width] / (1 << bit_depth - 8)
 
 
 def test_matte_in_prores_reaches_both_ends(tmp_path: Path, ones: Path, zeros: Path) -> None:
-    """ProRes has no full range: 0 and 255 are written as the codes that mean black and white."""
+    """ProRes has no full range: 0 and 255 are written as the levels that mean black and white."""
     clip = noise_clip(tmp_path / "in.mp4", 2)
-    for model, code in ((ones, 235), (zeros, 16)):
-        out = tmp_path / f"{code}.mov"
+    for model, level in ((ones, 235), (zeros, 16)):
+        out = tmp_path / f"{level}.mov"
         run(clip, out, model, save=(Save.alpha,), encoding=Encoding("prores"))
-        assert np.abs(deep_luma(decoded(out)[0]) - code).max() <= 1
+        assert np.abs(deep_luma(decoded(out)[0]) - level).max() <= 1
 
 
 def test_y4m(tmp_path: Path, ones: Path) -> None:
-    """Uncompressed, to the last code; without sound and times, which the format does not have."""
+    """Uncompressed, to the last bit; without sound and times, which the format does not have."""
     clip = noise_clip(tmp_path / "in.mkv", 5, 67, 49, codec="ffv1", options={"slices": "1"})
     assert run(clip, tmp_path / "o.y4m", ones).warnings == []
     for before, after in zip(decoded(clip), decoded(tmp_path / "o.y4m"), strict=True):

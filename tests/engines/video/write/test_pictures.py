@@ -60,7 +60,7 @@ def test_transparency_is_not_lost_in_silence(tmp_path: Path, ones: Path, ending:
 
 
 def test_composite_of_an_image_is_exact(tmp_path: Path, ones: Path, zeros: Path) -> None:
-    """Through the whole run: the image itself, or the colour, to the last code."""
+    """Through the whole run: the image itself, or the colour, to the last bit."""
     rgb = np.random.default_rng(6).integers(0, 256, (49, 67, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "in.png"), rgb)
     run(tmp_path / "in.png", tmp_path / "person.png", ones)

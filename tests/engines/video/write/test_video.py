@@ -197,7 +197,7 @@ def test_sizes_that_fit_are_not_padded(
 
 @pytest.mark.parametrize("pix_fmt", ["yuv422p", "yuv444p"])
 def test_chroma_is_not_thinned(tmp_path: Path, ones: Path, pix_fmt: str) -> None:
-    """4:2:2 and 4:4:4 stay what they are, without loss to the last code."""
+    """4:2:2 and 4:4:4 stay what they are, without loss to the last bit."""
     clip = noise_clip(tmp_path / "in.mkv", 3, codec="ffv1", pix_fmt=pix_fmt)
     run(clip, tmp_path / "out.mp4", ones, encoding=LOSSLESS)
     assert decoded(tmp_path / "out.mp4")[0].format.name == pix_fmt
@@ -259,7 +259,7 @@ def test_last_frame_is_shown_as_long(tmp_path: Path, ones: Path, before: str, af
 def test_alpha_video_is_the_matte(
     tmp_path: Path, brightness: Path, ending: str, width: int, height: int, error: int
 ) -> None:
-    """Grey, full range by tag and by codes, and right against a matte that is known."""
+    """Grey, full range by tag and by its samples, and right against a matte that is known."""
     matte = ramp_clip(tmp_path / "in.mkv", width, height)
     out = tmp_path / f"alpha.{ending}"
     run(tmp_path / "in.mkv", out, brightness, save=(Save.alpha,), encoding=LOSSLESS)
@@ -277,9 +277,9 @@ def test_alpha_video_is_the_matte(
 def test_alpha_reaches_black_and_white(tmp_path: Path, ones: Path, zeros: Path) -> None:
     """Person is 255 and not 235, nobody is 0 and not 16."""
     clip = noise_clip(tmp_path / "in.mp4", 3)
-    for model, code in ((ones, 255), (zeros, 0)):
-        run(clip, tmp_path / f"{code}.mp4", model, save=(Save.alpha,), encoding=LOSSLESS)
-        assert (fr.planes(decoded(tmp_path / f"{code}.mp4")[0])[0] == code).all()
+    for model, level in ((ones, 255), (zeros, 0)):
+        run(clip, tmp_path / f"{level}.mp4", model, save=(Save.alpha,), encoding=LOSSLESS)
+        assert (fr.planes(decoded(tmp_path / f"{level}.mp4")[0])[0] == level).all()
 
 
 def test_two_outputs_of_one_pass_agree(tmp_path: Path, brightness: Path) -> None:

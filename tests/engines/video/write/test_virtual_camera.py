@@ -198,7 +198,7 @@ def composited(fmt: FrameFormat, colour: tuple[int, int, int]) -> Composited:
     ],
 )
 def test_colours_arrive(fmt: FrameFormat, camera: Any, tmp_path: Path) -> None:
-    """BT.601 codes of pure red, whatever matrix, range and size the video has; the size is even."""
+    """BT.601 levels of pure red, for any matrix, range and size of the video; the size is even."""
     shown = vc.even(fmt)
     assert (shown.width, shown.height) == (fmt.width // 2 * 2, fmt.height // 2 * 2)
     sink = vc.VirtualCameraSink(camera(shown.width, shown.height), shown)
@@ -207,12 +207,12 @@ def test_colours_arrive(fmt: FrameFormat, camera: Any, tmp_path: Path) -> None:
     sink.close(whole=True)
     sink.close(whole=True)
     assert sink.frames == 3
-    codes = np.fromfile(tmp_path / "device", np.uint8).reshape(3, -1)
+    levels = np.fromfile(tmp_path / "device", np.uint8).reshape(3, -1)
     pixels = shown.width * shown.height
-    assert codes.shape[1] == pixels * 3 // 2
-    luma, blue, red = np.split(codes[1], [pixels, pixels * 5 // 4])
-    for plane, code in ((luma, 81), (blue, 90), (red, 240)):
-        assert np.abs(plane.astype(int) - code).max() <= 2, (fmt, code, plane[:4])
+    assert levels.shape[1] == pixels * 3 // 2
+    luma, blue, red = np.split(levels[1], [pixels, pixels * 5 // 4])
+    for plane, level in ((luma, 81), (blue, 90), (red, 240)):
+        assert np.abs(plane.astype(int) - level).max() <= 2, (fmt, level, plane[:4])
 
 
 def test_a_camera_that_goes_away(camera: Any, tmp_path: Path) -> None:
