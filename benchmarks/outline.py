@@ -216,7 +216,7 @@ def matted(frame: Frame, alpha: fr.Plane) -> Matted:
 
 
 def rgb_over(frame: Frame, alpha: fr.Plane, background: Colour) -> Any:
-    made = compositing.composite(matted(frame, alpha), background).image
+    made = compositing.composite(matted(frame, alpha), background).composite
     fmt = frame.format
     return RgbScaler(fmt)(made, fmt.width, fmt.height).astype(np.int32)
 

@@ -16,7 +16,7 @@ from engines.video.config import Stream
 # What is asked of a camera; one that cannot gives what it has.
 CAMERA_OPTIONS = {"video_size": "1280x720", "framerate": "30"}
 MJPEG_OPTIONS = {"input_format": "mjpeg"}  # without it most do not reach 30 frames of that size
-JOIN_GROUP = "sudo usermod -aG video $USER, then log in again"
+JOIN_GROUP = "run: sudo usermod -aG video $USER, then log in again"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _linux_cameras(root: Path) -> list[Camera]:
         device = root / "dev" / node.name
         fault = remedy = ""
         if not device.exists():
-            fault, remedy = "the driver has it, but it is not in /dev", "sudo udevadm trigger"
+            fault, remedy = "the driver has it, but it is not in /dev", "run: sudo udevadm trigger"
         elif not os.access(device, os.R_OK | os.W_OK):
             fault, remedy = "no permission to read it", JOIN_GROUP
         found.append(

@@ -59,22 +59,22 @@ def needs_alpha(save: Save, is_transparent: bool) -> bool:
 def targets(config: RunConfig, source: FrameSource) -> list[Target]:
     """Return an output for each of `config.save`.
 
-    The first goes where ``-o`` says, the others beside it, under its name and what they are.
+    The first goes where ``-o`` says; the others go into the same folder, as ``NAME_alpha.mp4``.
 
     Raises:
         UsageError: two outputs have the same name.
         CannotCreate: the name cannot be that of a file.
     """
-    given = source.path  # of a pattern, the folder
+    given = source.path  # the folder, where the input is a pattern
     if isinstance(given, Stream):
         given = Path(given.stem)
     is_image = source.rate is None and source.total == 1 and given.is_file()
     base, is_folder = given, given.is_dir()
     if config.output not in (None, STDOUT):
         base = config.output
-        with writing(base, begun=False):  # a name can be too long to ask
+        with writing(base, begun=False):  # the system refuses names that are too long
             is_folder = config.output_is_folder or base.is_dir() or not base.suffix
-    keeps_name = is_image and is_folder  # an image in a folder has the name of the input
+    keeps_name = is_image and is_folder  # then it has the name of the input
     if keeps_name:
         base, is_folder = base / given.name, False
     if base.name in ("", ".."):  # a folder named by dots
@@ -107,7 +107,7 @@ def check_free(path: Path, overwrite: bool) -> list[str]:
     """Check that an output can be created at `path`, before any work is done.
 
     Returns:
-        A warning for each unfinished file that an earlier run left beside it.
+        Warnings: each unfinished file that an earlier run left there, and files to be replaced.
 
     Raises:
         CannotCreate: it exists and may not be replaced, or its folder is missing or not writable.
@@ -116,7 +116,7 @@ def check_free(path: Path, overwrite: bool) -> list[str]:
         return []
     folder = path.parent
     with writing(path, begun=False):
-        path.exists()  # a name can be too long to ask
+        path.exists()  # the system refuses names that are too long
     if not folder.is_dir():
         raise CannotCreate(f"{path}: the folder {folder} does not exist", "create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
