@@ -1,4 +1,4 @@
-"""Opens the background that ``--bg`` asks for, and the others that a key brings after it."""
+"""Open the background that ``--bg`` asks for, and the others that a key brings after it."""
 
 from __future__ import annotations
 

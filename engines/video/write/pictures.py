@@ -44,7 +44,7 @@ def write_image(path: Path, pixels: Plane) -> None:
 
 
 class _ImageConverter:
-    """The pixels that an image of a frame has; it keeps a scaler for each frame format."""
+    """A converter from composited frames to the pixels of an image, for one kind of output."""
 
     def __init__(self, save: Save):
         self._save = save
