@@ -26,7 +26,8 @@ from outline import framed, refined
 
 from engines import models
 from engines.datasets.composites import choose_backgrounds, cover, extend_foreground
-from engines.datasets.layout import list_backgrounds, list_cutouts, read_cutout, read_image
+from engines.datasets.layout import list_backgrounds, list_cutouts
+from engines.datasets.read import read_cutout, read_image
 from engines.engine import MattingEngine, open_engine
 from engines.measure.estimators.open import open_estimator
 from engines.measure.quality import cases, metrics

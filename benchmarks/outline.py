@@ -29,7 +29,8 @@ import numpy as np
 
 from engines import models
 from engines.datasets.composites import choose_backgrounds, composite, cover, extend_foreground
-from engines.datasets.layout import list_backgrounds, list_cutouts, read_cutout, read_image
+from engines.datasets.layout import list_backgrounds, list_cutouts
+from engines.datasets.read import read_cutout, read_image
 from engines.engine import MattingEngine, open_engine
 from engines.measure.quality.clips import Part, read
 from engines.measure.quality.evaluate import small_matte

@@ -1,7 +1,7 @@
-"""Cut-outs over backgrounds by eq. 1, ``I = αF + (1 - α)B`` on stored values: the measured ones.
+"""Composite cut-outs over backgrounds for evaluation: ``I = αF + (1 - α)B`` on stored values.
 
-Which backgrounds a cut-out gets, how they are cropped and every value of the composite are the same
-on every machine: choice by hash, integer arithmetic, nothing random.
+The result is the same on every machine, bit for bit: backgrounds are chosen by hash, cropped and
+composited in integer arithmetic.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ import numpy as np
 from engines.arrays import U8
 
 SEED = 0
-PER_MATTE = 3  # backgrounds that each cut-out is measured on
-OPAQUE = 230  # of 255: alpha from which a cut-out's own colour is trusted
+BACKGROUNDS_PER_CUTOUT = 3
+MIN_OPAQUE_ALPHA = 230  # of 255: below, a cut-out's colour is mixed with its old background
 
 
 def extend_foreground(rgba: U8) -> U8:
-    """Replace colour where alpha is below 0.9 by that of the nearest opaque pixel.
+    """Replace the colour of translucent pixels by that of the nearest opaque pixel.
 
-    Cut-outs keep the old background in their soft edges; composited as they are, a network learns
-    to look for that halo.
+    The soft edges of a cut-out still contain its old background. Composited like that, it would
+    teach a network to look for the halo.
 
     Args:
         rgba: (H, W, 4) uint8, straight alpha.
+
+    Returns:
+        (H, W, 4) uint8 with the same alpha.
     """
-    solid = rgba[..., 3] >= OPAQUE
+    solid = rgba[..., 3] >= MIN_OPAQUE_ALPHA
     if not solid.any():
         return rgba
     _, nearest = cv2.distanceTransformWithLabels(
@@ -42,12 +45,16 @@ def extend_foreground(rgba: U8) -> U8:
 
 
 def cover(image: U8, width: int, height: int) -> U8:
-    """The middle of an image, scaled so that it just covers width × height pixels.
+    """Scale an image so that it just covers width × height pixels, and crop its middle.
 
-    Bit-exact: whole-number shrinking by averages, the rest by OpenCV's exact linear resize.
+    Bit-exact: it is first shrunk by a whole number with averages, then resized by OpenCV's exact
+    linear interpolation.
 
     Args:
         image: (H, W, 3) uint8.
+
+    Returns:
+        (height, width, 3) uint8.
     """
     h, w = image.shape[:2]
     scale = max(width / w, height / h)
@@ -63,14 +70,14 @@ def cover(image: U8, width: int, height: int) -> U8:
 
 
 def composite(cutout: U8, background: U8) -> tuple[U8, U8]:
-    """A cut-out over the middle of a background, in the cut-out's own frame.
+    """Composite a cut-out over the middle of a background, at the cut-out's size.
 
     Args:
         cutout: (H, W, 4) uint8 RGBA, straight alpha.
         background: (h, w, 3) uint8 RGB of any size.
 
     Returns:
-        image (H, W, 3), each value rounded to the nearest, and alpha (H, W), both uint8.
+        The image (H, W, 3), rounded to the nearest value, and its alpha (H, W), both uint8.
     """
     height, width = cutout.shape[:2]
     rgba = extend_foreground(cutout).astype(np.int32)
@@ -80,13 +87,16 @@ def composite(cutout: U8, background: U8) -> tuple[U8, U8]:
     return image.astype(np.uint8), cutout[..., 3].copy()
 
 
-def choose_backgrounds(cutout: str, backgrounds: list[Path], count: int = PER_MATTE) -> list[Path]:
-    """The backgrounds of one cut-out: those whose name, hashed with its, comes first.
+def choose_backgrounds(
+    cutout: str, backgrounds: list[Path], count: int = BACKGROUNDS_PER_CUTOUT
+) -> list[Path]:
+    """Return the backgrounds for one cut-out: the first `count` by the hash of both names.
 
-    A background more or less in the folder changes only the composites that it takes part in.
+    So a background that is added to the folder, or removed, changes only its own composites.
 
     Args:
-        cutout: its name, ``source/stem``.
+        cutout: ``source/stem`` of the cut-out.
+        backgrounds: the paths to choose from; only their names count.
     """
 
     def rank(path: Path) -> bytes:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from engines.checks import read_graph
 from engines.contract import ModelSpec
 from engines.cuda import find_gpu
-from engines.datasets.layout import read_image
+from engines.datasets.read import read_image
 from engines.engine import MattingEngine
 from engines.errors import BadData, Unavailable, UsageError
 from engines.measure.speed.sample import PORTRAIT

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from engines.datasets import layout
-from engines.datasets.layout import read_image, read_label
+from engines.datasets.read import read_image, read_label
 from engines.errors import BadData
 from engines.files import natural_key
 
@@ -67,7 +67,7 @@ def _read_all(root: Path) -> tuple[list[str], int]:
             found += chain.from_iterable(pool.map(_faults, items))
     files = images | {item.label for item in items if item.label}
     if not files:
-        found.append((root, f"no images in seg, matte or background; {layout.UNKNOWN}"))
+        found.append((root, f"no images in seg, matte or background; {layout.LAYOUT_REMEDY}"))
     unique = sorted(set(found), key=lambda fault: (natural_key(fault[0]), fault[1]))
     return [f"{path}: {what}" for path, what in unique], len(files)
 
@@ -77,7 +77,8 @@ def _items(root: Path) -> tuple[list[Item], list[Fault]]:
     items = [Item(p) for p in layout.list_images(root / "background")]
     found: list[Fault] = []
     for kind, present in ("seg", 128), ("matte", 1):
-        found += [(p, layout.UNKNOWN) for p in layout.unknown_sets(root, kind)]
+        unknown = f"{layout.UNKNOWN_LAYOUT}; {layout.LAYOUT_REMEDY}"
+        found += [(p, unknown) for p in layout.unknown_sets(root, kind)]
         for folder in layout.folders(root, kind):
             images = layout.list_images(folder.images)
             if folder.labels is None:

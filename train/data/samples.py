@@ -17,15 +17,8 @@ from torch.utils.data import Dataset, Sampler
 
 from engines.arrays import U8
 from engines.datasets.composites import extend_foreground
-from engines.datasets.layout import (
-    Pair,
-    list_backgrounds,
-    list_cutouts,
-    list_pairs,
-    read_cutout,
-    read_image,
-    read_pair,
-)
+from engines.datasets.layout import Pair, list_backgrounds, list_cutouts, list_pairs
+from engines.datasets.read import read_cutout, read_image, read_pair
 from engines.errors import BadData
 from train.config import Config
 from train.data import augment

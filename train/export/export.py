@@ -20,7 +20,8 @@ import torch
 
 from engines.arrays import U8
 from engines.contract import KEY, ModelSpec
-from engines.datasets.layout import list_backgrounds, list_images, list_pairs, read_image
+from engines.datasets.layout import list_backgrounds, list_images, list_pairs
+from engines.datasets.read import read_image
 from engines.errors import BadData, CannotOpen, UsageError, WsshmError
 from engines.files import replacing
 from engines.preprocess import fit

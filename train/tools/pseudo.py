@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from engines.datasets.layout import list_images, read_image
+from engines.datasets.layout import list_images
+from engines.datasets.read import read_image
 from engines.engine import MattingEngine, open_engine
 from engines.errors import BadData, guarded, reading, writing
 from engines.measure.quality.evaluate import matte

@@ -12,15 +12,8 @@ import numpy as np
 
 from engines.arrays import U8
 from engines.datasets.composites import choose_backgrounds, composite
-from engines.datasets.layout import (
-    Pair,
-    list_backgrounds,
-    list_cutouts,
-    list_pairs,
-    read_cutout,
-    read_image,
-    read_pair,
-)
+from engines.datasets.layout import Pair, list_backgrounds, list_cutouts, list_pairs
+from engines.datasets.read import read_cutout, read_image, read_pair
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
-from engines.datasets.layout import (
-    Pair,
-    find_data,
-    list_backgrounds,
-    list_cutouts,
-    list_pairs,
-    read_cutout,
-    read_image,
-    read_label,
-)
+from engines.datasets.layout import Pair, find_data, list_backgrounds, list_cutouts, list_pairs
 from engines.errors import BadData, CannotOpen, UsageError
+from tests.engines.datasets.conftest import write
 
 # Each published set in small: its images with their labels, and where they must turn up.
 PUBLISHED = {
@@ -69,13 +59,6 @@ PUBLISHED = {
 }
 
 
-def write(path: Path, channels: int = 3, width: int = 12, height: int = 8) -> None:
-    """An image with a gradient in every channel, alpha among them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ramp = np.linspace(0, 240, width * height).reshape(height, width, 1).astype(np.uint8)
-    cv2.imwrite(str(path), np.repeat(ramp, channels, 2))
-
-
 def listed(root: Path) -> dict[str, int]:
     """How many images each list holds, without the empty ones."""
     counts = {}
@@ -85,20 +68,6 @@ def listed(root: Path) -> dict[str, int]:
         counts[f"cutouts {split}"] = len(list_cutouts(root, split))
         counts[f"background {split}"] = len(list_backgrounds(root, split, required=False))
     return {name: count for name, count in counts.items() if count}
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Our own layout: a set of each kind and two backgrounds."""
-    for name in ("10", "2", "1"):
-        write(tmp_path / f"seg/a/images/{name}.jpg")
-        write(tmp_path / f"seg/a/masks/{name}.png", 1)
-    write(tmp_path / "matte/b/images/1.jpg")
-    write(tmp_path / "matte/b/alphas/1.png", 1)
-    write(tmp_path / "matte/c/rgba/1.png", 4)
-    write(tmp_path / "background/1.jpg")
-    write(tmp_path / "background/2.jpg")
-    return tmp_path
 
 
 def test_names_come_in_natural_order(data: Path) -> None:
@@ -207,7 +176,7 @@ def test_a_missing_label_is_named(data: Path) -> None:
 
 
 def test_an_unknown_layout_is_named(data: Path) -> None:
-    write(data / "matte/odd/images/1.jpg")
+    write(data / "matte/odd/photos/1.jpg")
     with pytest.raises(BadData, match=r"matte/odd: laid out in no known way"):
         list_cutouts(data, "train")
     assert len(list_pairs(data, "seg", "train")) == 3
@@ -223,42 +192,6 @@ def test_nothing_is_an_error_unless_allowed(data: Path, tmp_path: Path) -> None:
     with pytest.raises(BadData, match="no train images in background"):
         list_backgrounds(empty, "train")
     assert listed(empty) == {}
-
-
-def test_a_label_with_alpha_is_its_alpha(tmp_path: Path) -> None:
-    path = tmp_path / "1.png"
-    rgba = np.full((4, 6, 4), 200, np.uint8)
-    rgba[:, :3, 3] = 0
-    cv2.imwrite(str(path), rgba)
-    assert (read_label(path) == rgba[..., 3]).all()
-
-
-def test_a_label_with_alpha_that_says_nothing_is_its_grey(tmp_path: Path) -> None:
-    path = tmp_path / "1.png"
-    rgba = np.zeros((4, 6, 4), np.uint8)
-    rgba[..., 3] = 255
-    rgba[:, :3, :3] = 255
-    cv2.imwrite(str(path), rgba)
-    assert (read_label(path) == rgba[..., 0]).all()
-
-
-def test_a_cutout_is_rgba_whatever_holds_its_alpha(data: Path) -> None:
-    for pair in list_cutouts(data, "train"):
-        cutout = read_cutout(pair)
-        assert (cutout.shape, cutout.dtype) == ((8, 12, 4), np.uint8)
-        alpha = read_label(pair.label) if pair.label else read_image(pair.image)[..., 3]
-        assert (cutout[..., 3] == alpha).all()
-        assert (cutout[..., :3] == read_image(pair.image)[..., :3]).all()
-
-
-def test_a_cutout_without_its_alpha_is_named(data: Path) -> None:
-    write(data / "matte/c/rgba/1.png", 3)
-    write(data / "matte/b/alphas/1.png", 1, 16, 8)
-    pair, rgba = list_cutouts(data, "train")
-    with pytest.raises(BadData, match=r"1\.jpg: 12x8, but .*1\.png is 16x8"):
-        read_cutout(pair)
-    with pytest.raises(BadData, match=r"rgba/1\.png: no 8-bit alpha"):
-        read_cutout(rgba)
 
 
 def test_data_is_given_or_named_or_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,7 +228,7 @@ def test_two_labels_of_one_name_are_named(clean: Path) -> None:
 
 
 def test_an_unknown_layout_is_named(clean: Path) -> None:
-    (clean / "matte/odd/images").mkdir(parents=True)
+    (clean / "matte/odd/photos").mkdir(parents=True)
     (line,) = faults(clean)
     assert line.startswith(f"{clean / 'matte/odd'}: laid out in no known way; ")
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from engines.datasets import layout
+from engines.datasets import read as reading
 from engines.errors import BadData
 from train import config
 from train.config import Config, Stage
@@ -224,14 +224,14 @@ def test_without_memory_files_are_read_on_demand(
     c = recipe("student", **MIXED)
     kept = Samples(dataset, c)
     reads: list[Path] = []
-    read = layout.read_image
+    read = reading.read_image
 
     def read_image(path: Path) -> np.ndarray:
         reads.append(path)
         return read(path)
 
     monkeypatch.setattr(datasets, "_free_memory", lambda: 0)
-    for module in (layout, datasets):
+    for module in (reading, datasets):
         monkeypatch.setattr(module, "read_image", read_image)
     lean = Samples(dataset, c)
     reads.clear()

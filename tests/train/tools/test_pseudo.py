@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from skimage import data
 
-from engines.datasets.layout import list_pairs, read_pair
+from engines.datasets.layout import list_pairs
+from engines.datasets.read import read_pair
 from engines.engine import open_engine
 from engines.errors import BadData
 from engines.models import find

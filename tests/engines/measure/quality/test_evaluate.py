@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 from engines.engine import open_engine
-from engines.measure.quality import cases, evaluate, metrics
+from engines.measure.quality import evaluate, metrics
 from engines.measure.quality.cases import Case
 from engines.measure.quality.evaluate import Row, mask_iou, matte
 
@@ -23,24 +21,6 @@ def test_matte_has_the_size_of_the_image(brightness: Path) -> None:
     assert alpha[:, 64:].min() > 0.99
 
 
-@pytest.fixture
-def masks(tmp_path: Path) -> Path:
-    """For brightness: right on source a, wrong on b; c is not val."""
-    val = []
-    for source, right in (("a", True), ("b", False), ("c", False)):
-        for kind in ("images", "masks"):
-            (tmp_path / "seg" / source / kind).mkdir(parents=True)
-        image = np.zeros((64, 64), np.uint8)
-        image[:, 32:] = 255
-        for name in ("1", "2", "3"):
-            cv2.imwrite(str(tmp_path / f"seg/{source}/images/{name}.png"), cv2.merge([image] * 3))
-            mask = image if right else 255 - image
-            cv2.imwrite(str(tmp_path / f"seg/{source}/masks/{name}.png"), mask)
-            val += [f"seg/{source}/images/{name}.png"] if source != "c" else []
-    (tmp_path / "val.txt").write_text("\n".join(val))
-    return tmp_path
-
-
 def test_mask_iou_is_by_source_and_of_val_only(brightness: Path, masks: Path) -> None:
     assert mask_iou(open_engine(brightness), masks) == {"a": 1.0, "b": 0.0}
 
@@ -51,18 +31,6 @@ def test_mask_iou_keeps_to_its_limit(brightness: Path, masks: Path) -> None:
         (masks / f"seg/a/masks/{name}.png").write_bytes(b"never read")
     assert mask_iou(engine, masks, limit=1) == {"a": 1.0, "b": 0.0}
     assert mask_iou(engine, masks / "seg") == {}
-
-
-def test_cases_are_chosen_by_pattern_and_number(masks: Path) -> None:
-    found = cases.masks(masks, "val")
-
-    def names(**how: Any) -> list[str]:
-        return [f"{c.source}/{c.name}" for c in cases.choose(found, **how)]
-
-    assert names() == ["a/1", "a/2", "a/3", "b/1", "b/2", "b/3"]
-    assert names(limit=2) == ["a/1", "a/2", "b/1", "b/2"]
-    assert names(only="*/2") == ["a/2", "b/2"]
-    assert names(only="b/*", limit=1) == ["b/1"]
 
 
 class Constant:

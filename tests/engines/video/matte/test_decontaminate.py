@@ -8,7 +8,8 @@ import pytest
 
 from engines.arrays import Plane
 from engines.datasets.composites import extend_foreground
-from engines.datasets.layout import list_cutouts, read_cutout
+from engines.datasets.layout import list_cutouts
+from engines.datasets.read import read_cutout
 from engines.measure.quality import cases
 from engines.video import frame as fr
 from engines.video.compose.composite import composite

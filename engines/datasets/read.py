@@ -1,0 +1,89 @@
+"""Read labelled images from disk as arrays: photographs, masks, alphas and cut-outs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from engines.arrays import U8
+from engines.datasets.layout import Pair
+from engines.errors import BadData
+
+
+def read_image(path: Path) -> U8:
+    """Read an image as RGB (H, W, 3), or as RGBA (H, W, 4) if the file has alpha.
+
+    The result is uint8 in sRGB, with straight alpha; EXIF rotation is applied.
+
+    Raises:
+        BadData: the file cannot be read as an image.
+    """
+    image: Any = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is not None and _has_alpha(image):
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise BadData(f"{path}: not a readable image", "remove or replace it")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def read_label(path: Path) -> U8:
+    """Read a mask or an alpha as (H, W) uint8, 255 = person.
+
+    The label is the file's alpha channel if that is not opaque everywhere, else its grey value.
+
+    Raises:
+        BadData: the file cannot be read as an image.
+    """
+    label: Any = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if label is not None and _has_alpha(label) and label[..., 3].min() < 255:
+        return label[..., 3].copy()
+    label = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if label is None:
+        raise BadData(f"{path}: not a readable mask", "remove or replace it")
+    return label
+
+
+def read_pair(pair: Pair) -> tuple[U8, U8]:
+    """Read a photograph (H, W, 3) RGB and its label (H, W), both uint8.
+
+    Raises:
+        BadData: one of the files cannot be read, or they differ in size.
+    """
+    assert pair.label is not None
+    rgb, label = read_image(pair.image)[..., :3], read_label(pair.label)
+    if rgb.shape[:2] != label.shape:
+        raise BadData(
+            f"{pair.label}: {label.shape[1]}x{label.shape[0]}, its image is "
+            f"{rgb.shape[1]}x{rgb.shape[0]}",
+            "both must have one size",
+        )
+    return rgb, label
+
+
+def read_cutout(pair: Pair) -> U8:
+    """Read a cut-out as (H, W, 4) uint8 RGBA, straight alpha.
+
+    Raises:
+        BadData: a file cannot be read, has no alpha, or its label has another size.
+    """
+    image = read_image(pair.image)
+    if pair.label is None:
+        if image.shape[2] != 4:
+            raise BadData(f"{pair.image}: no 8-bit alpha in it", "save it as RGBA or remove it")
+        return image
+    alpha = read_label(pair.label)
+    if alpha.shape != image.shape[:2]:
+        raise BadData(
+            f"{pair.image}: {image.shape[1]}x{image.shape[0]}, but {pair.label} is "
+            f"{alpha.shape[1]}x{alpha.shape[0]}",
+            "remove or replace one of them",
+        )
+    return np.dstack([image[..., :3], alpha])
+
+
+def _has_alpha(image: Any) -> bool:
+    return image.ndim == 3 and image.shape[2] == 4 and image.dtype == np.uint8

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engines.datasets.layout import list_cutouts
+from engines.datasets.read import read_cutout, read_image, read_label
+from engines.errors import BadData
+from tests.engines.datasets.conftest import write
+
+
+def test_a_label_with_alpha_is_its_alpha(tmp_path: Path) -> None:
+    path = tmp_path / "1.png"
+    rgba = np.full((4, 6, 4), 200, np.uint8)
+    rgba[:, :3, 3] = 0
+    cv2.imwrite(str(path), rgba)
+    assert (read_label(path) == rgba[..., 3]).all()
+
+
+def test_a_label_with_alpha_that_says_nothing_is_its_grey(tmp_path: Path) -> None:
+    path = tmp_path / "1.png"
+    rgba = np.zeros((4, 6, 4), np.uint8)
+    rgba[..., 3] = 255
+    rgba[:, :3, :3] = 255
+    cv2.imwrite(str(path), rgba)
+    assert (read_label(path) == rgba[..., 0]).all()
+
+
+def test_a_cutout_is_rgba_whatever_holds_its_alpha(data: Path) -> None:
+    for pair in list_cutouts(data, "train"):
+        cutout = read_cutout(pair)
+        assert (cutout.shape, cutout.dtype) == ((8, 12, 4), np.uint8)
+        alpha = read_label(pair.label) if pair.label else read_image(pair.image)[..., 3]
+        assert (cutout[..., 3] == alpha).all()
+        assert (cutout[..., :3] == read_image(pair.image)[..., :3]).all()
+
+
+def test_a_cutout_without_its_alpha_is_named(data: Path) -> None:
+    write(data / "matte/c/rgba/1.png", 3)
+    write(data / "matte/b/alphas/1.png", 1, 16, 8)
+    pair, rgba = list_cutouts(data, "train")
+    with pytest.raises(BadData, match=r"1\.jpg: 12x8, but .*1\.png is 16x8"):
+        read_cutout(pair)
+    with pytest.raises(BadData, match=r"rgba/1\.png: no 8-bit alpha"):
+        read_cutout(rgba)
