@@ -1,37 +1,42 @@
-"""What every engine checks: the file, its inputs and outputs, and each alpha it gives."""
+"""The checks of every engine: the file, its inputs and outputs, and each alpha it returns."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from engines.arrays import F32
 from engines.contract import ModelSpec
 from engines.errors import BadData, reading
 
-MAX_BYTES = 200 * 1024**2
+MAX_MODEL_BYTES = 200 * 1024**2
+ALPHA_TOLERANCE = 1e-3  # of [0, 1]: rounding errors of a network
 
 
 def read_graph(path: Path) -> bytes:
-    """A model file's bytes: ONNX Runtime given bytes cannot be led to other files beside it.
+    """Read the bytes of a model file.
+
+    Given bytes instead of a path, ONNX Runtime opens no other file that the graph refers to.
 
     Raises:
-        CannotOpen, BadData: it is not there, or too large for a model.
+        CannotOpen: there is no such file.
+        BadData: the file is larger than `MAX_MODEL_BYTES`.
     """
     with reading(path):
         size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise BadData(f"{path}: {size >> 20} MB, a model has at most {MAX_BYTES >> 20}")
+        if size > MAX_MODEL_BYTES:
+            raise BadData(f"{path}: {size >> 20} MB, a model has at most {MAX_MODEL_BYTES >> 20}")
         return path.read_bytes()
 
 
 def check_signature(session: Any, spec: ModelSpec, path: Path) -> None:
-    """See that a session of ONNX Runtime takes and gives what the model's description says.
+    """Compare the inputs and outputs of an ONNX Runtime session with the model's description.
+
+    Args:
+        path: the model file, for the error message.
 
     Raises:
-        BadData: it does not.
+        BadData: a name, type or rank differs.
     """
     expected = [(spec.input, "tensor(uint8)", 4), (spec.output, "tensor(float)", 3)]
     found = [
@@ -46,20 +51,29 @@ def check_signature(session: Any, spec: ModelSpec, path: Path) -> None:
 
 
 def check_alpha(
-    alpha: NDArray[np.float32],
+    alpha: F32,
     shape: tuple[int, ...],
     path: Path,
-    advice: str = "the file is damaged or was not made for wsshm",
+    remedy: str = "the file is damaged or was not made for wsshm",
 ) -> None:
-    """See that `alpha` is one, of frames of `shape` (N, H, W, 3); `path` made it.
+    """Check the alpha (N, H, W) that a model returned for frames of `shape` (N, H, W, 3).
+
+    Args:
+        path: the model file, for the error message.
+        remedy: what to do if a value is not an alpha, for the error message.
 
     Raises:
-        BadData: another shape, or values that are not in [0, 1].
+        BadData: the shape is wrong, or values are not in [0, 1].
     """
     if alpha.shape != shape[:3]:
         raise BadData(
             f"{path}: frames of {shape} gave alpha of {alpha.shape}, expected {shape[:3]}"
         )
     # One pass: NaN fails both comparisons, so it is caught here as well.
-    if not (alpha.min() >= -1e-3 and alpha.max() <= 1 + 1e-3):
-        raise BadData(f"{path}: the model gave values outside [0, 1]; {advice}")
+    if not (alpha.min() >= -ALPHA_TOLERANCE and alpha.max() <= 1 + ALPHA_TOLERANCE):
+        raise BadData(f"{path}: the model gave values outside [0, 1]", remedy)
+
+
+def first_line(error: object) -> str:
+    """Return the first line of a foreign error's text, at most 200 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

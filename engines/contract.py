@@ -1,7 +1,7 @@
-"""What a model file says about itself: written by `train.export.export`, checked by every engine.
+"""The description that a model file carries: `train` writes it, every engine checks it.
 
-The metadata of an ONNX file carries one entry, `KEY`, whose value is a `ModelSpec` as JSON. A file
-without it, or with other inputs and outputs than it says, is refused. Standard library only.
+An ONNX file has one metadata entry, `KEY`, whose value is a `ModelSpec` as JSON. A file without it,
+or whose inputs and outputs differ from it, is refused. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from engines.errors import BadData
 
 KEY = "wsshm"
 FORMAT = 1
-PAPER_SIZE = 512  # pixels: the shorter edge at which the paper tests
+PAPER_SIZE = 512  # pixels: shorter edge of the images on which the paper tests
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """The contract of one model file.
 
-    The graph takes `input`, uint8 (N, H, W, 3), sRGB-encoded RGB, H and W multiples of `stride`,
-    and gives `output`, float32 (N, H, W), alpha in [0, 1]. Normalisation and format are inside.
+    The graph takes the tensor `input`, uint8 (N, H, W, 3), sRGB-encoded RGB, H and W multiples of
+    `stride`, and returns the tensor `output`, float32 (N, H, W), alpha in [0, 1]. Normalisation and
+    the change of layout are part of the graph.
     """
 
     name: str
     arch: str
     stride: int
-    size: int  # shorter edge, in pixels, that it is run at unless told otherwise
+    size: int  # default shorter edge of the images, in pixels
     trained_sizes: tuple[int, ...]  # sides of the training crops, in pixels
     precision: str = "fp32"
     input: str = "frames"
@@ -39,27 +40,28 @@ class ModelSpec:
     metrics: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
+        """Return the value of the metadata entry `KEY`."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], path: object) -> ModelSpec:
-        """Read the spec out of an ONNX file's metadata; `path` is for messages.
+        """Read the spec from the metadata of an ONNX file; `path` is for error messages.
 
         Raises:
-            BadData: no spec, a newer format, or a field that is missing or of another type.
+            BadData: no spec, another format, or a field that is missing or has the wrong type.
         """
         if KEY not in metadata:
             raise BadData(
-                f"{path}: not a wsshm model (its metadata holds no {KEY!r} entry); "
-                "export one with wsshm export"
+                f"{path}: not a wsshm model (its metadata holds no {KEY!r} entry)",
+                "export one with wsshm export",
             )
         try:
             data: dict[str, Any] = json.loads(metadata[KEY])
             version = data["format"]
             if version != FORMAT:
                 raise BadData(
-                    f"{path}: model format {version}, this version reads format {FORMAT}; "
-                    "update wsshm or export the model again"
+                    f"{path}: model format {version}, this version reads format {FORMAT}",
+                    "update wsshm or export the model again",
                 )
             known = {f.name for f in fields(cls)}
             data = {k: v for k, v in data.items() if k in known}

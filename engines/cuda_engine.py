@@ -1,8 +1,8 @@
-"""ONNX Runtime on a GPU of NVIDIA's. That it really runs there is verified, not assumed.
+"""Run a model with ONNX Runtime on an NVIDIA GPU, and check that it really runs there.
 
-Frames and alpha lie in memory of ours on the GPU, to which the session is bound (ONNX Runtime,
-I/O Binding), so that a shape that comes again is one CUDA graph, launched in one call (CUDA
-Execution Provider, ``enable_cuda_graph`` and ``gpu_graph_id``).
+The session is bound to memory on the GPU that we own (ONNX Runtime, I/O Binding). A shape that
+comes again is therefore one CUDA graph, launched in one call (CUDA Execution Provider,
+``enable_cuda_graph`` and ``gpu_graph_id``).
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
-from engines.checks import check_alpha, check_signature, read_graph
+from engines.arrays import F32, U8
+from engines.checks import check_alpha, check_signature, first_line, read_graph
 from engines.contract import ModelSpec
-from engines.cuda import LIBRARIES, Buffers, Gpu, find_gpu
+from engines.cuda import LIBRARIES_REMEDY, MEMORY_REMEDY, Buffers, Gpu, find_gpu
 from engines.errors import BadData, Unavailable, WsshmError
-from engines.onnx_engine import first_line
 
 PROVIDER = "CUDAExecutionProvider"
-GRAPHS = 8  # shapes that get a graph: it and its memory stay as long as the session
-NO_GRAPH = -1
+MAX_GRAPHS = 8  # shapes with a graph of their own, kept with its memory as long as the session
+NO_GRAPH = -1  # as `gpu_graph_id`: run without a graph
 Shape = tuple[int, ...]
 
 
@@ -36,13 +35,13 @@ def open_session(model: Path, gpu: Gpu) -> ort.InferenceSession:
 
     Raises:
         CannotOpen, BadData: the file.
-        Unavailable: ONNX Runtime cannot use the GPU: what is missing, and what mends it.
+        Unavailable: ONNX Runtime cannot use the GPU; the message says what is missing.
     """
     graph = read_graph(model)
     with _quiet():
-        if hasattr(ort, "preload_dlls"):  # only builds that know CUDA have it
+        if hasattr(ort, "preload_dlls"):  # in builds with CUDA only
             ort.preload_dlls()
-        for graphs in (True, False):  # a node that CUDA has no kernel for forbids them
+        for graphs in (True, False):  # no graphs if CUDA has no kernel for some node
             try:
                 session = _session(graph, gpu, graphs)
                 break
@@ -51,7 +50,7 @@ def open_session(model: Path, gpu: Gpu) -> ort.InferenceSession:
                     raise _fault(e, model, gpu) from e
     if session.get_providers()[0] != PROVIDER:
         raise Unavailable(
-            f"{gpu.device}: ONNX Runtime cannot use it ({_missing()}); mend it with: {LIBRARIES}"
+            f"{gpu.device}: ONNX Runtime cannot use it ({_missing()})", LIBRARIES_REMEDY
         )
     return session
 
@@ -62,27 +61,27 @@ def _session(graph: bytes, gpu: Gpu, graphs: bool) -> ort.InferenceSession:
     provider = {
         "device_id": str(gpu.index),
         "enable_cuda_graph": str(int(graphs)),
-        # Trying every algorithm takes seconds at each new shape.
+        # Trying every algorithm would take seconds for each new shape.
         "cudnn_conv_algo_search": "HEURISTIC",
     }
-    # With enable_fallback, what fails would be tried again on the CPU.
+    # With enable_fallback, a failing graph would be tried again on the CPU.
     return ort.InferenceSession(graph, options, providers=[(PROVIDER, provider)], enable_fallback=0)
 
 
 def _fault(error: Exception, model: Path, gpu: Gpu) -> WsshmError:
-    """What ONNX Runtime raised, as a fault of the GPU where it speaks of it, else of the file."""
-    said = first_line(error)
-    if "memory" in said:
-        return Unavailable(f"{gpu.device}: {said}; use a smaller --size, or --device cpu")
-    if "CUDA" in said or "CUDNN" in said.upper():
-        return Unavailable(f"{gpu.device}: {said}; mend it with: {LIBRARIES}")
-    return BadData(f"{model}: the model fails on {gpu.device} ({said})")
+    """Convert an error of ONNX Runtime: a fault of the GPU if it mentions it, else of the file."""
+    reason = first_line(error)
+    if "memory" in reason:
+        return Unavailable(f"{gpu.device}: {reason}", MEMORY_REMEDY)
+    if "CUDA" in reason or "CUDNN" in reason.upper():
+        return Unavailable(f"{gpu.device}: {reason}", LIBRARIES_REMEDY)
+    return BadData(f"{model}: the model fails on {gpu.device} ({reason})")
 
 
 def _missing() -> str:
-    """Why there is no session on the GPU, in the words of the loader."""
+    """Return why there is no session on the GPU: the error of the library loader."""
     if PROVIDER not in ort.get_available_providers():
-        return "the ONNX Runtime that is installed knows no CUDA"
+        return "the installed ONNX Runtime is built without CUDA"
     folder = Path(ort.__file__).with_name("capi")
     for library in sorted(folder.glob("*onnxruntime_providers_cuda.*")):
         try:
@@ -94,7 +93,7 @@ def _missing() -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what ONNX Runtime prints when a library is missing: it becomes one line of ours."""
+    """Suppress what ONNX Runtime prints about a missing library: our error says it in one line."""
     ort.set_default_logger_severity(4)
     try:
         with redirect_stdout(io.StringIO()):
@@ -114,7 +113,7 @@ class _Bound:
 
 
 class CudaEngine:
-    """See `engines.engine.MattingEngine`."""
+    """A model in ONNX Runtime on a GPU: a `MattingEngine`, for one thread at a time."""
 
     name = "onnx"
 
@@ -131,12 +130,12 @@ class CudaEngine:
         self._last = self._bind(shape, NO_GRAPH)
         self._run(self._last, np.zeros(shape, np.uint8))
 
-    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, frames: U8) -> F32:
         self._gpu.use()
         return self._run(self._bound(frames.shape), frames)
 
     def _bound(self, shape: Shape) -> _Bound:
-        if shape not in self._graphs and len(self._graphs) < GRAPHS:
+        if shape not in self._graphs and len(self._graphs) < MAX_GRAPHS:
             self._graphs[shape] = self._bind(shape, len(self._graphs) + 1)
         if shape in self._graphs:
             return self._graphs[shape]
@@ -152,9 +151,9 @@ class CudaEngine:
         options.add_run_config_entry("gpu_graph_id", str(graph))
         return _Bound(shape, buffers, binding, options)
 
-    def _run(self, bound: _Bound, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run(self, bound: _Bound, frames: U8) -> F32:
         bound.buffers.upload(frames)
-        bound.buffers.wait()  # the session has a stream of its own, and is done when it returns
+        bound.buffers.wait()  # the session uses another stream, and has finished when it returns
         try:
             self._session.run_with_iobinding(bound.binding, bound.options)
         except Exception as e:

@@ -1,32 +1,42 @@
-"""The engine protocol, and how one is chosen: explicit and unavailable is an error."""
+"""The engine interface, and the choice of an engine.
+
+An engine or a device that is asked for by name and not available is an error; only ``auto`` falls
+back to another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from engines.arrays import F32, U8
 from engines.contract import ModelSpec
-from engines.cuda import has_driver, number
-from engines.errors import Unavailable, UsageError
+from engines.cuda import device_index, has_driver
+from engines.errors import Say, Unavailable, UsageError, silent
+from engines.preprocess import fit
 
 
 class MattingEngine(Protocol):
-    """Alpha from frames. One thread uses it; several at once may where its device is the CPU."""
+    """A loaded model that turns frames into alpha.
+
+    Not thread-safe on a GPU; on the CPU several threads may call it at once.
+    """
 
     spec: ModelSpec
     name: str  # "onnx", "tensorrt"
     device: str  # "cpu", "cuda:0"
 
-    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, H, W, 3) uint8 RGB, H and W multiples of the stride, to (N, H, W) in [0, 1].
+    def __call__(self, frames: U8) -> F32:
+        """Return the alpha (N, H, W), float32 in [0, 1], of frames (N, H, W, 3), uint8 RGB.
+
+        H and W are multiples of the model's stride.
 
         Raises:
-            BadData: the model fails on these frames, or gives something that is not an alpha.
-            Unavailable: the GPU fails, its memory is full, or a plan is not for this shape.
+            BadData: the model fails on these frames, or returns something that is not an alpha.
+            Unavailable: the GPU fails or runs out of memory, or the plan is not for this shape.
         """
 
 
@@ -36,31 +46,31 @@ def open_engine(
     threads: int | None = None,
     engine: str = "auto",
     size: int | None = None,
-    on_note: Callable[[str], None] = lambda text: None,
+    say: Say = silent,
 ) -> MattingEngine:
-    """Load a model file and try it on one frame.
+    """Load a model file and run it on one frame.
 
-    ``auto`` takes TensorRT where a plan of the model passed on this machine, else ONNX Runtime on
-    the GPU, else on the CPU.
+    ``auto`` chooses TensorRT if this machine has a plan of the model, else ONNX Runtime on the GPU,
+    else ONNX Runtime on the CPU.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: of the network on the CPU, shared by all who call it at once; all cores when None.
+        threads: of the network on the CPU, shared by all callers; None for all cores.
         engine: ``auto``, ``onnx`` or ``tensorrt``.
-        size: shorter edge of what it will see, in pixels; the model's own when None.
-        on_note: told why a GPU that is there is not used.
+        size: shorter edge of the frames, in pixels; None for the model's own.
+        say: told why a GPU that was found is not used.
 
     Raises:
         CannotOpen, BadData: the file.
-        UsageError: no such device or engine, or one that does not go with the other.
-        Unavailable: what was asked for by name is not usable here.
+        UsageError: no such device or engine, or they exclude each other.
+        Unavailable: the device or engine that was asked for is not usable on this machine.
     """
     if engine not in ("auto", "onnx", "tensorrt"):
-        raise UsageError(f"--engine {engine}: no such engine; use auto, onnx or tensorrt")
+        raise UsageError(f"--engine {engine}: no such engine", "use auto, onnx or tensorrt")
     if device == "cpu" and engine == "tensorrt":
         raise UsageError("--engine tensorrt needs a GPU: leave --device cpu out")
     if device not in ("auto", "cpu"):
-        number(device)
+        device_index(device)
     is_asked = device not in ("auto", "cpu") or engine == "tensorrt"
     if is_asked or (device == "auto" and has_driver()):
         try:
@@ -68,7 +78,7 @@ def open_engine(
         except Unavailable as e:
             if is_asked:
                 raise
-            on_note(f"the GPU is not used: {e}")
+            say(f"the GPU is not used: {e}")
     from engines.onnx_engine import OnnxEngine
 
     return OnnxEngine(model, threads)
@@ -88,3 +98,33 @@ def _on_gpu(model: Path, device: str, engine: str, size: int | None) -> MattingE
     from engines.cuda_engine import CudaEngine
 
     return CudaEngine(model, device)
+
+
+def estimate_alpha(engine: MattingEngine, rgb: U8, size: int) -> F32:
+    """Return the alpha of one image at the image's own size.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        size: shorter edge of what the network sees, in pixels.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+    """
+    height, width = rgb.shape[:2]
+    _, alpha = estimate_small_alpha(engine, rgb, size)
+    return cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def estimate_small_alpha(engine: MattingEngine, rgb: U8, size: int) -> tuple[U8, F32]:
+    """Return one image as the network saw it, and its alpha at that size.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        size: shorter edge of what the network sees, in pixels.
+
+    Returns:
+        The image (h, w, 3) uint8, and its alpha (h, w) float32 in [0, 1].
+    """
+    f = fit(rgb.shape[1], rgb.shape[0], size, engine.spec.stride)
+    small = f.shrink(rgb)
+    return f.unpad(small), f.unpad(engine(small[np.newaxis])[0])

@@ -1,23 +1,54 @@
-"""The processor this process runs on."""
+"""Describe the machine that this process runs on; standard library only."""
 
 from __future__ import annotations
 
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpu() -> str:
-    """What the processor calls itself."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(x for x in lines if x.startswith("model name")).split(":", 1)[1].strip()
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def facts() -> dict[str, Any]:
+    """Return what measurements of speed depend on, for JSON.
+
+    ``load`` is the mean number of threads that wanted to run in the last minute; None where the
+    system does not tell.
+    """
+    return {
+        "cpu": cpu(),
+        "cores": cores(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "platform": platform.platform(),
+    }
+
+
+def peak_rss_mb() -> float | None:
+    """Return the most memory that this process has held, in MB (10⁶ bytes); None if unknown."""
+    try:
+        # Not ru_maxrss: a new process inherits the value of its parent.
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+    except (OSError, IndexError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

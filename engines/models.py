@@ -1,4 +1,4 @@
-"""The models that are shipped, by name and precision, and files of the user's own, by path."""
+"""Find a model: a shipped one by its name and precision, or any ONNX file by its path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class File:
 
 @dataclass(frozen=True)
 class Model:
-    """A shipped model: its files by precision, one line on what it is, and its card."""
+    """A shipped model: its files by precision, and a one-line summary."""
 
     name: str
     files: dict[str, File]
@@ -32,16 +32,17 @@ class Model:
 
     @property
     def path(self) -> Path:
-        """The file in fp32, which every model has."""
+        """The fp32 file, which every model has."""
         return self.files["fp32"].path
 
     @property
     def card(self) -> Path:
+        """The model card, in Markdown."""
         return WEIGHTS / f"{self.name}.md"
 
 
 def shipped() -> list[Model]:
-    """Every shipped model, the default first."""
+    """Return every shipped model, the default first."""
     index = json.loads((WEIGHTS / "index.json").read_text(encoding="utf-8"))
     models = [
         Model(
@@ -56,13 +57,17 @@ def shipped() -> list[Model]:
 
 
 def files(name: str | None, precisions: Sequence[str]) -> dict[str, Path]:
-    """A shipped model's files, the default's for None, by those of `precisions` that it has.
+    """Return the files of a shipped model by precision, in the order of `precisions`.
 
-    A path stands alone, whatever it holds.
+    Precisions that the model is not shipped in are left out.
+
+    Args:
+        name: a shipped model, None for the default; or the path of a file, which is returned as it
+            is: `precisions` is ignored then.
 
     Raises:
-        CannotOpen: neither a shipped name nor a file.
-        UsageError: the model is shipped in none of them.
+        CannotOpen: `name` is neither a shipped model nor a file.
+        UsageError: the model is shipped in none of `precisions`.
     """
     for model in shipped():
         if name == model.name or (name is None and model.default):
@@ -78,24 +83,26 @@ def files(name: str | None, precisions: Sequence[str]) -> dict[str, Path]:
 
 
 def find(name: str | None) -> Path:
-    """The file of a shipped model in fp32, of the default for None, or a path as it is.
+    """Return the fp32 file of a shipped model, of the default for None, or a file's own path.
 
     Raises:
-        CannotOpen: neither a shipped name nor a file.
+        CannotOpen: `name` is neither a shipped model nor a file.
     """
-    return shipped()[0].path if name is None else named(name, "--model ")[1]
+    return shipped()[0].path if name is None else resolve_model(name, "--model ")[1]
 
 
-def named(text: str, option: str = "") -> tuple[str, Path]:
-    """What a shipped model, or a file, that was given as `text` is called, and its file.
+def resolve_model(text: str, option: str = "") -> tuple[str, Path]:
+    """Return the name and the file of a model that a user typed.
 
-    ``fast-int8`` is the shipped model ``fast`` in int8; without a precision it is fp32.
+    ``fast-int8`` is the shipped model ``fast`` in int8; without a precision it is in fp32. A file
+    is named after itself.
 
     Args:
-        option: what it was given to, for the message.
+        text: a shipped model, or the path of a file of any kind.
+        option: the option that `text` was given to, with a space; it begins the error message.
 
     Raises:
-        CannotOpen: neither a shipped name nor a file.
+        CannotOpen: `text` is neither a shipped model nor a file.
     """
     models = shipped()
     for model in models:
@@ -108,20 +115,21 @@ def named(text: str, option: str = "") -> tuple[str, Path]:
     if not path.is_file():
         known = ", ".join(m.name for m in models)
         raise CannotOpen(f"{option}{text}: no such file, and no shipped model (there are: {known})")
-    # A run's files have the same name in every folder: the folder's says more.
+    # Every training run writes a file called model: its folder's name says more.
     return path.absolute().parent.name if path.stem == "model" else path.stem, path
 
 
 def verify(model: Model) -> None:
-    """Check a shipped model's files against their SHA-256.
+    """Compare the files of a shipped model with their SHA-256.
 
     Raises:
-        CannotOpen, BadData: one is missing, or holds other bytes than were shipped.
+        CannotOpen: a file is missing.
+        BadData: the bytes of a file are not those that were shipped.
     """
     for file in model.files.values():
         if not file.path.is_file():
-            raise CannotOpen(f"{file.path}: missing; install wsshm again")
+            raise CannotOpen(f"{file.path}: missing", "install wsshm again")
         if (digest := sha256(file.path)) != file.sha256:
             raise BadData(
-                f"{file.path}: SHA-256 is {digest}, expected {file.sha256}; install again"
+                f"{file.path}: SHA-256 is {digest}, expected {file.sha256}", "install wsshm again"
             )

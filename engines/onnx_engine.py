@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU. The provider and the model's contract are verified, not assumed."""
+"""Run a model with ONNX Runtime on the CPU; its provider and the model's contract are checked."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
-from engines.checks import check_alpha, check_signature, read_graph
+from engines.arrays import F32, U8
+from engines.checks import check_alpha, check_signature, first_line, read_graph
 from engines.contract import ModelSpec
 from engines.errors import BadData, Unavailable
 
@@ -18,13 +18,17 @@ PROVIDER = "CPUExecutionProvider"
 def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession:
     """Load an ONNX file for the CPU.
 
+    Args:
+        threads: of the network; None for all cores.
+
     Raises:
-        CannotOpen, BadData: it is not there, too large, or ONNX Runtime cannot load it.
+        CannotOpen: there is no such file.
+        BadData: the file is too large, or ONNX Runtime cannot load it.
     """
     graph = read_graph(path)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    # Spinning threads would take the cores that decode and encode need.
+    # Spinning threads would take cores from decoding and encoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
@@ -34,7 +38,7 @@ def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession
 
 
 class OnnxEngine:
-    """See `engines.engine.MattingEngine`."""
+    """A model in ONNX Runtime on the CPU: a `MattingEngine`, safe to call from several threads."""
 
     name = "onnx"
     device = "cpu"
@@ -49,16 +53,11 @@ class OnnxEngine:
         check_signature(self._session, self.spec, model)
         self(np.zeros((1, self.spec.stride, self.spec.stride, 3), np.uint8))
 
-    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, frames: U8) -> F32:
         try:
             (alpha,) = self._session.run([self.spec.output], {self.spec.input: frames})
         except Exception as e:
             raise BadData(f"{self._path}: the model failed ({first_line(e)})") from e
         check_alpha(alpha, frames.shape, self._path)
-        result: NDArray[np.float32] = alpha
+        result: F32 = alpha
         return result
-
-
-def first_line(error: Exception) -> str:
-    """What an error of ONNX Runtime says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,15 +1,13 @@
-"""How much work a model is on this machine: measured once, and remembered.
+"""Measure the work of a model on this machine once, and remember it in the user's cache.
 
-Work is counted in milliseconds of one core, of all threads together: it stays what it is while the
-machine is busy with something else, and adds up with what other stages take.
+Work is the CPU time of all threads, in milliseconds of one core. It stays the same while the
+machine is busy with something else, and the work of several stages adds up.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,68 +19,74 @@ import platformdirs
 
 from engines.contract import ModelSpec
 from engines.engine import MattingEngine
-from engines.files import sha256
+from engines.files import replacing, sha256
 from engines.machine import cores, cpu
 
-GAIN = 1.1  # how many times as fast a lower precision is where it is worth having
-ROUNDS = 3
-KEPT = 500  # measurements that are remembered
+MIN_SPEEDUP = 1.1  # a lower precision is chosen if it is at least so many times as fast
+TIMED_RUNS = 3
+MAX_ENTRIES = 500  # measurements in the cache
 
 
 def open_faster(
     files: Mapping[str, Path],
-    opened: Callable[[Path], MattingEngine],
+    open_file: Callable[[Path], MattingEngine],
     shape: Callable[[ModelSpec], tuple[int, int]],
 ) -> tuple[MattingEngine, str]:
-    """Open the file of a model that is least work here.
+    """Open the file of a model that takes least work on this machine.
 
     Args:
-        files: one, or two by precision, the lower first: it has to be `GAIN` times as fast.
-        opened: opens one of them.
-        shape: height and width, in pixels, of the network's input.
+        files: one file, or two by precision, the lower precision first: it is chosen if it is at
+            least `MIN_SPEEDUP` times as fast.
+        open_file: opens one of them.
+        shape: returns the height and width of the network's input, in pixels.
 
     Returns:
-        The engine, and how the two compare, in words for whoever runs it; nothing for one alone.
+        The engine, and how the two compare, as text for the user; empty for one file.
     """
     if len(files) == 1:
-        return opened(*files.values()), ""
+        return open_file(*files.values()), ""
     (low, low_file), (high, high_file) = files.items()
-    engine = opened(low_file)
+    engine = open_file(low_file)
     size = shape(engine.spec)
     times = _remembered([*files.values()], *size)
     engines = {low_file: engine}
     if times is None:
-        engines[high_file] = opened(high_file)
+        engines[high_file] = open_file(high_file)
         times = work(engines, *size)
-    gain = times[high_file] / times[low_file]
-    if gain >= GAIN:
-        return engine, f"{gain:.1f} times as fast as {high} here"
-    return engines.get(high_file) or opened(high_file), f"{low} is {gain:.2f} times as fast here"
+    speedup = times[high_file] / times[low_file]
+    if speedup >= MIN_SPEEDUP:
+        return engine, f"{speedup:.1f} times as fast as {high} here"
+    return engines.get(high_file) or open_file(
+        high_file
+    ), f"{low} is {speedup:.2f} times as fast here"
 
 
 def work(engines: Mapping[Path, MattingEngine], height: int, width: int) -> dict[Path, float]:
-    """Core-milliseconds of one frame, by model file; measured in turn unless all are remembered.
+    """Return the work of one frame by model file, in core-milliseconds.
+
+    The engines are timed in turn, unless the cache has all of them.
 
     Args:
+        engines: by model file.
         height, width: of the network's input, in pixels.
     """
     if (times := _remembered([*engines], height, width)) is not None:
         return times
     frame = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
     spent: dict[Path, list[float]] = {file: [] for file in engines}
-    for turn in range(1 + ROUNDS):  # the first allocates
+    for turn in range(1 + TIMED_RUNS):  # the first run allocates
         for file, engine in engines.items():
             start = time.process_time()
             engine(frame)
             if turn:
                 spent[file].append(1000 * (time.process_time() - start))
-    times = {file: median(own) for file, own in spent.items()}
+    times = {file: median(runs) for file, runs in spent.items()}
     _remember({_key(file, height, width): t for file, t in times.items()})
     return times
 
 
 def _key(file: Path, height: int, width: int) -> str:
-    """All that a measurement depends on."""
+    """Return the cache key of a measurement: everything that it depends on."""
     import onnxruntime
 
     runtime = f"onnxruntime {onnxruntime.__version__}"
@@ -94,7 +98,7 @@ def _cache() -> Path:
 
 
 def _read() -> dict[str, float]:
-    """What is remembered; a file that is damaged or cannot be read holds nothing."""
+    """Read the cache; {} if the file is missing, damaged or not readable."""
     try:
         found = json.loads(_cache().read_text(encoding="utf-8"))
         return {
@@ -112,16 +116,10 @@ def _remembered(files: Sequence[Path], height: int, width: int) -> dict[Path, fl
 
 
 def _remember(times: dict[str, float]) -> None:
-    """Written beside and renamed; where that cannot be, it is measured again the next time."""
+    """Add measurements to the cache; if it cannot be written, they are made again next time."""
     path = _cache()
-    kept = dict([*(_read() | times).items()][-KEPT:])
+    kept = dict([*(_read() | times).items()][-MAX_ENTRIES:])
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(kept, file, indent=0)
-            os.replace(part, path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        with replacing(path, private=True, durable=False) as file:
+            file.write(json.dumps(kept, indent=0).encode())

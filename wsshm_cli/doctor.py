@@ -95,7 +95,7 @@ def _model_rows() -> list[Row]:
 
 
 def _gpu_rows() -> list[Row]:
-    from engines.cuda import LIBRARIES, find_gpu, has_driver
+    from engines.cuda import find_gpu, has_driver
     from engines.errors import Unavailable
     from engines.models import find
 
@@ -107,8 +107,7 @@ def _gpu_rows() -> list[Row]:
 
         CudaEngine(find(None))
     except Unavailable as e:
-        text, _, remedy = str(e).partition("; mend it with: ")
-        return [("GPU", False, text, remedy or LIBRARIES)]
+        return [("GPU", False, e.message, e.remedy)]
     rows: list[Row] = [
         ("GPU", True, f"{gpu.name}, {gpu.device}, compute capability {gpu.capability}", "")
     ]

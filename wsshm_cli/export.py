@@ -208,9 +208,9 @@ def _check_none(model: Path, **options: object) -> None:
 
 def _onnx(model: Path) -> Path:
     """A shipped model's file for GPUs, or a file of the user's own."""
-    from engines.models import files, named
+    from engines.models import files, resolve_model
 
-    named(str(model))  # raises CannotOpen, in the argument's words
+    resolve_model(str(model))  # raises CannotOpen, in the argument's words
     return next(iter(files(str(model), ("fp16", "fp32")).values()))
 
 

@@ -1,7 +1,7 @@
-"""ONNX → a TensorRT plan in our cache, compared with ONNX Runtime before it is put there.
+"""Build a TensorRT plan from an ONNX file, compare its alpha with ONNX Runtime's, and cache it.
 
 TensorRT 11 builds strongly typed networks only: each tensor has the type that it has in the file.
-Version 10 is told to do the same, so that float16 comes from a float16 file and from nothing else.
+Version 10 is told to do the same, so only a float16 file gives a float16 plan.
 """
 
 from __future__ import annotations
@@ -15,30 +15,29 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from engines.checks import read_graph
+from engines.arrays import U8
+from engines.assets import PORTRAIT
+from engines.checks import first_line, read_graph
 from engines.contract import ModelSpec
 from engines.cuda import find_gpu
 from engines.datasets.read import read_image
 from engines.engine import MattingEngine
 from engines.errors import BadData, Unavailable, UsageError
-from engines.measure.speed.sample import PORTRAIT
 from engines.onnx_engine import OnnxEngine
 from engines.tensorrt import plan as tensorrt_plan
-from engines.tensorrt.engine import TensorrtEngine, first_line, import_tensorrt, log
+from engines.tensorrt.engine import TensorrtEngine, import_tensorrt, make_log
 from engines.tensorrt.plan import Plan, Profile, load, profile, save
 
-# Greatest |difference| of alpha from ONNX Runtime's on the CPU, which computes in float32. About
-# four times what kernels and features in float16 do to trained networks of ours where all of their
-# convolutions are in it: 6e-4, 1.5e-2 and 5e-2.
+# Largest allowed |difference| of alpha from ONNX Runtime's on the CPU, which computes in float32.
+# About four times the 6e-4, 1.5e-2 and 5e-2 of trained networks with every convolution in float16.
 TOLERANCES = {"mean": 2e-3, "p99": 5e-2, "max": 2e-1}
 OnProgress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Built:
-    """A plan that is in the cache, at `path`; not `is_new` if it was there already."""
+    """A plan in the cache, and its file; `is_new` is false if it was there before."""
 
     plan: Plan
     path: Path
@@ -51,28 +50,28 @@ def build_plan(
     size: int | None = None,
     on_progress: OnProgress = lambda phase, fraction: None,
 ) -> Built:
-    """Build a model's plan for a GPU of this machine, compare its alpha, and keep it.
+    """Build a model's plan for a GPU of this machine, compare its alpha, and save it.
 
     Args:
-        model: fp16 or fp32, of ours, the Cast first: TensorRT takes uint8 as an input only.
-        size: shorter edge of what it will see, in pixels; the model's own when None.
-        on_progress: given TensorRT's name of what it does, and how much of that is done, in [0, 1].
+        model: an fp16 or fp32 file that begins with a Cast: TensorRT takes uint8 as an input only.
+        size: shorter edge of the frames, in pixels; None for the model's own.
+        on_progress: called with TensorRT's name of a phase and the share done, in [0, 1].
 
     Raises:
-        CannotOpen, BadData: the file; or alpha differs by more than `TOLERANCES`. Nothing is kept.
-        UsageError: an int8 file, or another option that does not fit.
-        Unavailable: no GPU, or no TensorRT: what is missing, and what mends it.
+        CannotOpen, BadData: the file, or its alpha differs by more than `TOLERANCES`.
+        UsageError: an int8 file, or a device or size that does not exist.
+        Unavailable: no GPU or no TensorRT; the remedy gets what is missing.
         CannotCreate, WriteFailed: the cache cannot be written.
     """
     gpu, trt = find_gpu(device), import_tensorrt()
     graph, reference = read_graph(model), OnnxEngine(model)
     spec = reference.spec
     if spec.precision not in ("fp32", "fp16"):
-        raise UsageError(f"{model}: is {spec.precision}; export it with --precision fp16 first")
+        raise UsageError(f"{model}: is {spec.precision}", "export it with --precision fp16 first")
     size = None if size == spec.size else size
     shapes, key = profile(spec, size), tensorrt_plan.key(graph, size, trt.__version__, gpu)
     if (found := load(key)) is not None:
-        with suppress(Unavailable):  # one that TensorRT does not take any more is built again
+        with suppress(Unavailable):  # a plan that TensorRT no longer loads is built again
             TensorrtEngine(found, gpu, model)
             return Built(found, key.path, is_new=False)
     gpu.use()
@@ -87,45 +86,45 @@ def build_plan(
 def _serialize(
     trt: Any, graph: bytes, spec: ModelSpec, shapes: Profile, model: Path, on_progress: OnProgress
 ) -> bytes:
-    said, progress = log(trt), Progress(on_progress)
-    builder = trt.Builder(said)
+    log, progress = make_log(trt), Progress(on_progress)
+    builder = trt.Builder(log)
     typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed)
-    parser = trt.OnnxParser(network, said)
+    parser = trt.OnnxParser(network, log)
     if not parser.parse(graph):
-        words = said.reason()
+        reason = log.reason()
         if parser.num_errors:
             fault = parser.get_error(0)
-            words = first_line(f"{fault.node_operator()} {fault.node_name()}: {fault.desc()}")
-        raise BadData(f"{model}: TensorRT {trt.__version__} cannot read it ({words})")
-    config, wanted = builder.create_builder_config(), builder.create_optimization_profile()
-    wanted.set_shape(spec.input, *((*s, 3) for s in (shapes.least, shapes.best, shapes.most)))
-    if config.add_optimization_profile(wanted) < 0:
+            reason = first_line(f"{fault.node_operator()} {fault.node_name()}: {fault.desc()}")
+        raise BadData(f"{model}: TensorRT {trt.__version__} cannot read it ({reason})")
+    config, accepted = builder.create_builder_config(), builder.create_optimization_profile()
+    accepted.set_shape(spec.input, *((*s, 3) for s in (shapes.min, shapes.opt, shapes.max)))
+    if config.add_optimization_profile(accepted) < 0:
         raise BadData(f"{model}: TensorRT refuses the shapes {shapes}")
-    config.progress_monitor = monitor = _monitor(trt, progress)  # has to outlive the build
+    config.progress_monitor = monitor = _monitor(trt, progress)  # must outlive the build
     data = builder.build_serialized_network(network, config)
     del monitor
     if progress.error is not None:
         raise progress.error
     if data is None:
-        raise BadData(f"{model}: TensorRT {trt.__version__} cannot build it ({said.reason()})")
+        raise BadData(f"{model}: TensorRT {trt.__version__} cannot build it ({log.reason()})")
     return bytes(data)
 
 
 class Progress:
-    """How much of a build is done: TensorRT tells of phases within phases, each of so many steps.
+    """Convert TensorRT's nested phases and their steps to the share of a build that is done.
 
-    It may tell from several threads. `error` is what `on_progress` raised, an interruption for
-    one: nothing may be raised into TensorRT, so that the build is cancelled instead.
+    TensorRT calls it from several threads. `error` is what `on_progress` raised, such as an
+    interruption: since nothing may be raised into TensorRT, the build is cancelled instead.
     """
 
     def __init__(self, on_progress: OnProgress):
         self._on_progress, self._lock = on_progress, threading.Lock()
-        self._phases: dict[str, tuple[int, int]] = {}  # steps done and in all, the outermost first
+        self._phases: dict[str, tuple[int, int]] = {}  # steps done and total, outermost first
         self.error: BaseException | None = None
 
     def __call__(self, phase: str, done: int | None, steps: int | None = None) -> bool:
-        """Tell that `done` of a phase's `steps` are, None when it ends; whether to go on."""
+        """Report `done` of `steps` of a phase, None at its end; return whether to go on."""
         try:
             with self._lock:
                 if done is None:
@@ -162,17 +161,17 @@ def _monitor(trt: Any, progress: Progress) -> Any:
 
 
 def compare(engine: MattingEngine, reference: MattingEngine, shapes: Profile) -> dict[str, float]:
-    """|difference| of alpha between two engines, of all pixels: mean, 99th percentile, maximum.
+    """Return the ``mean``, ``p99`` and ``max`` |difference| of alpha between two engines.
 
-    On a portrait stretched to the shapes of a profile, lying and upright; each is of the shape
-    where it is worst.
+    They are measured on a portrait stretched to the shapes of a profile, in landscape and portrait;
+    each is the worst of all shapes.
 
     Raises:
-        BadData: one of them gives something that is not an alpha.
+        BadData: an engine returns something that is not an alpha.
     """
-    n, h, w = shapes.best
+    n, h, w = shapes.opt
     worst = dict.fromkeys(TOLERANCES, 0.0)
-    for shape in dict.fromkeys([shapes.least, shapes.best, (n, w, h), shapes.most]):
+    for shape in dict.fromkeys([shapes.min, shapes.opt, (n, w, h), shapes.max]):
         frames = _portraits(*shape)
         difference = np.abs(engine(frames) - reference(frames))
         found = difference.mean(dtype=np.float64), np.percentile(difference, 99), difference.max()
@@ -181,17 +180,17 @@ def compare(engine: MattingEngine, reference: MattingEngine, shapes: Profile) ->
 
 
 def check(difference: dict[str, float], model: Path) -> None:
-    """Raises BadData where a `difference` is more than `TOLERANCES` allow, or not a number."""
-    for name, most in TOLERANCES.items():
-        if not difference[name] <= most:
+    """Raise BadData if a difference exceeds its tolerance or is NaN."""
+    for name, tolerance in TOLERANCES.items():
+        if not difference[name] <= tolerance:
             raise BadData(
                 f"{model}: alpha of its TensorRT plan differs from ONNX Runtime's by "
-                f"{difference[name]:.2g} ({name}), allowed {most:g}; the plan is not kept; "
-                "try the model in fp32"
+                f"{difference[name]:.2g} ({name}), allowed {tolerance:g}; the plan is not kept",
+                "try the model in fp32",
             )
 
 
-def _portraits(count: int, height: int, width: int) -> NDArray[np.uint8]:
-    """(N, H, W, 3) uint8 RGB, every second mirrored."""
+def _portraits(count: int, height: int, width: int) -> U8:
+    """Return a portrait `count` times as (N, H, W, 3) uint8 RGB, every second one mirrored."""
     rgb: Any = cv2.resize(read_image(PORTRAIT), (width, height), interpolation=cv2.INTER_AREA)
     return np.stack([rgb[:, ::-1] if i % 2 else rgb for i in range(count)])

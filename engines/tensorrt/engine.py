@@ -1,6 +1,6 @@
-"""TensorRT's own runtime on plans of our cache (NVIDIA TensorRT Python API, 10 and 11).
+"""Run a plan from our cache with TensorRT (NVIDIA TensorRT Python API, 10 and 11).
 
-TensorRT is imported when an engine is opened, not before.
+TensorRT is imported only when an engine is opened.
 """
 
 from __future__ import annotations
@@ -9,42 +9,42 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engines.checks import check_alpha, read_graph
+from engines.arrays import F32, U8
+from engines.checks import check_alpha, first_line, read_graph
 from engines.cuda import Buffers, Gpu, find_gpu
 from engines.errors import BadData, Unavailable
 from engines.tensorrt.plan import Plan, find
 
-OLDEST = 10  # TensorRT
-ADVICE = "use --engine onnx or --device cpu"
-INSTALL = "pip install 'wsshm[tensorrt]'"
+MIN_VERSION = 10  # of TensorRT
+ENGINE_REMEDY = "use --engine onnx or --device cpu"
+INSTALL_REMEDY = "run: pip install 'wsshm[tensorrt]'"
 
 
 def import_tensorrt() -> Any:
-    """The module; raises Unavailable where it is missing or too old."""
+    """Return the module ``tensorrt``; raise Unavailable if it is missing or too old."""
     try:
         import tensorrt
-    except (ImportError, OSError) as e:  # OSError: a library that it loads
-        raise Unavailable(f"tensorrt: {first_line(e)}; mend it with: {INSTALL}") from e
+    except (ImportError, OSError) as e:  # OSError: of a shared library
+        raise Unavailable(f"tensorrt: {first_line(e)}", INSTALL_REMEDY) from e
     version = str(getattr(tensorrt, "__version__", "0"))
-    if int(version.partition(".")[0]) < OLDEST:
+    if int(version.partition(".")[0]) < MIN_VERSION:
         raise Unavailable(
-            f"tensorrt: {version} is installed, {OLDEST} or newer is needed; "
-            f"mend it with: pip install --upgrade 'tensorrt>={OLDEST}'"
+            f"tensorrt: {version} is installed, {MIN_VERSION} or newer is needed",
+            f"run: pip install --upgrade 'tensorrt>={MIN_VERSION}'",
         )
     return tensorrt
 
 
 def open_tensorrt(model: Path, device: str = "cuda", size: int | None = None) -> TensorrtEngine:
-    """The engine of a model whose plan has been built on this machine.
+    """Open the plan of a model that was built on this machine.
 
     Args:
-        size: shorter edge of what it will see, in pixels; the model's own when None.
+        size: shorter edge of the frames, in pixels; None for the model's own.
 
     Raises:
         CannotOpen, BadData: the file.
-        Unavailable: no GPU, no TensorRT, or no plan: what is missing, and what mends it.
+        Unavailable: no GPU, no TensorRT or no plan; the remedy gets what is missing.
     """
     gpu, trt = find_gpu(device), import_tensorrt()
     plan = find(read_graph(model), size, trt.__version__, gpu)
@@ -52,19 +52,20 @@ def open_tensorrt(model: Path, device: str = "cuda", size: int | None = None) ->
         at = "" if size is None else f" --size {size}"
         raise Unavailable(
             f"{model}: no TensorRT plan of it on this machine ({gpu.name}, TensorRT "
-            f"{trt.__version__}); build one with: wsshm export {model} --to tensorrt{at}"
+            f"{trt.__version__})",
+            f"run: wsshm export {model} --to tensorrt{at}",
         )
     return TensorrtEngine(plan, gpu, model)
 
 
 class TensorrtEngine:
-    """See `engines.engine.MattingEngine`.
+    """A plan in TensorRT on a GPU: a `MattingEngine`, for one thread at a time.
+
+    More frames than the plan takes at once are split.
 
     Args:
-        plan: native code: one that was just built, or of the cache.
-        model: the file it was built from, for messages.
-
-    More frames than the plan takes at once go through in parts.
+        plan: one that was just built, or one from the cache: it contains native code.
+        model: the file that the plan was built from, for messages.
     """
 
     name = "tensorrt"
@@ -72,7 +73,7 @@ class TensorrtEngine:
     def __init__(self, plan: Plan, gpu: Gpu, model: Path):
         trt = import_tensorrt()
         self.spec, self.device, self._profile = plan.spec, gpu.device, plan.profile
-        self._gpu, self._path, self._log = gpu, model, log(trt)
+        self._gpu, self._path, self._log = gpu, model, make_log(trt)
         gpu.use()
         # Each must outlive the next (TensorRT, How TensorRT Works, Object Lifetimes).
         self._runtime = trt.Runtime(self._log)
@@ -84,17 +85,17 @@ class TensorrtEngine:
         if self._context is None:
             raise self._failed("no memory for the plan")
         self._shape: tuple[int, ...] = ()
-        self(np.zeros((*self._profile.best, 3), np.uint8))
+        self(np.zeros((*self._profile.opt, 3), np.uint8))
 
-    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, frames: U8) -> F32:
         self._gpu.use()
-        most = self._profile.most[0]
-        parts = [self._run(frames[i : i + most]) for i in range(0, len(frames), most)]
+        batch = self._profile.max[0]
+        parts = [self._run(frames[i : i + batch]) for i in range(0, len(frames), batch)]
         alpha = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        check_alpha(alpha, frames.shape, self._path, ADVICE)
+        check_alpha(alpha, frames.shape, self._path, ENGINE_REMEDY)
         return alpha
 
-    def _run(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run(self, frames: U8) -> F32:
         if frames.shape != self._shape:
             self._bind(frames.shape)
         self._buffers.upload(frames)
@@ -104,10 +105,11 @@ class TensorrtEngine:
 
     def _bind(self, shape: tuple[int, ...]) -> None:
         if not self._profile.covers(shape):
-            (_, low, _), (_, high, _) = self._profile.least, self._profile.most
+            (_, low, _), (_, high, _) = self._profile.min, self._profile.max
             raise Unavailable(
                 f"{self._path}: its TensorRT plan is for edges of {low} to {high} pixels, "
-                f"not for {shape[2]}x{shape[1]}; {ADVICE}"
+                f"not for {shape[2]}x{shape[1]}",
+                ENGINE_REMEDY,
             )
         self._shape = ()
         self._buffers = Buffers(shape)
@@ -141,12 +143,12 @@ class TensorrtEngine:
             )
 
     def _failed(self, what: str) -> Unavailable:
-        why = self._log.reason()
-        return Unavailable(f"{self._path}: {what} on {self.device} ({why}); {ADVICE}")
+        reason = self._log.reason()
+        return Unavailable(f"{self._path}: {what} on {self.device} ({reason})", ENGINE_REMEDY)
 
 
-def log(trt: Any) -> Any:
-    """A logger for TensorRT that prints nothing; its `reason()` is the last error, in one line."""
+def make_log(trt: Any) -> Any:
+    """Return a TensorRT logger that prints nothing; `reason()` is the last error, in one line."""
 
     class Log(trt.ILogger):  # type: ignore[misc] # TensorRT is Any here
         def __init__(self) -> None:
@@ -161,7 +163,3 @@ def log(trt: Any) -> Any:
             return self._last
 
     return Log()
-
-
-def first_line(said: object) -> str:
-    return (str(said).strip().splitlines() or [type(said).__name__])[0][:200]

@@ -1,9 +1,9 @@
-"""TensorRT plans: the shapes and the machine that each is for, and the cache they live in.
+"""Keep TensorRT plans in a cache, by the model, the shapes and the machine that each is for.
 
-To load a plan is to run native code (NVIDIA TensorRT 11, Security Considerations), and TensorRT
-does not notice when one was changed. So none is ever taken but from our own cache: under a key of
-the model and the machine, with the SHA-256 of its bytes, and where nobody else can write. A plan is
-put there when its alpha has been compared, so that what is found has passed on this very machine.
+Loading a plan runs native code (NVIDIA TensorRT 11, Security Considerations), and TensorRT does not
+notice that a plan was changed. Plans are therefore loaded from our own cache only, where nobody
+else can write: under a key of the model and the machine, with the SHA-256 of their bytes. A plan is
+saved after its alpha has been compared, so every plan in the cache has passed on this machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import stat
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,35 +22,37 @@ import platformdirs
 from engines.contract import KEY, ModelSpec
 from engines.cuda import Gpu
 from engines.errors import BadData, UsageError, writing
+from engines.files import replacing
 from engines.preprocess import fit
 
 FORMAT = 1
-BATCH = 1  # frames a plan takes at once: as many as a pipeline gives
-HEAD = 1 << 16  # bytes: a longer first line is none of ours
+MAX_BATCH = 1  # frames that a plan takes at once: the pipeline passes one
+MAX_HEADER_BYTES = 1 << 16  # of a plan file's first line, in JSON
 Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Shapes (N, H, W) that a plan takes, from `least` to `most`; it is fastest at `best`."""
+    """The shapes (N, H, W) that a plan takes, from `min` to `max`; it is fastest at `opt`."""
 
-    least: Shape
-    best: Shape
-    most: Shape
+    min: Shape
+    opt: Shape
+    max: Shape
 
     def covers(self, shape: tuple[int, ...]) -> bool:
-        """Whether frames of `shape`, (N, H, W, …), are within it."""
-        bounds = zip(self.least, shape[:3], self.most, strict=True)
-        return all(least <= n <= most for least, n, most in bounds)
+        """Return whether frames of `shape`, (N, H, W, …), lie within the profile."""
+        bounds = zip(self.min, shape[:3], self.max, strict=True)
+        return all(low <= n <= high for low, n, high in bounds)
 
 
 def profile(spec: ModelSpec, size: int | None = None) -> Profile:
-    """The shapes of images whose shorter edge is `size`, the model's own when None.
+    """Return the profile for frames whose shorter edge is `size`; None for the model's own.
 
-    From square to 2.4:1, as wide as films are, lying and upright; fastest at 16:9, lying.
+    It ranges from square to 2.4:1, the widest common film format, in landscape and portrait; 16:9
+    in landscape is fastest.
 
     Raises:
-        UsageError: not a size.
+        UsageError: `size` is too small or too large.
     """
     size = size or spec.size
     if not spec.stride <= size <= 8192:
@@ -61,7 +62,7 @@ def profile(spec: ModelSpec, size: int | None = None) -> Profile:
     return Profile(
         (1, square.padded_height, square.padded_width),
         (1, wide.padded_height, wide.padded_width),
-        (BATCH, widest.padded_width, widest.padded_width),
+        (MAX_BATCH, widest.padded_width, widest.padded_width),
     )
 
 
@@ -69,8 +70,8 @@ def profile(spec: ModelSpec, size: int | None = None) -> Profile:
 class Key:
     """Everything that a plan depends on.
 
-    `model` is the SHA-256 (hex) of the ONNX file. With it, `size`, the shorter edge of what the
-    plan is for, gives the profile; None is the model's own.
+    `model` is the SHA-256 (hex) of the ONNX file. `size` is the shorter edge of the frames that the
+    plan is for, in pixels; None for the model's own. Both together determine the profile.
     """
 
     model: str
@@ -85,13 +86,18 @@ class Key:
 
     @property
     def path(self) -> Path:
-        """Where the cache keeps the plan."""
+        """The plan's file in the cache."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
         return cache() / f"{digest}.plan"
 
 
 def key(graph: bytes, size: int | None, version: str, gpu: Gpu) -> Key:
-    """The key of a model's plan on this machine; `version` is TensorRT's."""
+    """Return the key of a model's plan on this machine.
+
+    Args:
+        graph: the bytes of the ONNX file.
+        version: of TensorRT.
+    """
     return Key(
         model=hashlib.sha256(graph).hexdigest(),
         size=size,
@@ -106,7 +112,7 @@ def key(graph: bytes, size: int | None, version: str, gpu: Gpu) -> Key:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan of the cache, and how far its alpha was from ONNX Runtime's on the CPU."""
+    """A plan, and how much its alpha differed from ONNX Runtime's on the CPU."""
 
     key: Key
     spec: ModelSpec
@@ -115,26 +121,31 @@ class Plan:
 
     @property
     def profile(self) -> Profile:
+        """The shapes that the plan takes."""
         return profile(self.spec, self.key.size)
 
 
 def cache() -> Path:
+    """Return the folder of the plans."""
     return platformdirs.user_cache_path("wsshm", appauthor=False) / "plans"
 
 
 def is_empty() -> bool:
-    """Whether no plan was ever built here: TensorRT need not even be imported then."""
+    """Return whether the cache has no plan; if so, TensorRT need not be imported."""
     return not any(cache().glob("*.plan"))
 
 
 def save(plan: Plan) -> Path:
-    """Put a plan into the cache, readable for nobody else; what was under its key is replaced.
+    """Write a plan to the cache, readable for this user alone; replace an earlier one of its key.
+
+    Returns:
+        The plan's file.
 
     Raises:
-        CannotCreate, WriteFailed: the cache cannot be written; what was there is as it was.
+        CannotCreate, WriteFailed: the cache cannot be written; an earlier plan is unchanged.
     """
     path = plan.key.path
-    head = {
+    header = {
         "key": asdict(plan.key),
         "spec": plan.spec.to_json(),
         "parity": plan.parity,
@@ -143,51 +154,46 @@ def save(plan: Plan) -> Path:
     with writing(path, begun=False):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.parent.chmod(0o700)
-        # Made with mode 0600, and under a name of its own: two builds may end at once.
-        descriptor, part = tempfile.mkstemp(".part", dir=path.parent)
-    try:
-        with writing(path, begun=True):
-            with open(descriptor, "wb") as file:
-                file.write(json.dumps(head).encode() + b"\n")
-                file.write(plan.data)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(part, path)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    with replacing(path, private=True) as file:  # private: two builds may end at once
+        file.write(json.dumps(header).encode() + b"\n")
+        file.write(plan.data)
     return path
 
 
 def find(graph: bytes, size: int | None, version: str, gpu: Gpu) -> Plan | None:
-    """The plan of a model on this machine for images of shorter edge `size`, or None."""
-    own = load(key(graph, None, version, gpu))
-    if size is None or (own is not None and own.spec.size == size):
-        return own
+    """Return a model's plan on this machine for frames of shorter edge `size`, or None."""
+    default = load(key(graph, None, version, gpu))
+    if size is None or (default is not None and default.spec.size == size):
+        return default
     return load(key(graph, size, version, gpu))
 
 
-def load(wanted: Key) -> Plan | None:
-    """The plan under a key, or None: there is none, it is damaged, or others could have made it."""
-    path = wanted.path
+def load(key: Key) -> Plan | None:
+    """Read the plan of a key.
+
+    Returns:
+        None if there is no plan, if it is damaged, or if another user could have written it.
+    """
+    path = key.path
     try:
         if not (_is_ours(path.parent) and _is_ours(path)):
             return None
         with path.open("rb") as file:
-            head: Any = json.loads(file.readline(HEAD))
+            header: Any = json.loads(file.readline(MAX_HEADER_BYTES))
             data = file.read()
-        if head["key"] != asdict(wanted):
+        if header["key"] != asdict(key):
             return None
-        if head["sha256"] != hashlib.sha256(data).hexdigest():
+        if header["sha256"] != hashlib.sha256(data).hexdigest():
             return None
-        spec = ModelSpec.from_metadata({KEY: head["spec"]}, path)
-        return Plan(wanted, spec, data, dict(head["parity"]))
+        spec = ModelSpec.from_metadata({KEY: header["spec"]}, path)
+        return Plan(key, spec, data, dict(header["parity"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, BadData):
         return None
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it belongs to this user and nobody else can write it."""
+    """Return whether a file or folder belongs to this user and nobody else can write it."""
     if not hasattr(os, "getuid"):  # Windows, where a user's caches are private
         return True
-    found, others = path.stat(), stat.S_IWGRP | stat.S_IWOTH
-    return found.st_uid == os.getuid() and not found.st_mode & others
+    status, others = path.stat(), stat.S_IWGRP | stat.S_IWOTH
+    return status.st_uid == os.getuid() and not status.st_mode & others

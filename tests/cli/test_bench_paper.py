@@ -19,8 +19,8 @@ from wsshm_cli.bench import _random
 @pytest.mark.timeout(150)
 def test_networks_have_random_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One file for each architecture of the paper; here of a smaller one."""
-    assert list(bench.PAPER) == ["r101", "r18", "r18x0.5"]
-    monkeypatch.setattr(bench, "PAPER", {"r18x0.25": (1.0, 1.0)})
+    assert list(bench.PAPER_FPS) == ["r101", "r18", "r18x0.5"]
+    monkeypatch.setattr(bench, "PAPER_FPS", {"r18x0.25": (1.0, 1.0)})
     assert _random(tmp_path) == [("r18x0.25", tmp_path / "r18x0.25.onnx")]
     assert open_engine(tmp_path / "r18x0.25.onnx").spec.size == PAPER_SIZE
     network = describe("r18x0.25", tmp_path / "r18x0.25.onnx", (64, 64), size=64)

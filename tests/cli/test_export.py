@@ -114,7 +114,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(wsshm: Wsshm, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "code", "needle"),
     [
-        (("default",), 69, "cuda: no NVIDIA driver on this machine; mend it with: "),
+        (("default",), 69, "cuda: no NVIDIA driver on this machine; run: "),
         (("mine/model.safetensors",), 69, "cuda: no NVIDIA driver on this machine"),
         (("mine/model.safetensors", "--precision", "int8"), 2, "takes fp16 or fp32"),
         (("default", "-o", "x"), 2, "--output is for a checkpoint: default is a model file"),

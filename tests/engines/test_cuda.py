@@ -34,7 +34,7 @@ def test_no_driver_is_said_with_what_mends_it(device: str, ones: Path) -> None:
     with pytest.raises(Unavailable) as caught:
         CudaEngine(ones, device)
     assert caught.value.exit_code == 69
-    one_line(caught.value, f"{device}: no NVIDIA driver", "mend it with: ", "ubuntu-drivers")
+    one_line(caught.value, f"{device}: no NVIDIA driver", "; run: ", "ubuntu-drivers")
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:", "cuda:x", "cuda:-1", "gpu", "cuda:1000", ""])
@@ -50,7 +50,7 @@ def test_driver_that_cannot_serve_cuda_is_said(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cuda, "has_driver", lambda: True)
     with pytest.raises(Unavailable) as caught:
         find_gpu()
-    one_line(caught.value, "the NVIDIA driver is for CUDA ", "is needed; mend it with: ")
+    one_line(caught.value, "the NVIDIA driver is for CUDA ", "is needed; run: ")
 
 
 def test_missing_bindings_are_said_with_what_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_gpu_gives_the_alpha_of_the_cpu(tmp_path: Path) -> None:
     assert gpu.device == "cuda:0"
     rng = np.random.default_rng(0)
     shapes = [(n, 32 * h, 32 * w, 3) for n, h, w in [(1, 2, 3), (3, 1, 1), (1, 1, 4), (2, 3, 2)]]
-    shapes += [(1, 32, 32 * w, 3) for w in range(5, 5 + cuda_engine.GRAPHS)]
+    shapes += [(1, 32, 32 * w, 3) for w in range(5, 5 + cuda_engine.MAX_GRAPHS)]
     for shape in shapes * 3:
         frames = rng.integers(0, 256, shape, np.uint8)
         np.testing.assert_allclose(gpu(frames), cpu(frames), atol=1e-3)

@@ -439,7 +439,7 @@ def test_cuda_is_refused_not_replaced(wsshm: Wsshm, portrait: Path, ones: Path) 
             open_engine(ones, device, engine=name)
     result = wsshm("run", portrait, "--model", ones, "--device", "cuda", "-o", "out.mp4")
     assert result.returncode == 69
-    one_error_line(result, "cuda: no NVIDIA driver", "mend it with: ")
+    one_error_line(result, "cuda: no NVIDIA driver", "; run: ")
     result = wsshm("run", portrait, "--model", ones, "--engine", "tensorrt", "-o", "out.mp4")
     assert result.returncode == 69
     one_error_line(result, "cuda: no NVIDIA driver")
@@ -449,7 +449,7 @@ def test_cuda_is_refused_not_replaced(wsshm: Wsshm, portrait: Path, ones: Path) 
 def test_auto_takes_the_cpu_where_no_gpu_is(ones: Path) -> None:
     """Without a word where there is none; with the reason where there is one that is no use."""
     notes: list[str] = []
-    assert open_engine(ones, on_note=notes.append).device == "cpu"
+    assert open_engine(ones, say=notes.append).device == "cpu"
     assert notes == []
 
 
@@ -458,7 +458,7 @@ def test_auto_says_why_a_gpu_is_not_used(ones: Path, monkeypatch: pytest.MonkeyP
     for module in ("engines.cuda", "engines.engine"):
         monkeypatch.setattr(f"{module}.has_driver", lambda: True)
     notes: list[str] = []
-    assert open_engine(ones, on_note=notes.append).device == "cpu"
+    assert open_engine(ones, say=notes.append).device == "cpu"
     assert len(notes) == 1
     assert notes[0].startswith("the GPU is not used: cuda: ")
 

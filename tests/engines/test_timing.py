@@ -128,7 +128,7 @@ def test_memory_does_not_grow_for_ever(
     cache: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest go first."""
-    monkeypatch.setattr(timing, "KEPT", 3)
+    monkeypatch.setattr(timing, "MAX_ENTRIES", 3)
     engines = {quick: open_engine(quick)}
     for width in (32, 64, 96, 128, 160):
         timing.work(engines, 32, width)

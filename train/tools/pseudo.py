@@ -24,9 +24,8 @@ from tqdm import tqdm
 
 from engines.datasets.layout import list_images
 from engines.datasets.read import read_image
-from engines.engine import MattingEngine, open_engine
+from engines.engine import MattingEngine, estimate_alpha, open_engine
 from engines.errors import BadData, guarded, reading, writing
-from engines.measure.quality.evaluate import matte
 
 MARGIN = 0.25  # of the box's longer side, seen around it on every side
 CLOSE_UP = 0.6  # weight of what the enlarged box says against the whole image
@@ -83,8 +82,8 @@ def label(
 
 def _both_ways(engine: MattingEngine, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     size = engine.spec.size
-    there = matte(engine, rgb, size)
-    mirrored = matte(engine, np.ascontiguousarray(rgb[:, ::-1]), size)
+    there = estimate_alpha(engine, rgb, size)
+    mirrored = estimate_alpha(engine, np.ascontiguousarray(rgb[:, ::-1]), size)
     mean = (there + mirrored[:, ::-1]) / 2
     return mean.astype(np.float32)
 

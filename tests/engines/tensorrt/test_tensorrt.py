@@ -57,7 +57,7 @@ def made(size: int | None = None, data: bytes = bytes(range(256)) * 40) -> Plan:
 
 def test_profile_is_that_of_the_models_size() -> None:
     assert profile(SPEC) == Profile((1, 384, 384), (1, 384, 704), (1, 928, 928))
-    assert profile(SPEC, 512).best == (1, 512, 928)
+    assert profile(SPEC, 512).opt == (1, 512, 928)
 
 
 @settings(deadline=None, max_examples=200)
@@ -68,14 +68,14 @@ def test_profile_covers_every_common_aspect(size: int, stride: int, short: int, 
     for width, height in ((int(short * aspect), short), (short, int(short * aspect))):
         f = fit(width, height, size, stride)
         assert shapes.covers((1, f.padded_height, f.padded_width, 3))
-    assert all(n % stride == 0 for s in (shapes.least, shapes.best, shapes.most) for n in s[1:])
-    assert shapes.covers(shapes.least)
-    assert shapes.covers(shapes.best)
+    assert all(n % stride == 0 for s in (shapes.min, shapes.opt, shapes.max) for n in s[1:])
+    assert shapes.covers(shapes.min)
+    assert shapes.covers(shapes.opt)
 
 
 def test_profile_does_not_cover_what_lies_outside() -> None:
     shapes = profile(SPEC)
-    outside = (1, 352, 704), (1, 384, 960), (1, 960, 384), (tensorrt_plan.BATCH + 1, 384, 704)
+    outside = (1, 352, 704), (1, 384, 960), (1, 960, 384), (tensorrt_plan.MAX_BATCH + 1, 384, 704)
     assert not any(shapes.covers(shape) for shape in outside)
 
 
@@ -324,7 +324,7 @@ def test_broken_or_old_tensorrt_is_said_in_one_line(
         import_tensorrt()
     sys.modules.pop("tensorrt", None)
     assert "\n" not in str(caught.value)
-    assert "mend it with: " in str(caught.value)
+    assert "; run: pip install" in str(caught.value)
 
 
 @pytest.mark.skipif(cuda.has_driver(), reason="an NVIDIA driver is installed")

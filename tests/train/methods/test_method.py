@@ -16,8 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
-from engines.engine import open_engine
-from engines.measure.quality.evaluate import matte
+from engines.engine import estimate_alpha, open_engine
 from tests.conftest import Wsshm
 
 RECIPE = """
@@ -118,7 +117,7 @@ def boundary_error(model: Path, toys: list[Toy]) -> float:
     engine, errors = open_engine(model), []
     for t in toys:
         edge = (t.alpha > 0.05) & (t.alpha < 0.95)
-        alpha = matte(engine, t.photo, engine.spec.size)
+        alpha = estimate_alpha(engine, t.photo, engine.spec.size)
         errors.append(np.square(alpha - t.alpha)[edge].mean())
     return float(np.mean(errors))
 
