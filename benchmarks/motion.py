@@ -28,11 +28,10 @@ from engines import models
 from engines.datasets.composites import choose_backgrounds, cover, extend_foreground
 from engines.datasets.layout import list_backgrounds, list_cutouts
 from engines.datasets.read import read_cutout, read_image
-from engines.engine import MattingEngine, open_engine
+from engines.engine import MattingEngine, estimate_small_alpha, open_engine
 from engines.measure.estimators.open import open_estimator
 from engines.measure.quality import cases, metrics
 from engines.measure.quality.clips import Part, read
-from engines.measure.quality.evaluate import small_matte
 from engines.measure.quality.green_screen import read_keyed
 from engines.video import frame as fr
 from engines.video.matte.postprocess import full_size
@@ -95,7 +94,7 @@ def matted(engine: MattingEngine, images: Iterable[tuple[fr.Plane, Any]]) -> Cli
     """Images (H, W, 3) with their truth, (H, W) in [0, 1] or None, as the engine sees them."""
     clip = Clip([], [], [], [])
     for rgb, truth in images:
-        small, alpha = small_matte(engine, rgb, engine.spec.size)
+        small, alpha = estimate_small_alpha(engine, rgb, engine.spec.size)
         clip.seen.append(small)
         clip.alphas.append(alpha)
         if truth is None:

@@ -31,9 +31,8 @@ from engines import models
 from engines.datasets.composites import choose_backgrounds, composite, cover, extend_foreground
 from engines.datasets.layout import list_backgrounds, list_cutouts
 from engines.datasets.read import read_cutout, read_image
-from engines.engine import MattingEngine, open_engine
+from engines.engine import MattingEngine, estimate_small_alpha, open_engine
 from engines.measure.quality.clips import Part, read
-from engines.measure.quality.evaluate import small_matte
 from engines.measure.quality.metrics import boundary_region, gradient_error, mad, mse
 from engines.preprocess import fit
 from engines.video import frame as fr
@@ -128,7 +127,7 @@ def small_alpha(known: Known, engine: MattingEngine | None, ratio: float | None)
 
 def seen(engine: MattingEngine, rgb: fr.Plane, size: int) -> Any:
     """A model's (h, w) alpha of an image that it sees with a shorter edge of `size`."""
-    return np.ascontiguousarray(small_matte(engine, rgb, size)[1])
+    return np.ascontiguousarray(estimate_small_alpha(engine, rgb, size)[1])
 
 
 def framed(rgb: fr.Plane) -> Frame:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engines.measure.estimators.open import describe_files
 from wsshm_cli import __version__, report
 from wsshm_cli.app import app, ending
 
@@ -31,8 +32,7 @@ def bench(
         typer.Argument(
             metavar="MODEL",
             show_default=False,
-            help="A shipped model, or an ONNX file of wsshm, RVM, MediaPipe selfie, Google Meet or "
-            "SINet. The others are compared with the first.",
+            help=f"A shipped model, or {describe_files()}. The others are compared with the first.",
         ),
     ] = None,
     input: Annotated[
@@ -121,11 +121,12 @@ def bench(
     """How fast models are, alone and from file to file: wsshm bench fast peer.onnx"""
     with ending():
         _unwind_on_signals()
+        from engines import machine
         from engines.contract import PAPER_SIZE
         from engines.errors import UsageError
         from engines.measure import drawing
         from engines.measure.speed import bench_table
-        from engines.measure.speed.bench import machine
+        from engines.measure.speed.bench import versions
 
         if paper:
             if end_to_end or any(x is not None for x in (input, frames_size, size, batch)):
@@ -139,13 +140,13 @@ def bench(
         if plot is not None:
             drawing.check_path("--plot", plot, overwrite)
         frame = _frame(input, frames_size)
-        found = machine()
+        found = machine.facts()
         if found["load"] is not None and found["load"] > found["cores"] / 4:
             report.warning(
                 f"the machine is busy (load {found['load']:.1f} on {found['cores']} "
                 "cores): times are too long, core-ms hold"
             )
-        found["versions"] = {"wsshm": __version__, **found["versions"]}
+        found["versions"] = {"wsshm": __version__, **versions()}
         found |= {"threads": threads or found["cores"], "model_only": None, "end_to_end": None}
         with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
             networks = _networks(model, paper, Path(folder), frame, size, batch or 1)
@@ -219,11 +220,11 @@ def _networks(
 ) -> list[Network]:
     """The paper's, then those that are named, else the default; each with a name of its own."""
     from engines.measure.speed.bench import describe
-    from engines.models import named, shipped
+    from engines.models import resolve_model, shipped
 
     found = _random(folder) if paper else []
     if names or not paper:
-        found += [named(name) for name in names or [shipped()[0].name]]
+        found += [resolve_model(name) for name in names or [shipped()[0].name]]
     networks: list[Network] = []
     seen: Counter[str] = Counter()
     for called, path in found:
@@ -241,7 +242,7 @@ def _random(folder: Path) -> list[tuple[str, Path]]:
     """The paper's networks, as names and files in `folder`; raises Unavailable without torch."""
     from engines.contract import PAPER_SIZE, ModelSpec
     from engines.errors import Unavailable
-    from engines.measure.speed.bench import PAPER
+    from engines.measure.speed.bench import PAPER_FPS
 
     try:
         import torch
@@ -252,7 +253,7 @@ def _random(folder: Path) -> list[tuple[str, Path]]:
         raise Unavailable(f"--paper needs {e.name}: pip install 'wsshm[train]'") from e
     torch.manual_seed(0)
     files = []
-    for arch in PAPER:
+    for arch in PAPER_FPS:
         report.line(f"{arch}: exporting it with random weights")
         net, path = MattingNet(arch).eval(), folder / f"{arch}.onnx"
         export(net, path, ModelSpec(arch, arch, net.stride, PAPER_SIZE, ()))

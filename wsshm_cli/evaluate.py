@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engines.contract import PAPER_SIZE
+from engines.measure.estimators.open import describe_estimators
 from wsshm_cli import report
 from wsshm_cli.app import app, ending
 
 if TYPE_CHECKING:
-    from engines.measure.estimators.peers import Estimator
+    from engines.measure.estimators.estimator import Estimator
     from engines.measure.quality.cases import Case
     from engines.measure.quality.clips import Part
     from engines.measure.quality.evaluate import Row
@@ -41,8 +42,8 @@ def evaluate(
         typer.Argument(
             metavar="MODEL...",
             show_default=False,
-            help="A shipped model, an ONNX file of wsshm, RVM, MediaPipe selfie, Google Meet or "
-            "SINet, or a checkpoint (.pt, .safetensors). The others are compared with the first.",
+            help=f"A shipped model, {describe_estimators()}, or a checkpoint (.pt, .safetensors). "
+            "The others are compared with the first.",
         ),
     ],
     data: Annotated[
@@ -193,11 +194,11 @@ def _data(given: Path | None, needed: bool) -> Path | None:
 def _open(name: str, size: int | None, as_run: bool) -> Estimator:
     """A model of any kind, ready to be measured; a checkpoint is exported first."""
     from engines.measure.estimators.open import open_estimator
-    from engines.models import named
+    from engines.models import resolve_model
 
-    called, path = named(name)
-    if path.suffix.lower() not in (".pt", ".safetensors"):
-        return open_estimator(path, called, size, as_run)
+    if not name.lower().endswith((".pt", ".safetensors")):
+        return open_estimator(name, size=size, as_run=as_run)
+    called, path = resolve_model(name)
     with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
         exported = Path(folder) / f"{path.stem}.onnx"
         _export(path, exported, size or _trained_size(path))

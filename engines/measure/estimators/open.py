@@ -1,71 +1,143 @@
-"""What is measured: a model of ours, with or without what a run does to its mattes, or a peer's."""
+"""The table of estimators, and the choice of one: a model of ours, or another project's file.
+
+A new estimator is a file in this folder and a row in `ESTIMATORS`. Importing this module imports
+no estimator and no NumPy, because the help of ``wsshm eval`` and ``wsshm bench`` prints the table.
+"""
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from engines.contract import KEY
-from engines.engine import MattingEngine, open_engine
-from engines.measure.estimators.peers import Estimator, peer
-from engines.measure.quality.evaluate import matte, small_matte
-from engines.onnx_engine import open_session
-from engines.video.config import MatteOptions
-from engines.video.frame import FULL, Frame, FrameFormat, from_rgb
-from engines.video.matte.postprocess import MattePostprocessor
+from engines.errors import BadData
+from engines.models import resolve_model
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+    from engines.measure.estimators.estimator import Estimator
+
+Shapes = Mapping[str, list[Any]]  # by the names of a file's inputs or outputs, in order
+Fits = Callable[[Shapes, Shapes], bool]  # of a file's inputs and outputs
 
 
-class OurModel:
-    """A model of this project as a `Estimator`; each image is seen by itself."""
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table of estimators.
 
-    def __init__(self, engine: MattingEngine, name: str, size: int | None = None):
-        self.name, self.size = name, size or engine.spec.size
-        self._engine = engine
+    Attributes:
+        name: in help and error messages; without `fits`, also what the user types.
+        constructor: ``module:class`` in this folder. Called with a loaded file and ``settle``, as
+            `engines.measure.estimators.peer.StillPeer` is; without arguments if `fits` is None.
+        fits: tells a file by its inputs and outputs; None for a method that needs no file.
+    """
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return matte(self._engine, rgb, self.size)
+    name: str
+    constructor: str
+    fits: Fits | None = None
 
-    def reset(self) -> None:
-        """Nothing is remembered."""
+    def make(self, *args: Any, **options: Any) -> Estimator:
+        """Import the constructor and call it."""
+        module, _, name = self.constructor.partition(":")
+        make: Any = getattr(import_module(f"engines.measure.estimators.{module}"), name)
+        return make(*args, **options)
 
 
-class Finished:
-    """The same with what `wsshm run` does to mattes unless told otherwise: the alpha it writes."""
+def _is_rvm(inputs: Shapes, outputs: Shapes) -> bool:
+    states = range(1, 5)
+    expected = {"pha", *(f"r{i}o" for i in states)}
+    return [*inputs] == ["src", *(f"r{i}i" for i in states)] and expected <= {*outputs}
 
-    def __init__(self, engine: MattingEngine, name: str, size: int | None = None):
-        self.name, self.size = name, size or engine.spec.size
-        self._engine = engine
-        self.reset()
 
-    def reset(self) -> None:
-        self._postprocess = MattePostprocessor(MatteOptions(decontaminate=False))
+def _has_shapes(input: list[int], output: list[int]) -> Fits:
+    """Return a test for files with one input and one output of these shapes."""
+    return lambda inputs, outputs: ([*inputs.values()], [*outputs.values()]) == ([input], [output])
 
-    def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        height, width = rgb.shape[:2]
-        small, alpha = small_matte(self._engine, rgb, self.size)
-        fmt = FrameFormat(width, height, "gbrp", range=FULL)
-        frame = Frame(from_rgb(rgb, fmt), fmt, 0, Fraction(1))
-        codes = self._postprocess(frame, small, alpha).alphas[0]
-        return np.divide(codes, np.float32(255))
+
+ESTIMATORS = (
+    Entry("RVM", "rvm:Rvm", _is_rvm),
+    Entry(
+        "MediaPipe selfie",
+        "mediapipe_selfie:MediapipeSelfie",
+        _has_shapes([1, 256, 256, 3], [1, 256, 256, 1]),
+    ),
+    Entry(
+        "Google Meet",
+        "google_meet:GoogleMeet",
+        _has_shapes([1, 144, 256, 3], [1, 144, 256, 2]),
+    ),
+    Entry("SINet", "sinet:Sinet", _has_shapes([1, 3, 320, 320], [1, 2, 320, 320])),
+)
+
+
+def describe_files() -> str:
+    """Return the kinds of ONNX files that `open_estimator` opens, as a phrase for help."""
+    return f"an ONNX file of wsshm, {_peer_names()}"
+
+
+def describe_estimators() -> str:
+    """Return everything that `open_estimator` opens but shipped models, as a phrase for help."""
+    methods = [e.name for e in ESTIMATORS if e.fits is None]
+    return ", ".join([describe_files(), *methods])
+
+
+def _peer_names() -> str:
+    *names, last = (e.name for e in ESTIMATORS if e.fits)
+    return f"{', '.join(names)} or {last}"
 
 
 def open_estimator(
-    path: Path, name: str, size: int | None = None, finished: bool = False
+    model: str | Path, name: str = "", size: int | None = None, as_run: bool = False
 ) -> Estimator:
-    """One of our ONNX files, or one of a known peer.
+    """Open a method that needs no file, a shipped model, or an ONNX file of a known kind.
 
     Args:
-        name: what ours is called in results; a peer has its own.
-        size: shorter edge that ours sees; a peer's is fixed.
-        finished: whether ours is to be as `wsshm run` writes it; a peer's never is.
+        model: the name of a method or of a shipped model, or the path of a file.
+        name: of a model of ours in results; its own if empty. Other estimators have a fixed name.
+        size: shorter edge of what a model of ours sees, in pixels; None for the model's own. Other
+            estimators have a fixed size.
+        as_run: post-process the alpha of a model of ours as ``wsshm run`` does.
 
     Raises:
-        CannotOpen, BadData: it cannot be loaded, or is neither.
+        CannotOpen, BadData: the file, or its kind is not known.
     """
+    for entry in ESTIMATORS:
+        if entry.fits is None and str(model) == entry.name:
+            return entry.make()
+    from engines.onnx_engine import open_session
+
+    model_name, path = resolve_model(str(model))
     session = open_session(path)
     if KEY in session.get_modelmeta().custom_metadata_map:
-        return (Finished if finished else OurModel)(open_engine(path, "cpu"), name, size)
-    return peer(session, path)
+        from engines.engine import open_engine
+        from engines.measure.estimators.ours import OurModel, OurModelAsRun
+
+        engine = open_engine(path, "cpu")
+        return (OurModelAsRun if as_run else OurModel)(engine, name or model_name, size)
+    return open_peer(session, path)
+
+
+def open_peer(session: ort.InferenceSession, path: Path, settle: bool = True) -> Estimator:
+    """Return the estimator that a loaded file of another project is for.
+
+    Args:
+        path: for the error message.
+        settle: let an estimator with memory see the first image of a sequence several times; not
+            where frames are timed.
+
+    Raises:
+        BadData: the inputs and outputs are of no known kind.
+    """
+    inputs = {n.name: n.shape for n in session.get_inputs()}
+    outputs = {n.name: n.shape for n in session.get_outputs()}
+    for entry in ESTIMATORS:
+        if entry.fits and entry.fits(inputs, outputs):
+            return entry.make(session, settle=settle)
+    raise BadData(
+        f"{path}: neither a model of wsshm nor one of {_peer_names()} "
+        f"(its inputs are {inputs}, its outputs {outputs})"
+    )

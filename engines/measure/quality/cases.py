@@ -1,4 +1,4 @@
-"""What is measured: images with a truth, in sets that say which figures make sense for them."""
+"""Find the images to evaluate on, with their truth, in sets that determine the metrics."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from engines.datasets.read import read_cutout, read_image, read_pair
 
 @dataclass(frozen=True)
 class Case:
-    """One image to measure on.
+    """One image to evaluate on.
 
-    `read` gives the image, (H, W, 3) uint8 RGB, and the truth, (H, W) uint8 with 255 = person: a
-    coarse mask in the set ``masks``, an alpha in all others but ``static``, which has none: there
-    255 is what has not changed since the frame before. Cases of one `group` show the same subject:
-    they are drawn together when intervals are estimated. `frame` counts the images of a sequence
-    and is None for photographs.
+    `read` returns the image, (H, W, 3) uint8 RGB, and its truth, (H, W) uint8, 255 = person. The
+    truth is a coarse mask in the set ``masks`` and an alpha in the others; the set ``static`` has
+    no truth: there 255 marks the pixels that have not changed since the frame before. Cases of one
+    `group` show the same subject and are drawn together when intervals are estimated. `frame` is
+    the number of an image in its sequence; None for photographs.
     """
 
     set: str
@@ -36,23 +36,23 @@ class Case:
 
 
 def masks(data: Path, split: str) -> list[Case]:
-    """Photographs with coarse masks; none where there are none.
+    """Return the photographs with coarse masks.
 
     Raises:
-        BadData: an image has no label, or a folder is laid out in no known way.
+        BadData: an image has no label, or the layout of a folder is not known.
     """
     return _photographs("masks", list_pairs(data, "seg", split, required=False))
 
 
 def mattes(data: Path, split: str) -> list[Case]:
-    """Photographs with alpha; raises as `masks`."""
+    """Return the photographs with alpha; raise as `masks`."""
     return _photographs("mattes", list_pairs(data, "matte", split, required=False))
 
 
 def composites(data: Path, split: str) -> list[Case]:
-    """Each cut-out on its backgrounds, as `engines.datasets.composites` says; raises as `masks`.
+    """Return each cut-out on its backgrounds, by `engines.datasets.composites`; raise as `masks`.
 
-    Photographs with alpha are no cut-outs here: they are measured as they are.
+    Photographs with alpha are not composited: they are in the set ``mattes``.
     """
     photographs = {p.image for p in list_pairs(data, "matte", split, required=False)}
     backgrounds = list_backgrounds(data, split, required=False)
@@ -71,7 +71,7 @@ def composites(data: Path, split: str) -> list[Case]:
 
 
 def empty(data: Path, split: str) -> list[Case]:
-    """Photographs with nobody in them; truth is 0. None where there are none."""
+    """Return the photographs with nobody in them; their truth is 0."""
 
     def reader(path: Path) -> Callable[[], tuple[U8, U8]]:
         def read() -> tuple[U8, U8]:
@@ -95,7 +95,12 @@ SETS: dict[str, Callable[[Path, str], list[Case]]] = {
 def choose(
     cases: Iterable[Case], only: str | None = None, limit: int | None = None
 ) -> Iterator[Case]:
-    """Those whose ``source/name`` matches the pattern `only`, at most `limit` of each source."""
+    """Yield the cases whose ``source/name`` matches `only`, at most `limit` of each source.
+
+    Args:
+        only: a pattern like those of file names; None for all.
+        limit: None for all.
+    """
     seen: Counter[str] = Counter()
     for case in cases:
         if only is not None and not fnmatchcase(f"{case.source}/{case.name}", only):

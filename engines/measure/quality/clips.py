@@ -1,4 +1,4 @@
-"""Clips as sequences of cases, and two kinds that need no truth: nobody there, nothing moves."""
+"""Read clips as sequences of cases; two sets need no truth: nobody there, and a still scene."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engines.measure.quality.metrics import unchanged
 
 @dataclass(frozen=True)
 class Part:
-    """Images `first` to `last` of a clip, both included, counted from 0; None means its end."""
+    """The images `first` to `last` of a clip, counted from 0, both included; None is its end."""
 
     path: Path
     first: int = 0
@@ -26,7 +26,7 @@ class Part:
 
     @classmethod
     def parse(cls, text: str) -> Part:
-        """``CLIP`` or ``CLIP@FIRST-LAST``.
+        """Parse ``CLIP`` or ``CLIP@FIRST-LAST``.
 
         Raises:
             CannotOpen: there is no such clip.
@@ -38,22 +38,23 @@ class Part:
         else:
             part = cls(Path(match[1]), int(match[2]), int(match[3]))
         if part.last is not None and part.last < part.first:
-            raise UsageError(f"{text}: ends before it begins; write CLIP@FIRST-LAST")
+            raise UsageError(f"{text}: ends before it begins", "write CLIP@FIRST-LAST")
         if not part.path.exists():
             raise CannotOpen(f"{part.path}: no such file (a part of a clip is CLIP@FIRST-LAST)")
         return part
 
     def case(self, kind: str, index: int, rgb: U8, truth: U8) -> Case:
-        """Image `index` of the clip as a case of the set `kind`; the clip is one subject."""
+        """Return image `index` of the clip as a case of the set `kind`; the clip is one group."""
         stem = self.path.stem
         return Case(kind, stem, f"{index:05}", stem, lambda: (rgb, truth), frame=index)
 
 
 def read(part: Part) -> Iterator[tuple[int, U8]]:
-    """Images (H, W, 3) uint8 RGB of a part of a clip, each with its number in the clip.
+    """Yield the images of a part of a clip, (H, W, 3) uint8 RGB, each with its number.
 
     Raises:
-        CannotOpen, BadData: the clip; it ends early, or before the part does.
+        CannotOpen: the clip.
+        BadData: the clip; its size changes, or it ends before the part does.
     """
     from engines.video.frame import RgbScaler
     from engines.video.read.open import open_source
@@ -75,16 +76,16 @@ def read(part: Part) -> Iterator[tuple[int, U8]]:
 
 
 def empty(part: Part) -> Iterator[Case]:
-    """The images of a clip that shows nobody as one sequence; truth is 0. Raises as `read`."""
+    """Yield the images of a clip that shows nobody; their truth is 0. Raise as `read`."""
     for i, rgb in read(part):
         yield part.case("empty", i, rgb, np.zeros(rgb.shape[:2], np.uint8))
 
 
 def static(part: Part) -> Iterator[Case]:
-    """The images of a clip as one sequence; for a truth, what stands still. Raises as `read`."""
+    """Yield the images of a clip; their truth marks what stands still. Raise as `read`."""
     before = None
     for i, rgb in read(part):
-        still = np.zeros(rgb.shape[:2], np.uint8)  # in the first image, nothing is known to
+        still = np.zeros(rgb.shape[:2], np.uint8)  # in the first image, no pixel is known to
         if before is not None:
             still[unchanged(before, rgb)] = 255
         yield part.case("static", i, rgb, still)

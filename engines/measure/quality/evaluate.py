@@ -1,7 +1,7 @@
-"""How good models are: figures of every case, their means over sources, and how sure they are.
+"""Evaluate estimators: the metrics of every case, their means, and confidence intervals.
 
-The images of a source resemble each other, so the mean is taken of each source first and then
-over the sources; an interval tells what another draw of the same sources' images might give.
+The images of one source resemble each other, so means are taken over each source first and then
+over the sources. An interval covers what other images of the same sources might have given.
 """
 
 from __future__ import annotations
@@ -11,25 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from engines.engine import MattingEngine
-from engines.measure.estimators.peers import Estimator
+from engines.arrays import F32, U8
+from engines.engine import MattingEngine, estimate_alpha
+from engines.measure.estimators.estimator import Estimator
 from engines.measure.quality import metrics
 from engines.measure.quality.cases import Case, choose, masks
 from engines.measure.quality.metrics import METRICS, iou
-from engines.preprocess import fit
 
 DRAWS, SEED, COVERAGE = 10_000, 0, 0.95  # of the bootstrap
-Watch = Callable[[Case, "NDArray[np.uint8]", "NDArray[np.uint8]", int, "NDArray[np.float32]"], None]
+OnAlpha = Callable[[Case, U8, U8, int, F32], None]  # see `evaluate`
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one model reached in one case; `values` by `Metric.key`, plain and unscaled."""
+    """The metrics of one model in one case: `values` by `Metric.key`, without a factor."""
 
     model: str
     set: str
@@ -42,10 +40,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """A model's mean over sources less the baseline's, and the interval it lies in.
+    """A model's mean over the sources minus the baseline's, and its confidence interval.
 
-    `low` and `high` are NaN where no source has two groups of cases to draw from; a source that has
-    one adds nothing to the width.
+    `low` and `high` are NaN if no source has two groups of cases to draw from; a source with one
+    group adds nothing to the width.
     """
 
     value: float
@@ -53,60 +51,30 @@ class Difference:
     high: float
 
 
-def matte(engine: MattingEngine, rgb: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
-    """Alpha of one image at its own size.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        size: shorter edge the network sees.
-
-    Returns:
-        (H, W) float32 in [0, 1].
-    """
-    height, width = rgb.shape[:2]
-    _, alpha = small_matte(engine, rgb, size)
-    return cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def small_matte(
-    engine: MattingEngine, rgb: NDArray[np.uint8], size: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """One image as the network saw it, (h, w, 3) uint8, and its alpha, (h, w) float32 in [0, 1].
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        size: shorter edge the network sees.
-    """
-    f = fit(rgb.shape[1], rgb.shape[0], size, engine.spec.stride)
-    small = f.shrink(rgb)
-    return f.unpad(small), f.unpad(engine(small[np.newaxis])[0])
-
-
 def mask_iou(
     engine: MattingEngine, data: Path, size: int | None = None, limit: int | None = None
 ) -> dict[str, float]:
-    """Mean IoU of each source's ``val`` masks, by the name of the source; {} where there are none.
+    """Return the mean IoU on the ``val`` masks of each source, by its name; {} without masks.
 
     Args:
-        size: shorter edge the network sees; the model's own unless given.
-        limit: at most so many images of each source.
+        size: shorter edge of what the network sees, in pixels; None for the model's own.
+        limit: the most images of a source; None for all.
     """
     scores: dict[str, list[float]] = {}
-    cases = list(choose(masks(data, "val"), limit=limit))
-    for case in tqdm(cases, unit=" images", mininterval=5):
+    for case in choose(masks(data, "val"), limit=limit):
         rgb, mask = case.read()
-        alpha = matte(engine, rgb, size or engine.spec.size)
+        alpha = estimate_alpha(engine, rgb, size or engine.spec.size)
         scores.setdefault(case.source, []).append(iou(alpha, mask))
     return {source: float(np.mean(values)) for source, values in sorted(scores.items())}
 
 
-def score(kind: str, alpha: NDArray[np.float32], truth: NDArray[np.uint8]) -> dict[str, float]:
-    """The figures of one image, by `Metric.key`; in ``static`` one alone has none.
+def score(kind: str, alpha: F32, truth: U8) -> dict[str, float]:
+    """Return the metrics of one image, by `Metric.key`; none for one image of ``static``.
 
     Args:
-        kind: the case's set; a coarse mask is not judged as an alpha.
+        kind: the case's set: a coarse mask is not compared as if it were an alpha.
         alpha: (H, W) float32 in [0, 1].
-        truth: (H, W) uint8.
+        truth: (H, W) uint8, as `Case.read` returns it.
     """
     if kind == "masks":
         region = metrics.outside_band(truth)
@@ -132,10 +100,8 @@ def score(kind: str, alpha: NDArray[np.float32], truth: NDArray[np.uint8]) -> di
     return values
 
 
-def score_change(
-    kind: str, alphas: list[NDArray[np.float32]], truths: list[NDArray[np.uint8]]
-) -> dict[str, float]:
-    """The figures of two consecutive frames, by `Metric.key`; arguments as in `score`."""
+def score_change(kind: str, alphas: list[F32], truths: list[U8]) -> dict[str, float]:
+    """Return the metrics of two consecutive frames, by `Metric.key`; arguments as in `score`."""
     if kind == "empty":
         return {}
     if kind == "static":
@@ -149,15 +115,18 @@ def score_change(
 
 
 def evaluate(
-    estimators: list[Estimator], cases: Iterable[Case], watch: Watch | None = None
+    estimators: list[Estimator], cases: Iterable[Case], on_alpha: OnAlpha | None = None
 ) -> list[Row]:
-    """Every model on every case; an image is read once and shown to all.
+    """Evaluate every estimator on every case; each image is read once.
 
-    What two consecutive frames of a sequence have, such as dtSSD, is under the later one.
+    Metrics of two consecutive frames, such as dtSSD, are in the row of the later one.
 
     Args:
-        watch: called with each case, its image and truth, the model's place in `estimators`, and
-            its alpha.
+        on_alpha: called with each case, its image and truth, the index of the estimator, and its
+            alpha.
+
+    Raises:
+        WsshmError: an image cannot be read, or an estimator fails on it.
     """
     rows = []
     before: tuple[Case, Any, list[Any]] | None = None  # the last case, its truth, the alphas
@@ -178,8 +147,8 @@ def evaluate(
                 )
             )
             alphas.append(alpha)
-            if watch:
-                watch(case, rgb, truth, i, alpha)
+            if on_alpha:
+                on_alpha(case, rgb, truth, i, alpha)
         before = case, truth, alphas
     return rows
 
@@ -190,15 +159,15 @@ def _follows(case: Case, before: Case) -> bool:
 
 
 def keys(rows: list[Row]) -> list[str]:
-    """The metrics that occur, in the order of `METRICS`."""
+    """Return the keys of the metrics that occur, in the order of `METRICS`."""
     found = {key for row in rows for key in row.values}
     return [m.key for m in METRICS if m.key in found]
 
 
 def means(rows: list[Row]) -> dict[str, dict[str, float]]:
-    """{source: {metric: mean}} of one model in one set; "" is the mean of the sources' means.
+    """Return {source: {metric: mean}} of one model in one set; "" is the mean over the sources.
 
-    Cases that have no such figure are left out, and sources without any; NaN where nothing is left.
+    Cases without a metric are left out, and so are sources without any; NaN if nothing is left.
     """
     names, table = keys(rows), {}
     for source in sorted({r.source for r in rows}):
@@ -209,10 +178,16 @@ def means(rows: list[Row]) -> dict[str, dict[str, float]]:
 
 
 def compare(baseline: list[Row], other: list[Row]) -> dict[str, Difference]:
-    """Two models' means over sources on the same cases, with paired bootstrap intervals.
+    """Return the differences of two models on the same cases, with paired bootstrap intervals.
 
-    Groups of cases are drawn with repetition within each source, for both models alike; 95 % of
-    `DRAWS` differences lie in the interval.
+    Groups of cases are drawn with replacement within each source, the same for both models;
+    `COVERAGE` of the `DRAWS` differences lie in the interval.
+
+    Returns:
+        By `Metric.key`.
+
+    Raises:
+        ValueError: the rows are of different cases.
     """
     names, rng = keys(baseline), np.random.default_rng(SEED)
     if [(r.source, r.name) for r in baseline] != [(r.source, r.name) for r in other]:
@@ -229,7 +204,7 @@ def compare(baseline: list[Row], other: list[Row]) -> dict[str, Difference]:
             total[g] += np.nan_to_num(change)
             count[g] += ~np.isnan(change)
         times = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), DRAWS)
-        with np.errstate(invalid="ignore"):  # 0/0 is NaN: no such figure in this draw
+        with np.errstate(invalid="ignore"):  # 0/0 is NaN: no such metric in this draw
             middle.append(total.sum(0) / count.sum(0))
             draws.append((times @ total) / (times @ count))
         is_sure |= (count > 0).sum(0) > 1
@@ -248,7 +223,7 @@ def _vector(row: Row, names: list[str]) -> NDArray[np.float64]:
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the first axis of what is not NaN; NaN where all is."""
+    """Return the mean over the first axis of what is not NaN; NaN if there is nothing."""
     count = (~np.isnan(values)).sum(0)
     total: NDArray[np.float64] = np.nan_to_num(values).sum(0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)

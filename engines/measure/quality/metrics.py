@@ -1,10 +1,10 @@
-"""How far an alpha is from the truth, as the matting papers measure it.
+"""Measure the difference of an alpha from the truth with the metrics of the matting papers.
 
 Alpha and truth are (H, W) floats in [0, 1] of the image's own size; `region` is (H, W) bool, the
-whole image when None. Means and sums run over the region only, while filters and connected
-parts are taken from the whole image. A mean over an empty region is NaN, a sum is 0.
+whole image if None. Means and sums are over the region only; filters and connected components use
+the whole image. The mean over an empty region is NaN, the sum is 0.
 
-Functions return plain values; `METRICS` says by what they are multiplied when shown.
+Functions return plain values; `METRICS` has the factors with which they are shown.
 """
 
 from __future__ import annotations
@@ -20,20 +20,26 @@ Alpha = NDArray[np.floating[Any]]
 Region = NDArray[np.bool_]
 
 GRADIENT_SIGMA = 1.4  # pixels
-CONNECTIVITY_STEP = 10  # thresholds in [0, 1]: steps of 0.1
+CONNECTIVITY_STEPS = 10  # thresholds in [0, 1]
 CONNECTIVITY_THETA = 0.15
-BAND = 5  # pixels on each side of a coarse mask's edge that are not judged
-MAX_CHANGE = 2  # of 255, in every channel: up to this a pixel of a clip stands still
+BAND_PIXELS = 5  # on each side of a coarse mask's edge that are not judged
+MAX_STILL_CHANGE = 2  # of 255, in every channel: the most by which a still pixel changes
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure: the key of its value, and how it is shown."""
+    """A metric: the key of its value, and how it is shown.
+
+    Attributes:
+        head: of its column: the name and the factor.
+        factor: by which values are multiplied when they are shown.
+        region: a key of `REGIONS`.
+    """
 
     key: str
-    head: str  # of its column: the name, with the factor that its values are shown with
+    head: str
     factor: float
-    region: str  # one of `REGIONS`
+    region: str
     is_better_high: bool = False
 
 
@@ -62,20 +68,20 @@ METRICS: tuple[Metric, ...] = (
 REGIONS = {
     "whole": "the whole image",
     "boundary": "where 0.05 < true alpha < 0.95",
-    "outside": f"further than {BAND} px from the mask's edge",
+    "outside": f"further than {BAND_PIXELS} px from the mask's edge",
     "nobody": "the whole image: mean alpha, and the share where alpha ≥ 0.5",
-    "still": f"pixels that change by at most {MAX_CHANGE} of 255: MAD from the frame before; "
+    "still": f"pixels that change by at most {MAX_STILL_CHANGE} of 255: MAD from the frame before; "
     "soft: 0.05 < alpha < 0.95",
 }
 
 
 def boundary_region(truth: Alpha) -> Region:
-    """Where the true alpha is neither person nor background: 0.05 < alpha < 0.95."""
+    """Return where the true alpha is neither person nor background: 0.05 < alpha < 0.95."""
     return (truth > 0.05) & (truth < 0.95)
 
 
-def outside_band(mask: NDArray[np.uint8], px: float = BAND) -> Region:
-    """Pixels further than `px` from the nearest pixel on the other side of a coarse mask's edge.
+def outside_band(mask: NDArray[np.uint8], px: float = BAND_PIXELS) -> Region:
+    """Return the pixels further than `px` from the other side of a coarse mask's edge.
 
     Args:
         mask: (H, W) uint8, person where over 127.
@@ -84,7 +90,7 @@ def outside_band(mask: NDArray[np.uint8], px: float = BAND) -> Region:
     person = (mask > 127).astype(np.uint8)
     if person.all() or not person.any():
         return np.ones(mask.shape, np.bool_)
-    # A pixel is 0 away in one of the two maps: where it is itself on the other side.
+    # In one of the two maps the distance is 0: the pixel itself is on that side.
     distance = [
         cv2.distanceTransform(p, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for p in (person, 1 - person)
     ]
@@ -93,29 +99,29 @@ def outside_band(mask: NDArray[np.uint8], px: float = BAND) -> Region:
 
 
 def unchanged(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Region:
-    """Where no channel of two (H, W, 3) uint8 images differs by more than `MAX_CHANGE`."""
+    """Return where no channel of two images (H, W, 3), uint8, changes by > `MAX_STILL_CHANGE`."""
     change = np.maximum(before, after) - np.minimum(before, after)
-    still: Region = change.max(axis=2) <= MAX_CHANGE
+    still: Region = change.max(axis=2) <= MAX_STILL_CHANGE
     return still
 
 
 def mse(alpha: Alpha, truth: Alpha, region: Region | None = None) -> float:
-    """Mean squared difference."""
+    """Return the mean squared difference."""
     return _mean(np.square(_difference(alpha, truth)), region)
 
 
 def mad(alpha: Alpha, truth: Alpha, region: Region | None = None) -> float:
-    """Mean absolute difference."""
+    """Return the mean absolute difference."""
     return _mean(np.abs(_difference(alpha, truth)), region)
 
 
 def sad(alpha: Alpha, truth: Alpha, region: Region | None = None) -> float:
-    """Sum of absolute differences, in pixels."""
+    """Return the sum of absolute differences, in pixels."""
     return _sum(np.abs(_difference(alpha, truth)), region)
 
 
 def gradient_error(alpha: Alpha, truth: Alpha, region: Region | None = None) -> float:
-    """Sum of squared differences of gradient magnitudes (Rhemann et al. 2009).
+    """Return the sum of squared differences of gradient magnitudes (Rhemann et al. 2009).
 
     Gradients are convolutions with first-order Gaussian derivatives, sigma 1.4 pixels, 9 × 9 taps,
     each filter of unit L2 norm, edges repeated: as in the benchmark's and Deep Image Matting's
@@ -125,18 +131,19 @@ def gradient_error(alpha: Alpha, truth: Alpha, region: Region | None = None) -> 
 
 
 def connectivity_error(alpha: Alpha, truth: Alpha, region: Region | None = None) -> float:
-    """Sum of absolute differences of connectivity (Rhemann et al. 2009): theta 0.15, p 1.
+    """Return the connectivity error of Rhemann et al. 2009, with theta 0.15 and p 1.
 
-    The source is the largest 4-connected part in which both exceed a threshold; a pixel's level is
+    It is the sum of absolute differences of connectivity. The source is the largest 4-connected
+    component in which both exceed a threshold; a pixel's level is
     the highest threshold, in steps of 0.1, up to which it belongs to the source. Its connectivity
     is 1 less what it is above its level, where that is at least theta.
     """
     alpha, truth = alpha.astype(np.float64), truth.astype(np.float64)
     level = np.full(alpha.shape, -1.0)
-    for i in range(1, CONNECTIVITY_STEP + 1):
-        both = np.minimum(alpha, truth) >= i / CONNECTIVITY_STEP
+    for i in range(1, CONNECTIVITY_STEPS + 1):
+        both = np.minimum(alpha, truth) >= i / CONNECTIVITY_STEPS
         source = _largest_part(both)
-        level[(level < 0) & ~source] = (i - 1) / CONNECTIVITY_STEP
+        level[(level < 0) & ~source] = (i - 1) / CONNECTIVITY_STEPS
     level[level < 0] = 1
 
     def connectivity(x: Any) -> Any:
@@ -147,7 +154,7 @@ def connectivity_error(alpha: Alpha, truth: Alpha, region: Region | None = None)
 
 
 def iou(alpha: Alpha, mask: NDArray[np.uint8], region: Region | None = None) -> float:
-    """Intersection over union of ``alpha ≥ 0.5`` and ``mask > 127``; 1 where both are empty."""
+    """Return the IoU of ``alpha ≥ 0.5`` and ``mask > 127``; 1 if both are empty."""
     person, truth = alpha >= 0.5, mask > 127
     if region is not None:
         person, truth = person & region, truth & region
@@ -156,10 +163,11 @@ def iou(alpha: Alpha, mask: NDArray[np.uint8], region: Region | None = None) -> 
 
 
 def dtssd(alphas: Alpha, truths: Alpha) -> float:
-    """Mean over a sequence of the root mean square by which alpha changes otherwise than the truth.
+    """Return how much the change of alpha over a sequence differs from the change of the truth.
 
-    Per pair of neighbouring frames ``sqrt(mean(((α_t - α_t-1) - (α*_t - α*_t-1))²))``: the dtSSD of
-    Erofeev et al. 2015 per pixel, as Robust Video Matting reports it (there ×10²).
+    It is the mean of ``sqrt(mean(((α_t - α_t-1) - (α*_t - α*_t-1))²))`` over pairs of neighbouring
+    frames: the dtSSD of Erofeev et al. 2015 per pixel, as Robust Video Matting reports it (there
+    ×10²).
 
     Args:
         alphas, truths: (T, H, W).
@@ -200,7 +208,7 @@ def _gradient(alpha: Alpha) -> NDArray[np.float64]:
 
 
 def _largest_part(pixels: Region) -> Region:
-    """The largest 4-connected part, the first from the top where several are as large."""
+    """Return the largest 4-connected component; of several, the first from the top."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         pixels.astype(np.uint8), connectivity=4
     )

@@ -1,4 +1,4 @@
-"""The contact sheet: what each model's worst, median and best case of every set look like."""
+"""Draw a contact sheet: the worst, median and best case of each model in every set."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.arrays import U8
-from engines.measure.drawing import PAPER, save, text
+from engines.measure.drawing import PAPER_GREY, save, text
 from engines.measure.quality.cases import Case
 from engines.measure.quality.evaluate import Row
 from engines.measure.quality.metrics import METRICS
 
-PANEL = 200  # pixels: a panel is square, its image lies in the middle
-GAP = 12  # pixels: distance between blocks
-BACKGROUND = (150, 40, 150)  # RGB that people are put on: nothing in an image looks like it
-# The metric that says which case is worst; MAD where not named.
-JUDGED_BY = {"masks": "iou", "empty": "mass", "static": "flicker"}
+PANEL_SIDE = 200  # pixels: a panel is square, its image lies in the middle
+GAP_WIDTH = 12  # pixels between blocks
+BACKGROUND_RGB = (150, 40, 150)  # of composites: a colour that is rare in photographs
+# The metric by which cases are ranked in a set; MAD in the others.
+RANKING_METRICS = {"masks": "iou", "empty": "mass", "static": "flicker"}
 
 
 @dataclass
 class Sheet:
-    """Collects small copies while `evaluate` runs: give it as `watch`, then `write`.
+    """Collects small copies of every case: pass it to `evaluate` as `on_alpha`, then call `write`.
 
-    Copies are kept compressed, so that thousands of cases take no room.
+    The copies are compressed, so thousands of cases need little memory.
     """
 
     _copies: dict[tuple[str, ...], U8] = field(default_factory=dict)
@@ -45,24 +45,27 @@ class Sheet:
         """Lay out and save the sheet.
 
         Args:
-            path: as in `drawing.save`.
-            models: names in the order of `evaluate`'s matters.
+            path: with one of `drawing.SUFFIXES`.
+            rows: of all models, from `evaluate`.
+            models: the names of the estimators, in the order in which `evaluate` had them.
 
         Raises:
-            CannotCreate, WriteFailed: it cannot be written.
+            CannotCreate, WriteFailed: the file cannot be written.
         """
         strips: list[str | list[U8]] = []
         for kind in dict.fromkeys(row.set for row in rows):
-            key = JUDGED_BY.get(kind, "mad")
+            key = RANKING_METRICS.get(kind, "mad")
             metric = next(m for m in METRICS if m.key == key)
             second = "what stands still" if kind == "static" else "truth"
             strips.append(f"{kind}: image, {second}, alpha, composite; by {metric.head}")
             for i, name in enumerate(models):
-                own = [row for row in rows if (row.set, row.model) == (kind, name)]
-                own = [row for row in own if not np.isnan(row.values.get(key, np.nan))]
-                own.sort(key=lambda r: r.values[key], reverse=not metric.is_better_high)
+                ranked = [row for row in rows if (row.set, row.model) == (kind, name)]
+                ranked = [row for row in ranked if not np.isnan(row.values.get(key, np.nan))]
+                ranked.sort(key=lambda r: r.values[key], reverse=not metric.is_better_high)
                 chosen = zip(
-                    ("worst", "median", "best"), (own[0], own[len(own) // 2], own[-1]), strict=True
+                    ("worst", "median", "best"),
+                    (ranked[0], ranked[len(ranked) // 2], ranked[-1]),
+                    strict=True,
                 )
                 strips.append(
                     [
@@ -79,7 +82,7 @@ class Sheet:
 
     def _keep(self, key: tuple[str, ...], image: U8) -> None:
         height, width = image.shape[:2]
-        scale = min(PANEL / width, PANEL / height)
+        scale = min(PANEL_SIDE / width, PANEL_SIDE / height)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         _, data = cv2.imencode(".png", cv2.resize(image, size, interpolation=how))
@@ -94,26 +97,26 @@ class Sheet:
             for part in ("rgb", "truth", str(model))
         )
         a = alpha[..., None] / 255
-        composite = np.rint(a * rgb + (1 - a) * np.array(BACKGROUND)).astype(np.uint8)
+        composite = np.rint(a * rgb + (1 - a) * np.array(BACKGROUND_RGB)).astype(np.uint8)
         panels = [_centred(p) for p in (rgb, truth, alpha, composite)]
-        return np.vstack([text(label, PANEL * len(panels)), np.hstack(panels)])
+        return np.vstack([text(label, PANEL_SIDE * len(panels)), np.hstack(panels)])
 
 
 def _centred(image: Any) -> U8:
     if image.ndim == 2:
         image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    panel = np.full((PANEL, PANEL, 3), PAPER, np.uint8)
+    panel = np.full((PANEL_SIDE, PANEL_SIDE, 3), PAPER_GREY, np.uint8)
     height, width = image.shape[:2]
-    y, x = (PANEL - height) // 2, (PANEL - width) // 2
+    y, x = (PANEL_SIDE - height) // 2, (PANEL_SIDE - width) // 2
     panel[y : y + height, x : x + width] = image
     return panel
 
 
 def _stack(strips: list[str | list[U8]]) -> U8:
-    """Headings and rows of blocks, one below the other."""
+    """Stack headings and rows of blocks, one below the other."""
     wide = next(s for s in strips if not isinstance(s, str))
-    width = sum(block.shape[1] + GAP for block in wide) - GAP
-    gap = np.full((wide[0].shape[0], GAP, 3), PAPER, np.uint8)
+    width = sum(block.shape[1] + GAP_WIDTH for block in wide) - GAP_WIDTH
+    gap = np.full((wide[0].shape[0], GAP_WIDTH, 3), PAPER_GREY, np.uint8)
     lines = [
         text(s, width) if isinstance(s, str) else np.hstack([s[0], gap, s[1], gap, s[2]])
         for s in strips

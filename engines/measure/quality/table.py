@@ -1,4 +1,4 @@
-"""Results as a person and as a script read them."""
+"""Show the results of an evaluation as tables for people and as JSON for scripts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from engines.measure.estimators.peers import Estimator
+from engines.measure.estimators.estimator import Estimator
 from engines.measure.quality.evaluate import Difference, Row, compare
 from engines.measure.quality.evaluate import keys as keys_of
 from engines.measure.quality.evaluate import means as means_of
@@ -19,7 +19,15 @@ def _by_set(rows: list[Row], names: list[str]) -> Iterator[tuple[str, dict[str, 
 
 
 def lines(rows: list[Row], estimators: list[Estimator], split: str) -> Iterator[str]:
-    """For each set and region a table: means over sources, differences, then every source."""
+    """Yield the lines of the results.
+
+    For each set and region there is a table of means over the sources, differences from the first
+    estimator, and the means of every source.
+
+    Args:
+        rows: of all estimators, from `evaluate`.
+        split: of the data, as the user named it.
+    """
     names = [m.name for m in estimators]
     seen = ", ".join(f"{m.name} sees {s} lines" for m in estimators if (s := getattr(m, "size", 0)))
     yield f"At the images' own size{'; ' + seen if seen else ''}."
@@ -56,7 +64,7 @@ def lines(rows: list[Row], estimators: list[Estimator], split: str) -> Iterator[
 
 
 def _origin(rows: list[Row], split: str) -> str:
-    """Where the images of a set come from."""
+    """Return where the images of a set come from, as text."""
     clip = "keyed clip" if rows[0].set == "green" else "clip"
     return " and ".join(dict.fromkeys(split if r.frame is None else clip for r in rows))
 
@@ -72,9 +80,13 @@ def _difference(label: str, values: list[Difference], factors: list[float]) -> I
 
 
 def line(label: str, cells: list[Any], sign: str = "") -> str:
-    """A label and columns of 12 characters: six of them fit into 100.
+    """Return a line of a label and columns of 12 characters; six columns fit into 100.
 
-    A label that is too long has a line of its own.
+    A label that is too long gets its own line.
+
+    Args:
+        cells: text, or numbers to format; NaN is shown as -.
+        sign: "+" to show the sign of positive numbers too.
     """
     texts = []
     for cell in cells:
@@ -90,7 +102,7 @@ def line(label: str, cells: list[Any], sign: str = "") -> str:
 
 
 def as_json(rows: list[Row], estimators: list[Estimator], split: str) -> dict[str, Any]:
-    """Plain values, unscaled; null where there is none."""
+    """Return the results for JSON: plain values without a factor, None if there is no value."""
     names = [m.name for m in estimators]
     out: dict[str, Any] = {
         "models": [{"name": m.name, "size": getattr(m, "size", None)} for m in estimators],

@@ -1,8 +1,8 @@
-"""How fast `wsshm run` is from file to file, step by step, in a process of its own.
+"""Measure the speed of `wsshm run` from file to file, step by step, in a process of its own.
 
-A clip goes through `engines.video.run` twice: as always, for times, and with one step at a time,
-for the work that each step is, whichever threads of whichever library do it. A peer's network
-takes the place of ours in the very same pipeline, but sees one frame at a time: it may remember.
+A clip passes through `engines.video.run` twice: normally, to measure times, and with one step at a
+time, to measure the work of each step, whichever threads of whichever library do it. A peer's
+network replaces ours in the same pipeline, with one worker: it may have memory.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from engines.machine import cores
-from engines.measure.estimators.peer_engine import open_peer
-from engines.measure.speed.bench import Network, Worker, peak_rss_mb, percentiles
+from engines.machine import cores, peak_rss_mb
+from engines.measure.estimators.peer_engine import open_peer_engine
+from engines.measure.speed.bench import Network, percentiles
+from engines.measure.speed.worker import Worker
 from engines.video.config import RunConfig
 from engines.video.matte.network import open_network
 from engines.video.pipeline import Pipeline
@@ -27,14 +28,14 @@ from engines.video.run import run as run_clip
 from engines.video.summary import Started, Summary
 from engines.video.write.codecs import find_codec
 
-CHUNK = 16  # frames that one step works on before the next does
+CHUNK_FRAMES = 16  # that one step works on before the next step does
 _H264 = find_codec("h264")
 ENCODER = f"{_H264.encoder} {_H264.options['preset']}, crf {_H264.crf:g}"
 
 
 @dataclass(frozen=True)
 class StepSpeed:
-    """One step: times of a frame in ms, `core_ms` its work when no other step runs."""
+    """One step: times per frame in ms; `core_ms` is its work when no other step runs."""
 
     name: str
     p50_ms: float
@@ -45,12 +46,12 @@ class StepSpeed:
 
 @dataclass(frozen=True)
 class ClipSpeed:
-    """A clip from file to file; the median run of several where that makes sense.
+    """The speed of a clip from file to file; medians over several runs.
 
-    `fps` is without `start_s`, which loading takes. `core_ms` is the work of a frame while all
-    steps run, `work_ms` the sum of the steps' alone; `wall_to_work` is the time of a frame as a
-    multiple of what that work takes if it keeps all cores busy. `slowest` is the step that took
-    longest.
+    `fps` does not include `start_s`, the time of loading. `core_ms` is the work per frame while all
+    steps run together, `work_ms` the sum of the steps' work when each runs alone. `wall_to_work` is
+    the time per frame as a multiple of the time that this work takes if it keeps all cores busy.
+    `slowest` is the step that took longest.
     """
 
     name: str
@@ -68,9 +69,9 @@ class ClipSpeed:
 
 @dataclass(frozen=True)
 class Run:
-    """What one process measured, in seconds.
+    """The measurements of one process, in seconds.
 
-    By step: `times` of every frame; `busy`, how long a thread had it in hand; `work` of all frames.
+    By step: `times` of every frame, `busy` time of its threads, and `work` of all frames.
     """
 
     frames: int
@@ -89,35 +90,43 @@ def measure(
     runs: int = 3,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> list[ClipSpeed]:
-    """A clip through every network's `wsshm run`, in turn, `runs` times.
+    """Measure runs of a clip through every network; they take turns, `runs` times.
 
     Args:
-        config: its input is a video; output and model are seen to here.
+        config: its input is a video; its output and its model are replaced.
         on_step: called with the name of a network after each of its runs.
 
     Raises:
-        WsshmError: what a run met with.
+        WsshmError: a run failed.
     """
     found: list[list[Run]] = [[] for _ in networks]
     with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
         out = Path(folder) / "out.mp4"
         for _ in range(runs):
-            for network, own in zip(networks, found, strict=True):
-                wanted = replace(
+            for network, results in zip(networks, found, strict=True):
+                own_config = replace(
                     config, output=out, overwrite=True, model=str(network.file), size=network.size
                 )
-                with Worker(_measuring, wanted, network.is_ours) as worker:
-                    own.append(worker())
+                with Worker(_start_measuring, own_config, network.is_ours) as worker:
+                    results.append(worker())
                 on_step(network.name)
     first = [r.wall / r.frames for r in found[0]]
-    return [speed_of(n.name, own, first) for n, own in zip(networks, found, strict=True)]
+    return [summarise(n.name, results, first) for n, results in zip(networks, found, strict=True)]
 
 
-def _measuring(config: RunConfig, is_ours: bool) -> Callable[[], Run]:
-    return lambda: _run(config, is_ours)
+def _start_measuring(config: RunConfig, is_ours: bool) -> Callable[[], Run]:
+    return lambda: measure_run(config, is_ours)
 
 
-def _run(config: RunConfig, is_ours: bool = True) -> Run:
+def measure_run(config: RunConfig, is_ours: bool = True) -> Run:
+    """Run a clip twice, with all steps together and with one at a time, and measure both.
+
+    Args:
+        is_ours: the model is ours, not a peer's.
+
+    Raises:
+        WsshmError: a run failed, or the input ended early.
+    """
     times: dict[str, list[float]] = {}
     began = time.perf_counter()
     started, core = began, 0.0
@@ -128,12 +137,13 @@ def _run(config: RunConfig, is_ours: bool = True) -> Run:
 
     if not is_ours:
         config = replace(config, max_workers=1)
-    run = partial(run_clip, config, on_start=start, network=open_network if is_ours else open_peer)
+    opener = open_network if is_ours else open_peer_engine
+    run = partial(run_clip, config, on_start=start, network=opener)
     summary = _whole(run(pipeline=timed(times)))
     wall, loading = time.perf_counter() - started, started - began
     spent, memory = settled() - core, peak_rss_mb()
     work = _whole(run(pipeline=OneAtATime)).busy
-    # What no step did is the end of the file: frames that the encoder still held, and the index.
+    # The rest is the end of the file: frames that the encoder still held, and the index.
     work["encode"] += settled() - core - sum(work.values())
     return Run(summary.frames, loading, wall, spent, times, summary.busy, work, memory)
 
@@ -144,8 +154,8 @@ def _whole(summary: Summary) -> Summary:
     return summary
 
 
-def speed_of(name: str, runs: list[Run], first: list[float]) -> ClipSpeed:
-    """Runs of a network put together; `first` are the first network's seconds a frame in each."""
+def summarise(name: str, runs: list[Run], first: list[float]) -> ClipSpeed:
+    """Summarise a network's runs; `first` are the first network's seconds a frame in each."""
     frames = runs[0].frames
     steps = []
     for step in runs[0].times:
@@ -177,12 +187,12 @@ def timed(times: dict[str, list[float]]) -> Callable[..., Pipeline]:
 
 
 class OneAtATime(Pipeline):
-    """Takes the steps one after the other, `CHUNK` items each; `busy` is then core seconds."""
+    """A pipeline that runs one step at a time on `CHUNK_FRAMES` items; `busy` is CPU time."""
 
     def run(self) -> None:
         self._before = settled()
         items = map(self.admit, self.source[1])
-        while chunk := self._all(self.source[0], islice(items, CHUNK)):
+        while chunk := self._all(self.source[0], islice(items, CHUNK_FRAMES)):
             for name, function in (step for steps in self.stages for step in steps):
                 chunk = self._all(name, map(function, chunk))
             self._all(self.sink[0], map(self.sink[1], chunk))
@@ -196,13 +206,16 @@ class OneAtATime(Pipeline):
 
 
 def settled() -> float:
-    """Core seconds of this process, once its threads have nothing to do; waits a second at most."""
+    """Wait until the threads of this process are idle, and return its CPU time in seconds.
+
+    Waits for a second at most.
+    """
     now, quiet = time.process_time(), 0
     for _ in range(100):
         before = now
         time.sleep(0.01)
         now = time.process_time()
         quiet = quiet + 1 if now - before < 0.0005 else 0
-        if quiet == 3:  # once is no proof on a busy machine: none may have had its turn
+        if quiet == 3:  # once is no proof: on a busy machine no thread may have had its turn
             break
     return now

@@ -1,4 +1,4 @@
-"""What `wsshm bench` found, as a script reads it, as a person reads it, and as bars."""
+"""Show the results of `wsshm bench` as JSON, as tables, and as a bar chart."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from engines.measure.drawing import LABEL, text
-from engines.measure.drawing import PAPER as DARK
+from engines.arrays import U8
+from engines.measure.drawing import LINE_HEIGHT, PAPER_GREY, text
 from engines.measure.quality.table import line
-from engines.measure.speed.bench import PAPER, Network, Speed
+from engines.measure.speed.bench import PAPER_FPS, Network, Speed
 from engines.measure.speed.bench_clip import ClipSpeed
 
-Found = dict[str, Any]  # what JSON is made of
+Result = dict[str, Any]  # for JSON
 
-LABELS, BARS, VALUES = 260, 420, 100  # pixels: widths of a chart's columns
-COLOUR = (90, 170, 250)  # RGB
+LABEL_WIDTH, BAR_WIDTH, VALUE_WIDTH = 260, 420, 100  # pixels: columns of a chart
+BAR_RGB = (90, 170, 250)
 CONVENTIONS = (
     "core-ms: work of all threads in ms of one core; a step's, while no other runs.",
     "wall/work: a frame's time, as a multiple of what that work takes on all cores; 1 is the best.",
 )
 
 
-def models(networks: list[Network]) -> list[Found]:
-    """What the models are; costs are of one frame, None where they were not counted."""
+def models(networks: list[Network]) -> list[Result]:
+    """Describe the models; costs are per frame, None if they were not counted."""
     return [
         {
             "name": n.name,
@@ -42,13 +41,13 @@ def models(networks: list[Network]) -> list[Found]:
     ]
 
 
-def speeds(of: Sequence[Speed | ClipSpeed], **how: Any) -> Found:
-    """What was measured, with how it was."""
+def speeds(of: Sequence[Speed | ClipSpeed], **how: Any) -> Result:
+    """Return the measured speeds of the models, together with how they were measured."""
     return how | {"models": [asdict(s) for s in of]}
 
 
-def lines(found: Found) -> Iterator[str]:
-    """Tables, each after a line that says how it was measured."""
+def lines(found: Result) -> Iterator[str]:
+    """Yield the lines of the tables; before each, a line says how it was measured."""
     versions = ", ".join(f"{k} {v}" for k, v in found["versions"].items())
     yield f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads for a network"
     yield versions
@@ -65,7 +64,7 @@ def lines(found: Found) -> Iterator[str]:
     yield from CONVENTIONS
 
 
-def _alone(alone: Found, known: list[Found]) -> Iterator[str]:
+def _alone(alone: Result, known: list[Result]) -> Iterator[str]:
     yield ""
     yield (
         f"MODEL ALONE, batch {alone['batch']}: {_many(alone['rounds'], 'round')} of "
@@ -89,7 +88,7 @@ def _alone(alone: Found, known: list[Found]) -> Iterator[str]:
         yield "The paper's: on a Tesla V100 and a Xeon Gold 5120."
 
 
-def _clip(clip: Found) -> Iterator[str]:
+def _clip(clip: Result) -> Iterator[str]:
     yield ""
     frames = f"{clip['models'][0]['frames']} frames of {clip['width']}x{clip['height']}"
     yield f"END TO END, {clip['clip']}: {frames}, {_many(clip['runs'], 'run')}, in turn"
@@ -115,22 +114,23 @@ def _scaled(value: float | None, unit: float = 1) -> float | str:
     return "-" if value is None else value / unit
 
 
-def chart(found: Found) -> NDArray[np.uint8]:
-    """Bars of frames a second, and of the work in each step, as (H, W, 3) uint8 RGB."""
+def chart(found: Result) -> U8:
+    """Draw bars of frames a second and of each step's work, as (H, W, 3) uint8 RGB."""
     rows = []
     for title, bars in _charts(found):
-        rows.append(text(title, LABELS + BARS + VALUES))
-        most = max(value for _, value in bars)
+        rows.append(text(title, LABEL_WIDTH + BAR_WIDTH + VALUE_WIDTH))
+        longest = max(value for _, value in bars)
         for label, value in bars:
-            bar = np.full((LABEL, BARS, 3), DARK, np.uint8)
-            end = round((BARS - 1) * value / most) if most else 0
-            cv2.rectangle(bar, (0, 4), (end, LABEL - 5), COLOUR, cv2.FILLED)
-            rows.append(np.hstack([text(f"  {label}", LABELS), bar, text(f"{value:.3g}", VALUES)]))
+            bar = np.full((LINE_HEIGHT, BAR_WIDTH, 3), PAPER_GREY, np.uint8)
+            end = round((BAR_WIDTH - 1) * value / longest) if longest else 0
+            cv2.rectangle(bar, (0, 4), (end, LINE_HEIGHT - 5), BAR_RGB, cv2.FILLED)
+            name, figure = text(f"  {label}", LABEL_WIDTH), text(f"{value:.3g}", VALUE_WIDTH)
+            rows.append(np.hstack([name, bar, figure]))
     return np.vstack(rows)
 
 
-def _charts(found: Found) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-    """Titles, and labels and values of bars; each chart has a scale of its own."""
+def _charts(found: Result) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+    """Yield the title of each chart, and the labels and values of its bars."""
     if alone := found["model_only"]:
         bars = [(m["name"], m["fps"]) for m in alone["models"]]
         for name, paper in (alone["paper"] or {}).items():
@@ -144,6 +144,6 @@ def _charts(found: Found) -> Iterator[tuple[str, list[tuple[str, float]]]]:
             yield f"{m['name']}: core-ms of a frame", steps
 
 
-def paper() -> Found:
-    """The paper's frames a second, by architecture."""
-    return {k: {"v100_fps": v, "xeon_gold_5120_fps": x} for k, (v, x) in PAPER.items()}
+def paper() -> Result:
+    """Return the paper's frames a second, by architecture."""
+    return {k: {"v100_fps": v, "xeon_gold_5120_fps": x} for k, (v, x) in PAPER_FPS.items()}

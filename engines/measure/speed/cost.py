@@ -1,4 +1,4 @@
-"""What one run of a network takes: multiply-accumulates and parameters, counted in its graph."""
+"""Count the multiply-accumulates and parameters of a network in its graph."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from engines.checks import first_line
 from engines.errors import BadData, reading
-from engines.onnx_engine import PROVIDER, first_line
+from engines.onnx_engine import PROVIDER
 
-COUNTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+COUNTED_OPERATORS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """`macs` are those of convolutions and matrix products; one is two FLOPs.
+    """The cost of one run of a network.
 
-    `parameters` are all constants of the graph but its integers of 64 bits, which are shapes.
+    `macs` are the multiply-accumulates of convolutions and matrix products; one is two FLOPs.
+    `parameters` are all constants of the graph except 64-bit integers, which are shapes.
     """
 
     macs: int
@@ -29,12 +31,15 @@ class Cost:
 
 
 def count(path: Path, inputs: dict[str, NDArray[Any]]) -> Cost | None:
-    """The cost of an ONNX file on these inputs; None where the package onnx is not installed.
+    """Count the cost of an ONNX file with these inputs.
 
-    The network runs once: the sizes of what flows in it need not be in the file.
+    The network runs once, because the file need not contain the shapes of its tensors.
+
+    Returns:
+        The cost, or None if the package onnx is not installed.
 
     Raises:
-        BadData: it does not run on these inputs.
+        BadData: the network does not run on these inputs.
     """
     try:
         import onnx
@@ -43,7 +48,9 @@ def count(path: Path, inputs: dict[str, NDArray[Any]]) -> Cost | None:
     with reading(path):
         model = onnx.load_model_from_string(path.read_bytes())
     graph = model.graph
-    nodes = [n for n in graph.node if n.op_type in COUNTED and n.domain in ("", "ai.onnx")]
+    nodes = [
+        n for n in graph.node if n.op_type in COUNTED_OPERATORS and n.domain in ("", "ai.onnx")
+    ]
     names = sorted({name for n in nodes for name in (*n.input[:2], n.output[0])})
     constants = [a for n in graph.node if n.op_type == "Constant" for a in n.attribute]
     kept = [*graph.initializer, *(a.t for a in constants if a.HasField("t"))]
@@ -60,7 +67,7 @@ def count(path: Path, inputs: dict[str, NDArray[Any]]) -> Cost | None:
 def _shapes(
     model: Any, names: list[str], inputs: dict[str, NDArray[Any]]
 ) -> dict[str, tuple[int, ...]]:
-    """The shapes of these values of the graph, which is changed."""
+    """Run a model and return the shapes of the named tensors; changes the model's outputs."""
     from onnx import TensorProto, helper
 
     if not names:
@@ -79,10 +86,10 @@ def _shapes(
 
 
 def _macs(node: Any, a: tuple[int, ...], b: tuple[int, ...], out: tuple[int, ...]) -> int:
-    """Of a node with the shapes of its first two inputs and its output."""
+    """Return the MACs of a node from the shapes of its first two inputs and its output."""
     if node.op_type == "Conv":  # b: channels out, channels in of a group, kernel
         return prod(out) * prod(b[1:])
     if node.op_type == "ConvTranspose":  # b: channels in, channels out of a group, kernel
         return prod(a) * prod(b[1:])
-    is_turned = any(x.name == "transA" and x.i for x in node.attribute)
-    return prod(out) * (a[0] if is_turned else a[-1])
+    is_transposed = any(x.name == "transA" and x.i for x in node.attribute)
+    return prod(out) * (a[0] if is_transposed else a[-1])

@@ -9,11 +9,11 @@ import numpy as np
 from skimage import data
 
 from engines.measure.estimators.open import open_estimator
-from engines.models import named
+from engines.models import resolve_model
 from tests.conftest import Wsshm
 
 
-def test_finished_is_what_a_run_writes(wsshm: Wsshm, tmp_path: Path) -> None:
+def test_as_run_is_what_a_run_writes(wsshm: Wsshm, tmp_path: Path) -> None:
     """Seen at the image's own size, so that both see the same."""
     rgb = data.astronaut()
     cv2.imwrite(str(tmp_path / "in.png"), rgb[..., ::-1])
@@ -33,17 +33,17 @@ def test_finished_is_what_a_run_writes(wsshm: Wsshm, tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     written = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
-    _, path = named("fast")
+    _, path = resolve_model("fast")
     plain = np.abs(open_estimator(path, "fast", 512)(rgb) - written).mean()
-    finished = np.abs(open_estimator(path, "fast", 512, finished=True)(rgb) - written).mean()
-    assert finished < 0.0005
-    assert plain > 2 * finished
+    as_run = np.abs(open_estimator(path, "fast", 512, as_run=True)(rgb) - written).mean()
+    assert as_run < 0.0005
+    assert plain > 2 * as_run
 
 
 def test_a_new_sequence_remembers_nothing() -> None:
     """Frames of a clip are smoothed with those before; after `reset` there are none."""
-    _, path = named("fast")
-    estimator = open_estimator(path, "fast", 96, finished=True)
+    _, path = resolve_model("fast")
+    estimator = open_estimator(path, "fast", 96, as_run=True)
     rgb = data.astronaut()
     changed = rgb.copy()
     changed[:60, :60] = 255 - changed[:60, :60]  # where nobody is
@@ -54,8 +54,3 @@ def test_a_new_sequence_remembers_nothing() -> None:
     assert np.abs(second - alone).max() > 0
     estimator.reset()
     np.testing.assert_array_equal(estimator(changed), first)
-
-
-def test_a_precision_is_named_with_its_model() -> None:
-    called, path = named("fast-fp32")
-    assert (called, path) == ("fast-fp32", named("fast")[1])

@@ -13,7 +13,7 @@ from onnx import helper as h
 
 from engines.errors import BadData
 from engines.measure.estimators.peer_engine import PeerEngine
-from engines.measure.speed import bench_clip
+from engines.measure.speed.bench_clip import measure_run
 from engines.video.config import Clip, RunConfig
 from engines.video.frame import FrameFormat
 from tests.engines.measure.estimators import peer_graphs
@@ -42,7 +42,7 @@ def test_frames_come_in_order_to_a_peer_that_starts_empty(
         model=str(peer_graphs.rvm(tmp_path / "rvm.onnx")),
         network_threads=2,
     )
-    assert bench_clip._run(config, is_ours=False).frames == 6
+    assert measure_run(config, is_ours=False).frames == 6
     once = [0, 0, 0.1, 0.2, 0.3, 0.4, 0.5]  # it is tried on a frame when it is opened
     assert remembered == pytest.approx(once * 2, abs=1e-5)
     assert len(threads - {threading.get_ident()}) == 1

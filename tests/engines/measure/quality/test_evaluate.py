@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.engine import open_engine
+from engines.engine import estimate_alpha, open_engine
 from engines.measure.quality import evaluate, metrics
 from engines.measure.quality.cases import Case
-from engines.measure.quality.evaluate import Row, mask_iou, matte
+from engines.measure.quality.evaluate import Row, mask_iou
 
 
 def test_matte_has_the_size_of_the_image(brightness: Path) -> None:
     """Through padding and back: an image that is half white gives the alpha that is half one."""
     rgb = np.zeros((70, 111, 3), np.uint8)
     rgb[:, 60:] = 255
-    alpha = matte(open_engine(brightness), rgb, 64)
+    alpha = estimate_alpha(open_engine(brightness), rgb, 64)
     assert alpha.shape == (70, 111)
     assert alpha[:, :56].max() < 0.01
     assert alpha[:, 64:].min() > 0.99

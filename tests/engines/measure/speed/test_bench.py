@@ -23,13 +23,14 @@ import pytest
 from onnx import TensorProto as T
 from onnx import helper as h
 
-from engines import models
+from engines import machine, models
 from engines.errors import BadData, CannotCreate, CannotOpen, Unavailable
 from engines.measure.drawing import check_path
 from engines.measure.speed import bench, bench_clip, bench_table, sample
-from engines.measure.speed.bench import Round, Worker, describe
-from engines.measure.speed.bench_clip import OneAtATime, Run, timed
+from engines.measure.speed.bench import Round, describe
+from engines.measure.speed.bench_clip import OneAtATime, Run, measure_run, timed
 from engines.measure.speed.cost import Cost, count
+from engines.measure.speed.worker import Worker
 from engines.video import run as job
 from engines.video.config import Clip, Encoding, RunConfig
 from engines.video.pipeline import Pipeline
@@ -138,7 +139,7 @@ def test_speed_is_the_median_round(zeros: Path) -> None:
         Round([0.040], 0.050, 51.0),
         Round([0.080], 0.070, 52.0),
     ]
-    speed = bench.speed_of(network, rounds, first=[50.0, 25.0, 25.0])
+    speed = bench.summarise(network, rounds, first=[50.0, 25.0, 25.0])
     assert speed.frames == 8
     assert (speed.p50_ms, speed.p99_ms) == pytest.approx((15, 39.4))  # of 10, 10, 20, 40
     assert speed.fps == pytest.approx(50)  # of 100, 50, 25
@@ -196,7 +197,7 @@ def holding(megabytes: int) -> Callable[[], float | None]:
     def work() -> float | None:
         block = np.ones(megabytes * 1_000_000, np.uint8)
         del block
-        return bench.peak_rss_mb()
+        return machine.peak_rss_mb()
 
     return work
 
@@ -213,7 +214,7 @@ def test_peak_memory_is_a_processs_own() -> None:
 
 ORPHAN = """
 import os
-from engines.measure.speed.bench import Worker
+from engines.measure.speed.worker import Worker
 from tests.engines.measure.speed.test_bench import adding
 if __name__ == "__main__":
     worker = Worker(adding, 1)
@@ -328,7 +329,7 @@ def test_clip_speed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         for wall, memory in ((0.03, 100.0), (0.05, 130.0), (0.04, 120.0))
     ]
-    speed = bench_clip.speed_of("n", runs, first=[0.006, 0.01, 0.008])
+    speed = bench_clip.summarise("n", runs, first=[0.006, 0.01, 0.008])
     assert (speed.frames, speed.start_s) == (10, 0.5)
     assert speed.fps == pytest.approx(250)
     assert speed.core_ms == pytest.approx(5)
@@ -380,7 +381,7 @@ def test_work_of_the_encoder_includes_the_end_of_the_file(
         model=str(zeros),
         clip=Clip(0, 0.3),
     )
-    measured = bench_clip._run(config)
+    measured = measure_run(config)
     assert {k: v for k, v in measured.work.items() if k != "encode"} == {
         k: v for k, v in seen.items() if k != "encode"
     }
@@ -470,7 +471,7 @@ def test_json_has_every_key(answer: tuple[dict[str, Any], Path], brightness: Pat
         "end_to_end",
     }
     assert set(found["versions"]) == {"wsshm", "python", "onnxruntime", "av", "opencv"}
-    assert found["cores"] == bench.cores()
+    assert found["cores"] == machine.cores()
     assert found["threads"] == 1
     first, _, again, peer = found["models"]
     assert first == {
@@ -578,8 +579,8 @@ def test_bars_are_as_long_as_their_values(answer: tuple[dict[str, Any], Path]) -
     assert bars.shape == (22 * (1 + 4 + 1 + 4 + 4 * (1 + len(STEPS))), 780, 3)
     fps = [m["fps"] for m in found["model_only"]["models"]]
     for i, value in enumerate(fps):
-        row = bars[22 * (i + 1) + 11, bench_table.LABELS :]
-        length = int((row == bench_table.COLOUR).all(-1).sum())
+        row = bars[22 * (i + 1) + 11, bench_table.LABEL_WIDTH :]
+        length = int((row == bench_table.BAR_RGB).all(-1).sum())
         assert length == pytest.approx(1 + 419 * value / max(fps), abs=1)
     assert sorted(p.name for p in folder.iterdir()) == ["bars.png", "peer.onnx"]
 

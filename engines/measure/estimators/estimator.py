@@ -1,0 +1,22 @@
+"""The interface of everything that is evaluated."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from engines.arrays import F32, U8
+
+
+class Estimator(Protocol):
+    """Something that estimates the alpha of an image.
+
+    Images between two calls of `reset` are the frames of one sequence, in order.
+    """
+
+    name: str  # in results
+
+    def __call__(self, rgb: U8) -> F32:
+        """Return the alpha (H, W), float32 in [0, 1], of an image (H, W, 3), uint8 RGB."""
+
+    def reset(self) -> None:
+        """Forget the earlier images: the next one begins a new sequence."""

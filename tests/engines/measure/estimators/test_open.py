@@ -1,0 +1,65 @@
+"""Every kind of estimator is known by its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+from engines.errors import BadData, CannotOpen
+from engines.measure.estimators.open import open_estimator
+from engines.models import resolve_model
+from tests import graphs
+from tests.conftest import SHARED
+from tests.engines.measure.estimators.images import halves, image
+
+FILES = [
+    "obs/selfie_segmentation.onnx",
+    "obs/mediapipe.onnx",
+    "obs/SINet_Softmax_simple.onnx",
+    "rvm/rvm_mobilenetv3_tfjs-u8_288x512_ds1.onnx",
+    "rvm/rvm_mobilenetv3_tfjs-u8_720x1280_ds0.375.onnx",
+]
+
+
+def test_ours_is_known_by_its_description(brightness: Path) -> None:
+    estimator = open_estimator(brightness, "mine")
+    assert estimator.name == "mine"
+    assert halves(estimator(image(64, 64, (255, 255, 255)))) == pytest.approx((0, 1), abs=0.05)
+    estimator.reset()
+
+
+def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
+    other = graphs.brightness(tmp_path / "b.onnx")
+    nameless = graphs.build(
+        tmp_path / "n.onnx",
+        [*__import__("onnx").load(other).graph.node],
+        {"white": np.float32([255])},
+        spec=None,
+    )
+    with pytest.raises(BadData, match=r"n\.onnx: neither a model of wsshm nor one of RVM") as e:
+        open_estimator(nameless, "x")
+    assert "\n" not in str(e.value)
+    (tmp_path / "junk.onnx").write_bytes(b"junk" * 100)
+    with pytest.raises(BadData, match=r"junk\.onnx: not a model ONNX Runtime can load"):
+        open_estimator(tmp_path / "junk.onnx", "x")
+    with pytest.raises(CannotOpen, match="no such file"):
+        open_estimator(tmp_path / "nothing.onnx", "x")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_real_peers_find_the_astronaut(file: str) -> None:
+    path = SHARED / "peers" / file
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    alpha = open_estimator(path, "x")(data.astronaut())
+    assert alpha.shape == (512, 512)
+    assert alpha[90:170, 190:250].mean() > 0.95, "the face"
+    assert alpha[:100, 20:110].mean() < 0.1, "the flag beside her"
+
+
+def test_a_precision_is_named_with_its_model() -> None:
+    called, path = resolve_model("fast-fp32")
+    assert (called, path) == ("fast-fp32", resolve_model("fast")[1])
