@@ -1,7 +1,7 @@
 """A clip to time runs on: ``python benchmarks/grain_clip.py IN.mp4 OUT.mp4 [--lines N]``.
 
 IN is scaled and cut to 16:9, repeated up to its length, and given what a camera adds and makes an
-encoder work: noise of each pixel's luma, two codes of standard deviation, another in each frame.
+encoder work: noise of each pixel's luma, of 2 / 255 standard deviation, different in each frame.
 H.264 with a tone as sound; the bit rate is printed.
 """
 

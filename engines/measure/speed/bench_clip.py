@@ -205,16 +205,22 @@ class OneAtATime(Pipeline):
         return found
 
 
-def settled() -> float:
+def settled(
+    cpu_time: Callable[[], float] = time.process_time, sleep: Callable[[float], None] = time.sleep
+) -> float:
     """Wait until the threads of this process are idle, and return its CPU time in seconds.
 
     Waits for a second at most.
+
+    Args:
+        cpu_time: returns the CPU time of this process, in seconds.
+        sleep: waits for a time, in seconds.
     """
-    now, quiet = time.process_time(), 0
+    now, quiet = cpu_time(), 0
     for _ in range(100):
         before = now
-        time.sleep(0.01)
-        now = time.process_time()
+        sleep(0.01)
+        now = cpu_time()
         quiet = quiet + 1 if now - before < 0.0005 else 0
         if quiet == 3:  # once is no proof: on a busy machine no thread may have had its turn
             break

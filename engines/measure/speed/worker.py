@@ -58,6 +58,12 @@ class Worker:
             raise answer
         return answer
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def close(self) -> None:
         """Kill the process; safe to call twice."""
         self._process.kill()

@@ -10,7 +10,6 @@ from skimage import data
 
 from engines.errors import BadData, CannotOpen
 from engines.measure.estimators.open import open_estimator
-from engines.models import resolve_model
 from tests import graphs
 from tests.conftest import SHARED
 from tests.engines.measure.estimators.images import halves, image
@@ -58,8 +57,3 @@ def test_real_peers_find_the_astronaut(file: str) -> None:
     assert alpha.shape == (512, 512)
     assert alpha[90:170, 190:250].mean() > 0.95, "the face"
     assert alpha[:100, 20:110].mean() < 0.1, "the flag beside her"
-
-
-def test_a_precision_is_named_with_its_model() -> None:
-    called, path = resolve_model("fast-fp32")
-    assert (called, path) == ("fast-fp32", resolve_model("fast")[1])
