@@ -1,8 +1,8 @@
-"""A clip to time runs on: ``python benchmarks/grain_clip.py IN.mp4 OUT.mp4 [--lines N]``.
+"""Make a clip to time runs on: ``python benchmarks/grain_clip.py IN.mp4 OUT.mp4 [--lines N]``.
 
-IN is scaled and cut to 16:9, repeated up to its length, and given what a camera adds and makes an
-encoder work: noise of each pixel's luma, of 2 / 255 standard deviation, different in each frame.
-H.264 with a tone as sound; the bit rate is printed.
+IN is scaled and cropped to 16:9, repeated to the length, and given the noise of a camera, which
+makes an encoder work: on each pixel's luma, with a standard deviation of 2 of 255, different in
+each frame. The clip is H.264 with a tone as sound; its bit rate is printed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import av
 import cv2
 import numpy as np
 
-RATE, SOUND, SIGMA, SEED = 30, 48_000, 2.0, 0
+FPS, SAMPLE_RATE, NOISE_SIGMA, SEED = 30, 48_000, 2.0, 0
 
 
 def main() -> None:
@@ -29,33 +29,35 @@ def main() -> None:
     parser.add_argument("--crf", type=int, default=20)
     args = parser.parse_args()
     height, width = args.lines, round(args.lines * 16 / 18) * 2
-    noise = np.random.default_rng(SEED).normal(0, SIGMA, (height + 64, width + 64))
+    noise = np.random.default_rng(SEED).normal(0, NOISE_SIGMA, (height + 64, width + 64))
     noise = np.rint(noise).astype(np.int16)
     rng = np.random.default_rng(SEED)
     with av.open(str(args.target), "w") as out:
-        video = out.add_stream("libx264", RATE, options={"preset": "fast", "crf": str(args.crf)})
+        video = out.add_stream("libx264", FPS, options={"preset": "fast", "crf": str(args.crf)})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        audio = out.add_stream("aac", SOUND, layout="mono")
-        frames = repeated(args.source, width, height)
-        for n, luma_chroma in enumerate(islice(frames, RATE * args.seconds)):
+        audio = out.add_stream("aac", SAMPLE_RATE, layout="mono")
+        frames = repeat(args.source, width, height)
+        for n, luma_chroma in enumerate(islice(frames, FPS * args.seconds)):
             y, x = rng.integers(0, 64, 2)
             luma = luma_chroma[:height]
             luma[:] = np.clip(luma + noise[y : y + height, x : x + width], 16, 235)
             frame = av.VideoFrame.from_ndarray(luma_chroma, "yuv420p")
-            frame.pts, frame.time_base = n, Fraction(1, RATE)
+            frame.pts, frame.time_base = n, Fraction(1, FPS)
             out.mux(video.encode(frame))
         out.mux(video.encode())
-        tone = np.sin(np.arange(SOUND * args.seconds, dtype=np.float32) * 440 * 2 * np.pi / SOUND)
+        tone = np.sin(
+            np.arange(SAMPLE_RATE * args.seconds, dtype=np.float32) * 440 * 2 * np.pi / SAMPLE_RATE
+        )
         sound = av.AudioFrame.from_ndarray(0.1 * tone[None], "fltp", "mono")
-        sound.sample_rate, sound.pts = SOUND, 0
+        sound.sample_rate, sound.pts = SAMPLE_RATE, 0
         out.mux(audio.encode(sound))
         out.mux(audio.encode())
     rate = args.target.stat().st_size * 8 / args.seconds / 1e6
     print(f"{args.target}: {width}x{height}, {args.seconds} s, {rate:.1f} Mbit/s")
 
 
-def repeated(source: Path, width: int, height: int) -> Iterator[np.ndarray]:
-    """(3·height/2, width) uint8 YUV 4:2:0 of its frames, over and over."""
+def repeat(source: Path, width: int, height: int) -> Iterator[np.ndarray]:
+    """Yield its frames as (3·height/2, width) uint8 YUV 4:2:0, over and over."""
     while True:
         with av.open(str(source)) as clip:
             for frame in clip.decode(video=0):

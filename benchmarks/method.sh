@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What Matte Label Blending brings: three seeds of masks alone, teacher and student on the CPU recipe.
+# Compare masks alone, teacher and student on the CPU recipe with three seeds: what blending gains.
 #
 #   benchmarks/method.sh DATA OUT [options of wsshm train, such as --encoder-weights FILE]
 #
-# Leaves OUT/seed*/… and OUT/seed*.json of wsshm eval, and prints what they say together.
+# Writes OUT/seed*/… and OUT/seed*.json of wsshm eval, and prints their common result.
 set -euo pipefail
 data=$1 out=$2
 shift 2

@@ -1,14 +1,14 @@
-"""What smoothing does to a matte over time: ``python benchmarks/motion.py MODEL… --data DIR``.
+"""Measure what smoothing does to a matte: ``python benchmarks/motion.py MODEL… --data DIR``.
 
-Each clip goes through each model once and is then smoothed by every strength. Printed are
+Each clip passes through each model once and is then smoothed with every strength. Printed are
 
-- flicker, on a clip whose background stands still, where the image does not change (as
-  ``wsshm eval --static``), of the frame-sized matte, bilinear and refined;
-- MAD and dtSSD on a clip before a green screen, against its key (as ``wsshm eval --green``);
-- MAD on cut-outs that walk over a background, and on such that are panned along with it, by the
-  pixels they move each frame, against their true alpha;
-- MAD on clips of fast hands against what Robust Video Matting says, there being no truth;
-- what removing islands does: IoU and MAD on the ``val`` masks, mean alpha where nobody is.
+- flicker of the frame-sized matte, bilinear and refined, on a clip with a still background, where
+  the image does not change (as ``wsshm eval --static``);
+- MAD and dtSSD on a clip with a green screen, against its key (as ``wsshm eval --green``);
+- MAD on cut-outs that move over a background, and on cut-outs that a camera pans over with it, by
+  the pixels they move per frame, against their true alpha;
+- MAD on clips of fast hands, against the alpha of Robust Video Matting, since there is no truth;
+- the effect of removing islands: IoU and MAD on the ``val`` masks, mean alpha where nobody is.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from engines.video.matte.shape import remove_islands
 from engines.video.matte.smooth import Smoother
 
 STRENGTHS = 0.0, 0.6, 0.7, 0.8, 0.9
-STILL = "akiyo_cif.mp4"
-GREEN = "liveportrait_d0_greenscreen_man.mp4"
-HANDS = "intel_asl_again.mkv", "intel_asl_book.mkv", "intel_asl_help.mkv"
-EMPTY = "intel_one_by_one_empty_and_walkers.mp4"
-RVM = "peers/rvm/rvm_mobilenetv3_tfjs-u8_720x1280_ds0.375.onnx"
+STILL_CLIP = "akiyo_cif.mp4"
+GREEN_CLIP = "liveportrait_d0_greenscreen_man.mp4"
+HANDS_CLIPS = "intel_asl_again.mkv", "intel_asl_book.mkv", "intel_asl_help.mkv"
+EMPTY_CLIP = "intel_one_by_one_empty_and_walkers.mp4"
+RVM_FILE = "peers/rvm/rvm_mobilenetv3_tfjs-u8_720x1280_ds0.375.onnx"
 SPEEDS = 1, 4, 12  # pixels a frame, of images of about 400 lines
 FRAMES = 16
 SHARES = 0.0, 0.01, 0.05, 0.2
@@ -51,7 +51,7 @@ SHARES = 0.0, 0.01, 0.05, 0.2
 
 @dataclass
 class Clip:
-    """Frames as the network saw them, its mattes, and what is true of them, if known."""
+    """Frames as the network saw them, its mattes, and the true alphas, if known."""
 
     seen: list[fr.Plane]
     alphas: list[Any]
@@ -70,28 +70,28 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     videos = args.data / "video" / "person"
-    peer = open_estimator(args.data / RVM, "RVM")
+    peer = open_estimator(args.data / RVM_FILE)
     for name in args.models:
         engine = open_engine(models.find(name))
         print(f"\n{name}, weight of the past {', '.join(map(str, STRENGTHS))}", flush=True)
-        flicker(matted(engine, ((rgb, None) for _, rgb in read(Part(videos / STILL)))))
-        keyed = ((rgb, alpha) for _, rgb, alpha in read_keyed(Part(videos / GREEN)))
+        flicker(matted(engine, ((rgb, None) for _, rgb in read(Part(videos / STILL_CLIP)))))
+        keyed = ((rgb, alpha) for _, rgb, alpha in read_keyed(Part(videos / GREEN_CLIP)))
         error("green screen", [matted(engine, keyed)])
         for speed in SPEEDS:
             for pans in (False, True):
                 clips = [matted(engine, w) for w in walks(args.data, speed, pans)]
                 error(f"{'panned' if pans else 'walking'}, {speed} px", clips)
         hands = []
-        for clip in HANDS:
+        for clip in HANDS_CLIPS:
             peer.reset()
-            told = ((rgb, peer(rgb)) for _, rgb in read(Part(videos / clip)))
-            hands.append(matted(engine, told))
+            reference = ((rgb, peer(rgb)) for _, rgb in read(Part(videos / clip)))
+            hands.append(matted(engine, reference))
         error("fast hands against RVM", hands)
         islands(engine, args.data)
 
 
 def matted(engine: MattingEngine, images: Iterable[tuple[fr.Plane, Any]]) -> Clip:
-    """Images (H, W, 3) with their truth, (H, W) in [0, 1] or None, as the engine sees them."""
+    """Return the mattes of images (H, W, 3) with their truth, (H, W) in [0, 1] or None."""
     clip = Clip([], [], [], [])
     for rgb, truth in images:
         small, alpha = estimate_small_alpha(engine, rgb, engine.spec.size)
@@ -106,7 +106,7 @@ def matted(engine: MattingEngine, images: Iterable[tuple[fr.Plane, Any]]) -> Cli
 
 
 def walks(data: Path, speed: int, pans: bool) -> Iterator[Iterator[tuple[fr.Plane, Any]]]:
-    """Cut-outs that move over a background, or with it, each as images with their alpha."""
+    """Yield cut-outs that move over a background, or with it, each as images with their alpha."""
     backgrounds, sources = list_backgrounds(data, "val"), set()
     for pair in list_cutouts(data, "val"):
         if pair.source == "other_alphamatting" or pair.source in sources:
@@ -164,7 +164,7 @@ def error(name: str, clips: list[Clip]) -> None:
 
 
 def islands(engine: MattingEngine, data: Path) -> None:
-    """IoU and MAD beyond the masks' edges, as `wsshm eval` has them, and mass where nobody is."""
+    """Print IoU and MAD as `wsshm eval` does on masks, and the mean alpha where nobody is."""
     sources: dict[str, list[Any]] = {}
     for case in cases.choose(cases.masks(data, "val"), limit=14):
         rgb, mask = case.read()
@@ -180,7 +180,7 @@ def islands(engine: MattingEngine, data: Path) -> None:
         alpha = small(engine, case.read()[0])
         masses.append([remove_islands(alpha, share).mean() for share in SHARES])
     room = []
-    for i, rgb in read(Part(data / "video" / "person" / EMPTY, 0, 200)):
+    for i, rgb in read(Part(data / "video" / "person" / EMPTY_CLIP, 0, 200)):
         if i % 10 == 0:
             alpha = small(engine, rgb)
             room.append([remove_islands(alpha, share).mean() for share in SHARES])

@@ -1,16 +1,16 @@
-"""What is done on a matte's outline, against what would be there without it.
+"""Measure what refinement and decontamination do on a matte's outline.
 
 ``python benchmarks/outline.py MODEL… --data DIR [--sheet PNG]`` puts the ``val`` cut-outs of DIR
 over its backgrounds, so that alpha and the person's colour are known, and prints
 
-- how far alpha is from the truth at the image's size, bilinear and refined: of the true alpha
-  made 2 to 4 times smaller, and of each model's, which sees the image so much smaller;
-- how far a composite over another background is from what it should be, with and without
-  decontamination: by true alpha, and by a model's, where the person's colour alone is judged;
-- core-milliseconds a frame at 1920×1080 of every step, medians of alternating runs.
+- the error of alpha at the image's size, bilinear and refined: of the true alpha after it was made
+  2 to 4 times smaller, and of each model's alpha at these sizes;
+- the error of a composite over another background, with and without decontamination: with the true
+  alpha, and with a model's alpha, where only the person's colour is compared;
+- the CPU time of every step in milliseconds per frame of 1920×1080, medians of alternating runs.
 
 Means are over the sources. ``--sheet`` draws frames of the clips in DIR: the frame, and composites
-over magenta, green and a photograph, each as it was and with both steps.
+over magenta, green and a photograph, each without and with both steps.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from engines.video.matte.refine import refine
 from engines.video.matte.shape import erode, feather, remove_islands
 from engines.video.matte.smooth import Smoother
 
-RATIOS = 2, 3, 4
-COLOURS = {"magenta": (255, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}
-SHEET = (  # clip, frame, shorter edge the network sees, and a crop: x, y, width, height
+SIZE_RATIOS = 2, 3, 4
+BACKGROUND_RGB = {"magenta": (255, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}
+SHEET_ROWS = (  # clip, frame, shorter edge for the network, and a crop: x, y, width, height
     ("liveportrait_s20_woman_portrait.mp4", 60, 384, (200, 110, 110, 80)),
     ("liveportrait_d13_phone_selfie_man.mp4", 100, 384, (150, 270, 110, 80)),
     ("liveportrait_s29_woman_sitting_portrait.mp4", 40, 384, (240, 180, 110, 80)),
@@ -60,7 +60,7 @@ SHEET = (  # clip, frame, shorter edge the network sees, and a crop: x, y, width
 
 @dataclass(frozen=True)
 class Known:
-    """A composite of which everything is known; (H, W, 3) and (H, W) uint8."""
+    """A composite with its true alpha and the person's true colour, all uint8."""
 
     source: str
     name: str
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def composites(data: Path) -> Iterator[Known]:
-    """Each person of the ``val`` cut-outs on the backgrounds that `wsshm eval` measures them on."""
+    """Yield the people of the ``val`` cut-outs on the same backgrounds as in `wsshm eval`."""
     backgrounds = list_backgrounds(data, "val")
     for pair in list_cutouts(data, "val"):
         if pair.source == "other_alphamatting":  # dolls and objects
@@ -117,7 +117,7 @@ def composites(data: Path) -> Iterator[Known]:
 
 
 def small_alpha(known: Known, engine: MattingEngine | None, ratio: float | None) -> Any:
-    """The matte at the network's size: the image's by `ratio`, the model's own for None."""
+    """Return the matte at the image's size divided by `ratio`; None for the model's own size."""
     height, width = known.alpha.shape
     if engine is None:
         size = (round(width / (ratio or 1)), round(height / (ratio or 1)))
@@ -126,7 +126,7 @@ def small_alpha(known: Known, engine: MattingEngine | None, ratio: float | None)
 
 
 def seen(engine: MattingEngine, rgb: fr.Plane, size: int) -> Any:
-    """A model's (h, w) alpha of an image that it sees with a shorter edge of `size`."""
+    """Return a model's alpha (h, w) of an image that it sees with a shorter edge of `size`."""
     return np.ascontiguousarray(estimate_small_alpha(engine, rgb, size)[1])
 
 
@@ -157,17 +157,17 @@ def over_sources(found: list[Known], values: list[list[float]]) -> Any:
 def refinement(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
     print(f"\n{name}: alpha at the image's size, bilinear → refined, {len(found)} composites")
     print("        whole MSE×10³       boundary MSE×10³    Grad÷10³            MAD×10³")
-    for ratio in (*RATIOS, None) if engine else RATIOS:
+    for ratio in (*SIZE_RATIOS, None) if engine else SIZE_RATIOS:
         values: list[list[list[float]]] = [[], []]
         for known in found:
             frame, small = framed(known.rgb), small_alpha(known, engine, ratio)
             true = known.alpha / 255
             edge = boundary_region(true)
-            for own, codes in zip(
+            for errors, samples in zip(
                 values, (full_size(small, frame.format), refined(frame, small)), strict=True
             ):
-                a = codes / 255
-                own.append(
+                a = samples / 255
+                errors.append(
                     [
                         1e3 * mse(a, true),
                         1e3 * mse(a, true, edge),
@@ -184,11 +184,11 @@ def refinement(name: str, engine: MattingEngine | None, found: list[Known]) -> N
 
 def fringe(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
     print(
-        f"\n{name}: composites against those of the person's true colour, in codes of 255 on "
+        f"\n{name}: composites against those of the person's true colour, of 255, on "
         "0.02 < alpha < 0.98: mean and root mean square, before → after; and the mean where "
         "the true alpha is under a half"
     )
-    for colour, value in COLOURS.items():
+    for colour, value in BACKGROUND_RGB.items():
         values: list[list[list[float]]] = [[], []]
         for known in found:
             frame = framed(known.rgb)
@@ -199,9 +199,9 @@ def fringe(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
             ideal = (a * known.person + (255 - a) * background.of(frame.format) + 127) // 255
             edge = (alpha > 5) & (alpha < 250)
             outside = edge & (known.alpha < 128)
-            for own, shown in zip(values, (frame, cleaned(frame, small, alpha)), strict=True):
+            for errors, shown in zip(values, (frame, cleaned(frame, small, alpha)), strict=True):
                 error = np.abs(rgb_over(shown, alpha, background) - ideal).mean(axis=2)
-                own.append(
+                errors.append(
                     [error[edge].mean(), np.sqrt((error[edge] ** 2).mean()), error[outside].mean()]
                 )
         before, after = (over_sources(found, v) for v in values)
@@ -273,13 +273,13 @@ def speed(engine: MattingEngine, found: list[Known]) -> None:
 def sheet(engine: MattingEngine, data: Path, path: Path) -> None:
     photograph = read_image(list_backgrounds(data, "val")[7])[..., :3]
     rows = []
-    for clip, number, size, (x, y, w, h) in SHEET:
+    for clip, number, size, (x, y, w, h) in SHEET_ROWS:
         rgb = next(read(Part(data / "video" / "person" / clip, number, number)))[1]
         frame, small = framed(rgb), seen(engine, rgb, size)
         plain, fine = full_size(small, frame.format), refined(frame, small)
         better = cleaned(frame, small, fine)
         images = [rgb]
-        for background in map(Colour, (COLOURS["magenta"], (0, 177, 64), photograph)):
+        for background in map(Colour, (BACKGROUND_RGB["magenta"], (0, 177, 64), photograph)):
             images += [rgb_over(frame, plain, background), rgb_over(better, fine, background)]
         crops = [p[y : y + h, x : x + w].astype(np.uint8) for p in images]
         rows.append(np.hstack([cv2.resize(c, None, fx=3, fy=3, interpolation=0) for c in crops]))

@@ -1,7 +1,7 @@
-"""Several seeds of the same models, measured on the same cases, as one comparison.
+"""Compare models that were trained with several seeds, on the same cases.
 
-``python benchmarks/pool.py seed0.json seed1.json …`` takes what ``wsshm eval --json`` wrote: every
-case is averaged over the seeds, then models are compared as `wsshm eval` compares them.
+``python benchmarks/pool.py seed0.json seed1.json …`` reads what ``wsshm eval --json`` wrote. Every
+case is averaged over the seeds, then models are compared as in `wsshm eval`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Training speed, and how much of it loading costs: ``python benchmarks/training.py --data DIR``.
+"""Measure training speed and the cost of loading: ``python benchmarks/training.py --data DIR``.
 
-The same steps on batches as the loader gives them and on one batch that is already there, in
-alternation on one network; medians over the rounds. The loading process shares the machine's cores.
+The same network takes the same steps on batches from the loader and on one batch in memory, in
+turn; printed are medians over the rounds. The loading process shares the machine's cores.
 """
 
 from __future__ import annotations

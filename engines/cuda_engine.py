@@ -25,7 +25,7 @@ from engines.cuda import LIBRARIES_REMEDY, MEMORY_REMEDY, Buffers, Gpu, find_gpu
 from engines.errors import BadData, Unavailable, WsshmError
 
 PROVIDER = "CUDAExecutionProvider"
-MAX_GRAPHS = 8  # shapes with a graph of their own, kept with its memory as long as the session
+MAX_GRAPHS = 8  # shapes with a CUDA graph, which lives with its memory as long as the session
 NO_GRAPH = -1  # as `gpu_graph_id`: run without a graph
 Shape = tuple[int, ...]
 

@@ -22,7 +22,7 @@ from engines.engine import MattingEngine
 from engines.files import replacing, sha256
 from engines.machine import cores, cpu
 
-MIN_SPEEDUP = 1.1  # a lower precision is chosen if it is at least so many times as fast
+MIN_SPEEDUP = 1.1  # times: a lower precision is chosen if it is at least this much faster
 TIMED_RUNS = 3
 MAX_ENTRIES = 500  # measurements in the cache
 

@@ -10,7 +10,7 @@ from engines.measure.estimators.peer import resize, resize_alpha
 
 STATES_IN = [f"r{i}i" for i in (1, 2, 3, 4)]
 STATES_OUT = [f"r{i}o" for i in (1, 2, 3, 4)]
-SETTLE_RUNS = 3  # from the empty state, the network takes about so many runs to settle
+SETTLE_RUNS = 3  # on a first image: about as many as the network needs from the empty state
 
 
 class Rvm:

@@ -42,7 +42,7 @@ class Sheet:
         self._keep((*where, str(model)), np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8))
 
     def write(self, path: Path, rows: list[Row], models: list[str]) -> None:
-        """Lay out and save the sheet.
+        """Draw and save the sheet.
 
         Args:
             path: with one of `drawing.SUFFIXES`.

@@ -1,4 +1,4 @@
-"""Measure the speed of `wsshm run` from file to file, step by step, in a process of its own.
+"""Measure the speed of `wsshm run` from file to file, step by step, in a separate process.
 
 A clip passes through `engines.video.run` twice: normally, to measure times, and with one step at a
 time, to measure the work of each step, whichever threads of whichever library do it. A peer's

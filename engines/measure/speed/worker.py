@@ -1,4 +1,4 @@
-"""Run measurements in a process of their own, safely under Ctrl-C and SIGTERM."""
+"""Run measurements in a separate process that Ctrl-C and SIGTERM end cleanly."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_a_grey_person_is_keyed_to_the_limits() -> None:
     """No excess of its own: the share of the screen's is 1 - alpha, exactly."""
     alpha = ramp()
     keyed = gs.key(before_screen(alpha, (90, 90, 90)))
-    expected = np.clip((alpha - (1 - gs.CLEAR)) / (gs.CLEAR - gs.SOLID), 0, 1)
+    expected = np.clip((alpha - (1 - gs.CLEAR_SHARE)) / (gs.CLEAR_SHARE - gs.OPAQUE_SHARE), 0, 1)
     assert np.abs(keyed - expected).max() < 1.5 / 47  # one step of 8 bits, of the screen's excess
 
 
