@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from skimage import data
 
 from engines.errors import BadData, CannotOpen
-from engines.measure.estimators.open import open_estimator
+from engines.measure.estimators import open as opening
+from engines.measure.estimators.open import describe_estimators, describe_files, open_estimator
 from tests import graphs
 from tests.conftest import SHARED
 from tests.engines.measure.estimators.images import halves, image
@@ -28,6 +31,22 @@ def test_ours_is_known_by_its_description(brightness: Path) -> None:
     assert estimator.name == "mine"
     assert halves(estimator(image(64, 64, (255, 255, 255)))) == pytest.approx((0, 1), abs=0.05)
     estimator.reset()
+
+
+def test_a_method_without_a_file_is_opened_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of the table is all that it takes, the help of the commands included."""
+
+    class Threshold:
+        name = "Threshold"
+
+    monkeypatch.setitem(
+        sys.modules, "engines.measure.estimators.threshold", SimpleNamespace(Threshold=Threshold)
+    )
+    row = opening.Entry("threshold", "threshold:Threshold")
+    monkeypatch.setattr(opening, "ESTIMATORS", (*opening.ESTIMATORS, row))
+    assert isinstance(open_estimator("threshold"), Threshold)
+    assert describe_files().endswith("Google Meet or SINet")
+    assert describe_estimators() == f"{describe_files()}, threshold"
 
 
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
