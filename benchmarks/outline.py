@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 
 from engines import models
+from engines.arrays import Plane
 from engines.datasets.composites import choose_backgrounds, composite, cover, extend_foreground
 from engines.datasets.layout import list_backgrounds, list_cutouts
 from engines.datasets.read import read_cutout, read_image
@@ -64,24 +65,24 @@ class Known:
 
     source: str
     name: str
-    rgb: fr.Plane
-    alpha: fr.Plane
-    person: fr.Plane
+    rgb: Plane
+    alpha: Plane
+    person: Plane
 
 
 class Colour:
     """A background of one colour, or of one image."""
 
-    def __init__(self, rgb: fr.Plane | tuple[int, ...]):
+    def __init__(self, rgb: Plane | tuple[int, ...]):
         self._rgb = np.array(rgb, np.uint8)
 
-    def of(self, fmt: FrameFormat) -> fr.Plane:
+    def of(self, fmt: FrameFormat) -> Plane:
         shape = (fmt.height, fmt.width, 3)
         if self._rgb.ndim == 1:
             return np.broadcast_to(self._rgb, shape)
         return np.ascontiguousarray(cover(self._rgb, fmt.width, fmt.height))
 
-    def planes(self, frame: Frame, _: Any) -> list[fr.Plane]:
+    def planes(self, frame: Frame, _: Any) -> list[Plane]:
         return fr.planes(fr.from_rgb(self.of(frame.format), frame.format))
 
 
@@ -125,23 +126,23 @@ def small_alpha(known: Known, engine: MattingEngine | None, ratio: float | None)
     return seen(engine, known.rgb, round(min(height, width) / ratio) if ratio else engine.spec.size)
 
 
-def seen(engine: MattingEngine, rgb: fr.Plane, size: int) -> Any:
+def seen(engine: MattingEngine, rgb: Plane, size: int) -> Any:
     """Return a model's alpha (h, w) of an image that it sees with a shorter edge of `size`."""
     return np.ascontiguousarray(estimate_small_alpha(engine, rgb, size)[1])
 
 
-def framed(rgb: fr.Plane) -> Frame:
+def framed(rgb: Plane) -> Frame:
     fmt = FrameFormat(rgb.shape[1], rgb.shape[0], "yuv420p", fr.BT709, fr.LIMITED)
     return Frame(fr.from_rgb(rgb, fmt), fmt, 0, Fraction(1, 30))
 
 
-def refined(frame: Frame, alpha: Any) -> fr.Plane:
+def refined(frame: Frame, alpha: Any) -> Plane:
     planes, full = fr.planes(frame.image), full_size(alpha, frame.format)
     refine(planes, full, outline.find(planes, alpha), frame.format)
     return full
 
 
-def cleaned(frame: Frame, small: Any, alpha: fr.Plane) -> Frame:
+def cleaned(frame: Frame, small: Any, alpha: Plane) -> Frame:
     found = outline.find(fr.planes(frame.image), small)
     image = decontaminate(frame, at_planes(alpha, frame.format), found)
     return Frame(image, frame.format, 0, frame.time_base)
@@ -211,11 +212,11 @@ def fringe(name: str, engine: MattingEngine | None, found: list[Known]) -> None:
         print(f"  {colour:8} {'   '.join(cells)}")
 
 
-def matted(frame: Frame, alpha: fr.Plane) -> Matted:
+def matted(frame: Frame, alpha: Plane) -> Matted:
     return Matted(frame, at_planes(alpha, frame.format), frame.image)
 
 
-def rgb_over(frame: Frame, alpha: fr.Plane, background: Colour) -> Any:
+def rgb_over(frame: Frame, alpha: Plane, background: Colour) -> Any:
     made = compositing.composite(matted(frame, alpha), background).composite
     fmt = frame.format
     return RgbScaler(fmt)(made, fmt.width, fmt.height).astype(np.int32)
