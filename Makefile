@@ -2,12 +2,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-long lint format clean
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-# The runtime alone, and the picture library whose portrait is the demo's subject.
+# The runtime alone, and scikit-image, whose portrait is the demo's subject.
 .venv/runtime: .venv/bin/python pyproject.toml
 	$(PIP) --editable . 'scikit-image>=0.25'
 	touch $@
@@ -24,11 +24,20 @@ demo: .venv/runtime
 test: .venv/dev
 	$(BIN)/python -m pytest
 
+# What `make test` leaves out because it takes minutes: every signal and kill at full count, long clips.
+test-long: .venv/dev
+	$(BIN)/python -m pytest -m long
+
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 clean:
 	rm -rf .venv demo

@@ -92,7 +92,7 @@ def test_nothing_is_left_after_a_cut() -> None:
 
 
 def test_a_frame_of_another_size_begins_anew() -> None:
-    """A size that changes, to and fro and down to one pixel, starts from the frame itself."""
+    """A size that changes, back and forth and down to one pixel, starts from the frame itself."""
     rng, smooth = np.random.default_rng(3), Smoother(STRENGTH)
     for width, height in ((64, 48), (48, 64), (1, 1), (2, 3), (64, 48)):
         rgb = rng.integers(0, 256, (height, width, 3), np.uint8)
