@@ -16,13 +16,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engines.arrays import U8
+from engines.arrays import F32, U8
 from engines.assets import PORTRAIT
 from engines.checks import first_line, read_graph
 from engines.contract import ModelSpec
 from engines.cuda import find_gpu
 from engines.datasets.read import read_image
-from engines.engine import MattingEngine
 from engines.errors import BadData, Unavailable, UsageError
 from engines.onnx_engine import OnnxEngine
 from engines.tensorrt import plan as tensorrt_plan
@@ -160,7 +159,9 @@ def _monitor(trt: Any, progress: Progress) -> Any:
     return Monitor()
 
 
-def compare(engine: MattingEngine, reference: MattingEngine, shapes: Profile) -> dict[str, float]:
+def compare(
+    engine: Callable[[U8], F32], reference: Callable[[U8], F32], shapes: Profile
+) -> dict[str, float]:
     """Return the ``mean``, ``p99`` and ``max`` |difference| of alpha between two engines.
 
     They are measured on a portrait stretched to the shapes of a profile, in landscape and portrait;
