@@ -15,11 +15,36 @@ import numpy as np
 import pytest
 from skimage import data
 
+from engines.cuda import has_driver
 from tests import graphs
 from tests.media import write_clip
 
 REPOSITORY = Path(__file__).parents[1]
-SHARED = REPOSITORY.parent / "shared" / "data"
+SHARED = REPOSITORY.parent / "shared" / "data"  # real images and clips; not part of the project
+
+
+def pytest_report_header() -> str:
+    """Say whether tests marked `data` run or are skipped."""
+    return f"real data: {SHARED if SHARED.is_dir() else 'none; tests marked data are skipped'}"
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that ask for `shared_data`, and skip those of a GPU where there is none."""
+    without_gpu = pytest.mark.skip(reason="no NVIDIA driver on this machine")
+    for item in items:
+        if item.get_closest_marker("gpu") and not has_driver():
+            item.add_marker(without_gpu)
+        if "shared_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Give the folder of real images and clips beside the checkout, or skip the test."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there")
+    return SHARED
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,6 @@ from engines.onnx_engine import OnnxEngine
 from tests import graphs
 
 without_gpu = pytest.mark.skipif(cuda.has_driver(), reason="an NVIDIA driver is installed")
-with_gpu = pytest.mark.skipif(not cuda.has_driver(), reason="no NVIDIA driver on this machine")
 NO_GPU = Gpu(0, "none", "0.0", 0, 0)
 
 
@@ -108,7 +107,7 @@ def test_nothing_of_nvidias_is_imported_before_a_gpu_is_asked_for() -> None:
 # On a GPU
 
 
-@with_gpu
+@pytest.mark.gpu
 def test_gpu_gives_the_alpha_of_the_cpu(tmp_path: Path) -> None:
     """In every shape, the first time, when its graph is captured, and when it is launched."""
     path = graphs.brightness(tmp_path / "m.onnx")
@@ -122,7 +121,7 @@ def test_gpu_gives_the_alpha_of_the_cpu(tmp_path: Path) -> None:
         np.testing.assert_allclose(gpu(frames), cpu(frames), atol=1e-3)
 
 
-@with_gpu
+@pytest.mark.gpu
 def test_alpha_of_a_gpu_is_the_callers_to_keep(brightness: Path) -> None:
     engine = CudaEngine(brightness)
     black, white = (np.full((1, 64, 64, 3), v, np.uint8) for v in (0, 255))
@@ -131,7 +130,7 @@ def test_alpha_of_a_gpu_is_the_callers_to_keep(brightness: Path) -> None:
     assert first.max() == 0
 
 
-@with_gpu
+@pytest.mark.gpu
 def test_gpu_is_used_from_another_thread_than_opened_it(brightness: Path) -> None:
     """As a pipeline does."""
     engine, found = CudaEngine(brightness), []
@@ -142,7 +141,7 @@ def test_gpu_is_used_from_another_thread_than_opened_it(brightness: Path) -> Non
     assert [float(alpha.min()) for alpha in found] == pytest.approx([1, 1, 1], abs=1e-3)
 
 
-@with_gpu
+@pytest.mark.gpu
 def test_values_outside_are_caught_on_a_gpu(tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"nan\.onnx.*\[0, 1\]"):
         CudaEngine(graphs.constant(tmp_path / "nan.onnx", float("nan")))

@@ -6,25 +6,14 @@ import importlib.util
 
 import pytest
 
-from engines import cuda
 from engines.contract import ModelSpec
 from engines.cuda import Gpu
 from engines.tensorrt.plan import Plan, key
 
 has_tensorrt = importlib.util.find_spec("tensorrt") is not None
-
-
-with_tensorrt = pytest.mark.skipif(
-    not (cuda.has_driver() and has_tensorrt), reason="no NVIDIA driver or no TensorRT here"
-)
-
-
+needs_tensorrt = pytest.mark.skipif(not has_tensorrt, reason="TensorRT is not installed")
 GPU = Gpu(0, "NVIDIA Test", "8.9", 58, 13000)
-
-
 SPEC = ModelSpec("lite0", "lite0", stride=32, size=384, trained_sizes=(512,), precision="fp16")
-
-
 GRAPH = b"an ONNX file"
 
 

@@ -14,7 +14,7 @@ from engines.tensorrt.build import TOLERANCES, Progress, build_plan, check, comp
 from engines.tensorrt.engine import open_tensorrt
 from engines.tensorrt.plan import Profile
 from tests import graphs
-from tests.engines.tensorrt.plans import with_tensorrt
+from tests.engines.tensorrt.plans import needs_tensorrt
 
 
 def test_parity_is_the_difference_of_two_engines(ones: Path, zeros: Path) -> None:
@@ -86,7 +86,8 @@ def test_progress_may_be_told_from_many_threads() -> None:
     assert all(0 <= f <= 1 for f in seen)
 
 
-@with_tensorrt
+@pytest.mark.gpu
+@needs_tensorrt
 def test_plan_is_built_once_and_gives_the_alpha_of_the_cpu(tmp_path: Path, cache: Path) -> None:
     path = graphs.brightness(tmp_path / "m.onnx")
     with pytest.raises(Unavailable, match=r"no TensorRT plan.*wsshm export .*--to tensorrt"):
@@ -107,7 +108,8 @@ def test_plan_is_built_once_and_gives_the_alpha_of_the_cpu(tmp_path: Path, cache
         engine(np.zeros((1, 32, 32, 3), np.uint8))
 
 
-@with_tensorrt
+@pytest.mark.gpu
+@needs_tensorrt
 def test_build_can_be_interrupted(tmp_path: Path, cache: Path) -> None:
     def interrupted(phase: str, fraction: float) -> None:
         raise KeyboardInterrupt
@@ -117,7 +119,8 @@ def test_build_can_be_interrupted(tmp_path: Path, cache: Path) -> None:
     assert not cache.exists()
 
 
-@with_tensorrt
+@pytest.mark.gpu
+@needs_tensorrt
 def test_what_tensorrt_cannot_read_is_a_fault_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "junk.onnx").write_bytes(b"junk")
     with pytest.raises(BadData, match=r"junk\.onnx"):

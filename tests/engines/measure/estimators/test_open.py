@@ -14,7 +14,6 @@ from engines.errors import BadData, CannotOpen
 from engines.measure.estimators import open as opening
 from engines.measure.estimators.open import describe_estimators, describe_files, open_estimator
 from tests import graphs
-from tests.conftest import SHARED
 from tests.engines.measure.estimators.images import halves, image
 
 FILES = [
@@ -68,11 +67,8 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_real_peers_find_the_astronaut(file: str) -> None:
-    path = SHARED / "peers" / file
-    if not path.is_file():
-        pytest.skip(f"{path} is not here")
-    alpha = open_estimator(path, "x")(data.astronaut())
+def test_real_peers_find_the_astronaut(file: str, shared_data: Path) -> None:
+    alpha = open_estimator(shared_data / "peers" / file, "x")(data.astronaut())
     assert alpha.shape == (512, 512)
     assert alpha[90:170, 190:250].mean() > 0.95, "the face"
     assert alpha[:100, 20:110].mean() < 0.1, "the flag beside her"

@@ -12,7 +12,6 @@ from engines.measure.quality import cases, clips
 from engines.measure.quality.clips import Part
 from engines.measure.quality.evaluate import evaluate, means
 from engines.models import shipped
-from tests.conftest import SHARED
 from tests.engines.measure.estimators import peer_graphs
 from tests.media import grey_clip, portrait_frame
 
@@ -152,10 +151,8 @@ def test_a_still_image_does_not_flicker(tmp_path: Path) -> None:
     assert found == {"flicker": 0, "flicker_soft": 0}
 
 
-def test_most_of_a_real_still_clip_stands_still() -> None:
-    path = SHARED / "video/person/akiyo_cif.mp4"
-    if not path.is_file():
-        pytest.skip(f"{path} is not here")
+def test_most_of_a_real_still_clip_stands_still(shared_data: Path) -> None:
+    path = shared_data / "video/person/akiyo_cif.mp4"
     shares = [(c.read()[1] == 255).mean() for c in clips.static(Part(path, 0, 30))]
     assert shares[0] == 0
     assert min(shares[1:]) > 0.5

@@ -10,7 +10,6 @@ import pytest
 from engines.errors import BadData
 from engines.measure.quality import green_screen as gs
 from engines.measure.quality.clips import Part
-from tests.conftest import SHARED
 
 SCREEN = np.array([69, 151, 104])
 
@@ -115,11 +114,9 @@ def test_a_clip_without_a_screen_names_itself(portrait: Path) -> None:
         next(gs.cases(Part(portrait)))
 
 
-def test_the_real_clip() -> None:
+def test_the_real_clip(shared_data: Path) -> None:
     """The screen exactly 0, the face and the coat exactly 1, a soft edge between."""
-    clip = SHARED / "video/person/liveportrait_d0_greenscreen_man.mp4"
-    if not clip.is_file():
-        pytest.skip(f"{clip} is not here")
+    clip = shared_data / "video/person/liveportrait_d0_greenscreen_man.mp4"
     for _, rgb, alpha in islice(gs.read_keyed(Part(clip)), 2):
         assert rgb.shape == (483, 512, 3)
         assert (alpha[:38] == 0).all()

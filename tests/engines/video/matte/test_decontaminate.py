@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -17,7 +19,6 @@ from engines.video.frame import Frame
 from engines.video.matte import outline
 from engines.video.matte.decontaminate import decontaminate
 from engines.video.matte.postprocess import Matted, at_planes
-from tests.conftest import SHARED
 from tests.outlines import FORMATS, PERSON, WALL, framed, over, reduced, soft_person, textured
 
 MAGENTA = (255, 0, 255)
@@ -66,13 +67,11 @@ def test_no_fringe(pix_fmt: str, colour: tuple[int, int, int]) -> None:
     assert after < 0.7 * before, (before, after)
 
 
-def test_photographs_composited() -> None:
-    """Cut-outs over photographs, if they are there: a third of the error goes or more."""
-    if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not there")
-    cutouts = {p.image.stem: p for p in list_cutouts(SHARED, "val")}
+def test_photographs_composited(shared_data: Path) -> None:
+    """Cut-outs over photographs: a third of the error goes or more."""
+    cutouts = {p.image.stem: p for p in list_cutouts(shared_data, "val")}
     errors = []
-    for case in cases.choose(cases.composites(SHARED, "val"), only="[!o]*/*", limit=1):
+    for case in cases.choose(cases.composites(shared_data, "val"), only="[!o]*/*", limit=1):
         rgb, alpha = case.read()
         person = extend_foreground(read_cutout(cutouts[case.group]))[..., :3]
         frame = framed(rgb)

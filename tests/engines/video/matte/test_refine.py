@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +16,6 @@ from engines.video.frame import Frame
 from engines.video.matte import outline
 from engines.video.matte.postprocess import full_size
 from engines.video.matte.refine import refine
-from tests.conftest import SHARED
 from tests.outlines import (
     FORMATS,
     PERSON,
@@ -49,12 +50,10 @@ def test_edges_are_nearer_to_the_truth(pix_fmt: str, ratio: float) -> None:
 
 
 @pytest.mark.parametrize("ratio", [2, 4])
-def test_photographs_composited(ratio: int) -> None:
-    """Cut-outs over photographs, if they are there: a sixth of the boundary's error goes."""
-    if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not there")
+def test_photographs_composited(ratio: int, shared_data: Path) -> None:
+    """Cut-outs over photographs: a sixth of the boundary's error goes."""
     errors = []
-    for case in cases.choose(cases.composites(SHARED, "val"), only="[!o]*/*", limit=1):
+    for case in cases.choose(cases.composites(shared_data, "val"), only="[!o]*/*", limit=1):
         rgb, true = case.read()
         frame, small = framed(rgb), reduced(true, ratio)
         edges = boundary_region(true / 255)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +15,6 @@ from engines.measure.quality.clips import Part, read
 from engines.measure.quality.metrics import mad, unchanged
 from engines.preprocess import fit
 from engines.video.matte.smooth import Smoother
-from tests.conftest import SHARED
 from tests.outlines import PERSON, WALL, over, soft_person, textured
 
 STRENGTH = 0.8
@@ -123,11 +123,9 @@ def test_a_change_of_mind_is_followed() -> None:
     assert calm[-1] > 0.99
 
 
-def test_a_newsreader() -> None:
-    """Ten images of Akiyo, if she is there: three tenths of the shipped model's flicker go."""
-    clip = SHARED / "video" / "person" / "akiyo_cif.mp4"
-    if not clip.exists():
-        pytest.skip(f"{clip} is not there")
+def test_a_newsreader(shared_data: Path) -> None:
+    """Ten frames of Akiyo: three tenths of the shipped model's flicker go."""
+    clip = shared_data / "video/person/akiyo_cif.mp4"
     engine, smooth = open_engine(models.find(None)), Smoother(STRENGTH)
     before = None
     change = [], []

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 
 from engines.video import run as job
 from engines.video.config import Clip, Encoding, RunConfig
 from engines.video.frame import Frame
 from engines.video.read.source import FrameSource
 from engines.video.summary import Summary
-from tests.conftest import SHARED
 
 LOSSLESS = Encoding(crf=0)
 
@@ -26,14 +24,6 @@ def frames_of(source: FrameSource) -> list[Frame]:
 def image(path: Path, width: int = 32, height: int = 24, grey: int = 100) -> Path:
     """A flat image, in the format of the ending."""
     cv2.imwrite(str(path), np.full((height, width, 3), grey, np.uint8))
-    return path
-
-
-def shared(name: str) -> Path:
-    """A real clip, or a skip where the collection is not at hand."""
-    path = SHARED / "video" / name
-    if not path.exists():
-        pytest.skip(f"needs {path}")
     return path
 
 

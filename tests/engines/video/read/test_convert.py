@@ -12,7 +12,7 @@ from engines.errors import BadData
 from engines.video import frame as fr
 from engines.video.config import Clip
 from engines.video.read.open import open_source
-from tests.engines.video.read.helpers import frames_of, run, shared
+from tests.engines.video.read.helpers import frames_of, run
 from tests.media import noise_clip, probe
 
 MATRICES = {  # ISO/IEC 14496-12: x' = ax + cy, y' = bx + dy, y downwards
@@ -64,10 +64,10 @@ def test_turned_video_is_upright(tmp_path: Path, ones: Path, turn: str, pix_fmt:
     [("tricky/with-gps.mov", (320, 568)), ("derived/person_rotate90_audio.mp4", (720, 1280))],
 )
 def test_real_turned_video_is_upright(
-    tmp_path: Path, ones: Path, name: str, size: tuple[int, int]
+    tmp_path: Path, ones: Path, name: str, size: tuple[int, int], shared_data: Path
 ) -> None:
     """A real phone's file: turned, with sound and with streams that are no video."""
-    clip = shared(name)
+    clip = shared_data / "video" / name
     run(clip, tmp_path / "out.mp4", ones, part=Clip(0, 0.2))
     result = probe(tmp_path / "out.mp4")
     assert result.size == size

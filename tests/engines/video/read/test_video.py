@@ -13,7 +13,7 @@ from engines.errors import BadData
 from engines.video import run as job
 from engines.video.config import Clip, RunConfig
 from engines.video.read.open import open_source
-from tests.engines.video.read.helpers import frames_of, run, shared
+from tests.engines.video.read.helpers import frames_of, run
 from tests.media import noise_clip, probe
 
 # Time
@@ -55,9 +55,11 @@ def test_times_survive_a_run(
 
 
 @pytest.mark.parametrize("after", ["mp4", "mkv"])
-def test_real_variable_rate_with_sound(tmp_path: Path, ones: Path, after: str) -> None:
+def test_real_variable_rate_with_sound(
+    tmp_path: Path, ones: Path, after: str, shared_data: Path
+) -> None:
     """A real clip with unevenly dropped frames and sound keeps both."""
-    clip = shared("derived/person_vfr_audio.mp4")
+    clip = shared_data / "video/derived/person_vfr_audio.mp4"
     run(clip, tmp_path / f"out.{after}", ones)
     source, result = probe(clip), probe(tmp_path / f"out.{after}")
     tick = max(source.time_base, result.time_base)
@@ -227,9 +229,11 @@ def test_cut_off_file_gives_what_it_has_and_warns(
         assert any("ends early" in w for w in summary.warnings)
 
 
-def test_real_cut_transport_stream_gives_what_it_has(tmp_path: Path, ones: Path) -> None:
+def test_real_cut_transport_stream_gives_what_it_has(
+    tmp_path: Path, ones: Path, shared_data: Path
+) -> None:
     """A real .ts, cut in the middle of a packet."""
-    clip = shared("derived/person_truncated.ts")
+    clip = shared_data / "video/derived/person_truncated.ts"
     summary = run(clip, tmp_path / "out.mp4", ones)
     assert summary.frames == probe(tmp_path / "out.mp4").frames == _decodable(clip)
 
