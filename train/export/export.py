@@ -1,11 +1,11 @@
-"""Checkpoint → ONNX with its `ModelSpec`, in float32, float16 or int8.
+"""Export a checkpoint to ONNX with its `ModelSpec`, in float32, float16 or int8.
 
-The graph takes uint8 N×H×W×3 and gives float32 alpha N×H×W; H and W are free, multiples of the
-stride. Whatever its precision, it is compared with torch before a file is written.
+The graph takes uint8 frames N×H×W×3 and gives float32 alpha N×H×W, with H and W any multiples of
+the stride. In every precision it is compared with torch before the file is written.
 
     fp32   large kernels are stored as float16 and cast when the file is loaded, which halves it
     fp16   `train.export.half`, for graphics cards
-    int8   `train.export.quantise`, for processors; needs images to calibrate on
+    int8   `train.export.quantise`, for CPUs; needs images to calibrate on
 """
 
 from __future__ import annotations
@@ -27,26 +27,28 @@ from engines.files import replacing
 from engines.preprocess import fit
 from train import config
 from train.checkpoint import checkpoint
-from train.export.graph import Deployed, observe, trace
+from train.export.graph import Deployed, before_first, observe, trace
 from train.export.half import check_range, half
 from train.export.parity import EXACT, TOLERANCES, Parity, compare, synthetic
 from train.export.quantise import quantise
-from train.networks.unet import MattingNet
+from train.networks import build
+from train.networks.network import Network
 
-# Values; smaller kernels (depthwise, full size) stay float32: little to save, much to lose.
-SMALL = 5_000
-HEAD = "net.matte"  # nor is the last one rounded
-IMAGES = 80  # looked at, at most
-HELD = 5  # every fifth is compared with torch, and never calibrated on; for fp16 all are
-LEAST = 10  # images for int8
+MIN_ROUNDED_VALUES = 5_000  # of a kernel; smaller ones stay float32: little to save, much to lose
+MAX_IMAGES = 80  # that an export looks at
+HELD_OUT_STEP = 5  # every fifth is compared with torch and never calibrated on; for fp16 all are
+MIN_CALIBRATION_IMAGES = 10
 
 
 @dataclass(frozen=True)
 class Exported:
-    """How far a written file is from torch; what fp16 and int8 make of the network.
+    """How far a written file is from torch, and what its precision required.
 
-    `peak` is the greatest |value| of the network, which fp16 has to hold, and `floats` how many
-    convolutions are in float32 there; `tap` the features up to which the encoder of int8 is.
+    Attributes:
+        parity: the difference from torch.
+        peak: for fp16, the greatest |value| of the network.
+        floats: for fp16, the number of convolutions in float32.
+        tap: for int8, the name of the features up to which the network is in float32.
     """
 
     parity: Parity
@@ -55,23 +57,23 @@ class Exported:
     tap: str | None = None
 
 
-def load_net(path: Path) -> MattingNet:
-    """The network of a checkpoint or of released weights, its averaged weights, in eval mode.
+def load_net(path: Path) -> Network:
+    """Load the averaged weights of a checkpoint, or released weights, as a network in eval mode.
 
     Raises:
-        CannotOpen, BadData: not readable, not of this project, or of another network.
+        CannotOpen, BadData: not readable, not a file of this project, or of another network.
     """
     arch, weights = checkpoint.weights(path)
     try:
-        net = MattingNet(arch)
-    except ValueError as e:
+        net = build(arch)
+    except UsageError as e:
         raise BadData(f"{path}: {e}") from e
     checkpoint.match(net, weights, path)
     return net.eval()
 
 
 def trained_sizes(path: Path) -> tuple[int, ...]:
-    """Sides, in pixels, of the crops that a run's checkpoint has seen, if its folder tells."""
+    """Return the sides, in pixels, of a run's training crops; () if its folder lacks them."""
     try:
         stages = config.saved(path.parent)["stages"]
         return tuple(sorted({int(size) for stage in stages for size in stage["sizes"]}))
@@ -80,11 +82,10 @@ def trained_sizes(path: Path) -> tuple[int, ...]:
 
 
 def real_frames(folder: Path, size: int, stride: int) -> list[U8]:
-    """At most `IMAGES` images as a network sees them, each (1, H, W, 3) uint8 RGB.
+    """Read at most `MAX_IMAGES` images as a network sees them, each (1, H, W, 3) uint8 RGB.
 
     Args:
-        folder: holds images, or data in our layout: then its images to train on, as many from
-            one set as from another.
+        folder: images, or data in our layout: then its training images, equally many of each set.
         size: shorter edge, in pixels.
 
     Raises:
@@ -98,9 +99,9 @@ def real_frames(folder: Path, size: int, stride: int) -> list[U8]:
             sets.setdefault(f"{kind}/{pair.source}", []).append(pair.image)
     sets["background"] = list_backgrounds(folder, "train", required=False)
     found = [paths for paths in sets.values() if paths] or [list_images(folder)]
-    each = -(-IMAGES // len(found))
+    each = -(-MAX_IMAGES // len(found))
     spread = [paths[:: -(-len(paths) // each)] for paths in found if paths]
-    paths = [s[i] for i in range(each) for s in spread if i < len(s)][:IMAGES]
+    paths = [s[i] for i in range(each) for s in spread if i < len(s)][:MAX_IMAGES]
     if not paths:
         raise BadData(f"{folder}: no images in it, nor any to train on in seg, matte or background")
     return [_frame(path, size, stride) for path in paths]
@@ -111,53 +112,62 @@ def _frame(path: Path, size: int, stride: int) -> U8:
     return fit(rgb.shape[1], rgb.shape[0], size, stride).shrink(rgb)[np.newaxis]
 
 
-def export(net: MattingNet, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) -> Exported:
-    """Write `net` to `out` in the precision that `spec` says.
+def export(net: Network, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) -> Exported:
+    """Write `net` to `out` in the precision that `spec` states.
 
     Args:
         frames: of `real_frames`; int8 needs them. Without, torch is compared on synthetic ones.
 
     Raises:
-        UsageError: no such precision, or fewer than `LEAST` frames for int8.
+        UsageError: no such precision, or fewer than `MIN_CALIBRATION_IMAGES` frames for int8.
         BadData: the graph differs from torch by more than `TOLERANCES`, or float16 cannot hold its
             values; nothing is written.
-        CannotCreate, WriteFailed: a full disk, for one; nothing is left, and `out` is as it was.
+        CannotCreate, WriteFailed: of `replacing`; `out` is as it was.
     """
     if spec.precision not in TOLERANCES:
         raise UsageError(f"precision {spec.precision}: use {', '.join(TOLERANCES)}")
-    if spec.precision == "int8" and len(frames) < LEAST:
-        raise UsageError(f"int8 needs {LEAST} images to calibrate on, there are {len(frames)}")
-    each = 1 if spec.precision == "fp16" else HELD
-    held, deployed = frames[::each] or synthetic(spec.stride), Deployed(net).eval()
+    if spec.precision == "int8" and len(frames) < MIN_CALIBRATION_IMAGES:
+        raise UsageError(
+            f"int8 needs {MIN_CALIBRATION_IMAGES} images to calibrate on, there are {len(frames)}"
+        )
+    each = 1 if spec.precision == "fp16" else HELD_OUT_STEP
+    held_out, deployed = frames[::each] or synthetic(spec.stride), Deployed(net).eval()
     with torch.inference_mode():
-        expected = [deployed(torch.from_numpy(frame)).numpy() for frame in held]
+        expected = [deployed(torch.from_numpy(frame)).numpy() for frame in held_out]
     model = trace(net, spec, widen=spec.precision == "int8")
+    taps = net.taps(model)
     peak, floats, tap = None, None, None
-    compare(model, held, expected, real=bool(frames)).check(EXACT, out)
+    compare(model, held_out, expected, real=bool(frames)).check(EXACT, out)
     if spec.precision == "fp16":
-        peak = check_range(model, observe(model, held))
-        model, floats = half(model, held, expected)
+        early = before_first(model, taps)
+        peak = check_range(model, observe(model, early, held_out))
+        model, floats = half(model, early, held_out, expected)
     elif spec.precision == "int8":
-        others = [frame for i, frame in enumerate(frames) if i % HELD]
-        model, tap = quantise(model, others, held, expected)
+        calibration = [frame for i, frame in enumerate(frames) if i % HELD_OUT_STEP]
+        model, tap = quantise(model, taps, calibration, held_out, expected)
     else:
-        _round_weights(model)
+        _round_weights(model, net.exact_weights)
     onnx.helper.set_model_props(model, {KEY: spec.to_json()})
     model.doc_string = f"{spec.name}: human matting, wsshm"
     onnx.checker.check_model(model, full_check=True)
-    parity = compare(model, held, expected, real=bool(frames))
+    parity = compare(model, held_out, expected, real=bool(frames))
     parity.check(TOLERANCES[spec.precision], out)
     with replacing(out) as f:
         f.write(model.SerializeToString())
     return Exported(parity, peak, floats, tap)
 
 
-def _round_weights(model: onnx.ModelProto) -> None:
-    """Store large kernels as float16 behind a Cast, which engines fold away on loading."""
-    casts = []
+def _round_weights(model: onnx.ModelProto, exact: tuple[str, ...]) -> None:
+    """Store large kernels as float16 behind a Cast, which engines fold away on loading.
+
+    Args:
+        exact: of `Network.exact_weights`.
+    """
+    casts, kept = [], tuple(f"net.{prefix}." for prefix in exact)  # `Deployed` calls it net
     for weight in model.graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.size < SMALL or weight.name.startswith(HEAD):
+        small = values.size < MIN_ROUNDED_VALUES
+        if values.dtype != np.float32 or small or weight.name.startswith(kept):
             continue
         name, weight.name = weight.name, f"{weight.name}.half"
         weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), weight.name))

@@ -1,7 +1,7 @@
-"""float16 for graphics cards: a float32 graph → one that computes in float16 where it may.
+"""float16 for graphics cards: turn a float32 graph into one that mostly computes in float16.
 
-Rounding the kernels of some convolutions, mostly early ones, moves whole regions of alpha by a
-little. Those stay in float32, as many of them as the measured loss asks for.
+Rounding the kernels of some convolutions, mostly early ones, shifts alpha slightly in whole
+regions. Those stay in float32, as many as the measured loss requires.
 """
 
 from __future__ import annotations
@@ -14,53 +14,55 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engines.arrays import F32, U8
 from engines.errors import BadData
-from train.export.graph import Activation, upstream
+from train.export.graph import Activation
 from train.export.parity import differences, each_difference
 
-# These stay in float32: a mean over thousands of values, and alpha itself. So does all up to f1,
-# whose kernels look for small differences of the image.
-SENSITIVE = ("ReduceMean", "Sigmoid", "Gather")
-ENOUGH = 3e-3  # greatest |difference| of alpha that is looked for; other images have more
-FEW = 8  # frames on which the convolutions are ranked
-MORE = 3  # convolutions that go back to float32 at a time
+# These stay in float32: a mean over thousands of values, and alpha itself. So does all up to the
+# network's first tap, whose kernels respond to small differences in the image.
+SENSITIVE_OPERATIONS = ("ReduceMean", "Sigmoid", "Gather")
+# Greatest |difference| of alpha on the images at hand; below the tolerance, as others differ more.
+TARGET_DIFFERENCE = 3e-3
+RANKING_FRAMES = 8  # on which the convolutions are ranked
+CONVOLUTIONS_PER_ROUND = 3  # that go back to float32 at a time
 # A quarter of float16's greatest value. ONNX Runtime computes float16 in float32 on a CPU, so that
 # an overflow would not show there.
-LARGEST = 65504 / 4
+MAX_FP16_VALUE = 65504 / 4
 
 
 def half(
-    model: onnx.ModelProto, held: Sequence[U8], expected: Sequence[F32]
+    model: onnx.ModelProto, early: set[str], held_out: Sequence[U8], expected: Sequence[F32]
 ) -> tuple[onnx.ModelProto, int]:
-    """The graph in float16, and how many of its convolutions are in float32.
+    """Return the graph in float16, and how many of its convolutions are in float32.
 
     Args:
-        model: of `train.export.graph.trace`, that `check_range` has passed.
-        held: frames (N, H, W, 3), on which the loss is measured.
-        expected: the network's alpha for each of `held`, (N, H, W).
+        model: of `train.export.graph.trace`, after `check_range`.
+        early: names of nodes that stay in float32.
+        held_out: frames (N, H, W, 3), on which the loss is measured.
+        expected: the network's alpha for each of `held_out`, (N, H, W).
     """
-    early, names = upstream(model, "f1"), {node.name for node in model.graph.node}
-    some = slice(None, None, -(-len(held) // FEW))
+    names = {node.name for node in model.graph.node}
+    some = slice(None, None, -(-len(held_out) // RANKING_FRAMES))
 
     def loss(part: set[str]) -> float:
         result = _halved(model, names - part)
-        return float(differences(result, held[some], expected[some]).mean())
+        return float(differences(result, held_out[some], expected[some]).mean())
 
     def is_near(floats: set[str]) -> bool:
-        found = each_difference(_halved(model, floats), held, expected)
-        return all(d.max() <= ENOUGH for d in found)
+        found = each_difference(_halved(model, floats), held_out, expected)
+        return all(d.max() <= TARGET_DIFFERENCE for d in found)
 
     parts, floats = _convolutions(model, early), set(early)
     while parts and not is_near(floats):
         if floats == early:
             parts.sort(key=loss, reverse=True)
-        floats = floats.union(*parts[:MORE])
-        del parts[:MORE]
+        floats = floats.union(*parts[:CONVOLUTIONS_PER_ROUND])
+        del parts[:CONVOLUTIONS_PER_ROUND]
     kept = sum(node.op_type == "Conv" and node.name in floats for node in model.graph.node)
     return _halved(model, floats), kept
 
 
 def _convolutions(model: onnx.ModelProto, early: set[str]) -> list[set[str]]:
-    """The names of each convolution but those of `early`, with the activation that follows it."""
+    """Return the names of each convolution outside `early` and of its activation."""
     parts = []
     for node in model.graph.node:
         if node.op_type == "Conv" and node.name not in early:
@@ -70,7 +72,7 @@ def _convolutions(model: onnx.ModelProto, early: set[str]) -> list[set[str]]:
 
 
 def _halved(model: onnx.ModelProto, floats: set[str]) -> onnx.ModelProto:
-    """The graph in float16, but for the operations `floats`, by name, and the sensitive ones."""
+    """Return the graph in float16, except for the nodes `floats` and the sensitive operations."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
@@ -78,7 +80,7 @@ def _halved(model: onnx.ModelProto, floats: set[str]) -> onnx.ModelProto:
     wide: dict[str, bool] = {}  # whether a tensor is float32
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        stays = node.op_type in SENSITIVE or node.name in floats
+        stays = node.op_type in SENSITIVE_OPERATIONS or node.name in floats
         for i, name in enumerate(node.input):
             if name in weights and not stays and node.op_type != "Resize":  # its scales are float32
                 values = numpy_helper.to_array(weights[name]).astype(np.float16)
@@ -97,11 +99,11 @@ def _halved(model: onnx.ModelProto, floats: set[str]) -> onnx.ModelProto:
 
 
 def check_range(model: onnx.ModelProto, seen: dict[str, Activation]) -> float:
-    """The greatest |value| of weights and activations.
+    """Return the greatest |value| of weights and activations.
 
     Args:
         model: of `train.export.graph.trace`.
-        seen: of `observe`.
+        seen: of `train.export.graph.observe`.
 
     Raises:
         BadData: it is too large for float16.
@@ -111,9 +113,9 @@ def check_range(model: onnx.ModelProto, seen: dict[str, Activation]) -> float:
         if tensor.data_type == TensorProto.FLOAT:
             peaks[tensor.name] = float(np.abs(numpy_helper.to_array(tensor)).max(initial=0))
     name = max(peaks, key=lambda n: peaks[n])
-    if not peaks[name] <= LARGEST:
+    if not peaks[name] <= MAX_FP16_VALUE:
         raise BadData(
-            f"{name} reaches {peaks[name]:.3g}, too much for fp16 (at most {LARGEST:.0f}); "
-            "export as fp32 or int8"
+            f"{name} reaches {peaks[name]:.3g}, too much for fp16 (at most {MAX_FP16_VALUE:.0f})",
+            "export as fp32 or int8",
         )
     return peaks[name]

@@ -1,4 +1,4 @@
-"""How far an exported graph is from torch, and how far it may be."""
+"""Measure how far an exported graph is from torch, and hold it to a tolerance."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from engines.errors import BadData
 from train.export.graph import session
 
 SHAPES = (1, 1, 1), (1, 9, 16), (2, 12, 7), (3, 2, 5)  # N, and H and W in strides
-# Most of |difference| of alpha that a graph may have: as it comes from torch, and as it is
-# written, by `ModelSpec.precision`. Kernels stored in 16 bits, which fp32 has too, and integers
+# Greatest |difference| of alpha that is allowed: of a graph as it comes from torch, and as it is
+# written, by `ModelSpec.precision`. Kernels stored in 16 bits, as in fp32 files too, and integers
 # move the steep edges of alpha by a fraction of a pixel: a few pixels differ much more than others.
 EXACT = {"max": 1e-4}
 TOLERANCES = {
@@ -27,9 +27,11 @@ TOLERANCES = {
 
 @dataclass(frozen=True)
 class Parity:
-    """|difference| of alpha from torch's, over all pixels of some images.
+    """The |difference| of alpha from torch's over all pixels of some images.
 
-    `images` counts the real ones; 0: the frames were synthetic.
+    Attributes:
+        max, p99, mean: its greatest value, 99th percentile and mean.
+        images: number of real images; 0: the frames were synthetic.
     """
 
     max: float
@@ -45,7 +47,11 @@ class Parity:
         )
 
     def check(self, allowed: dict[str, float], out: Path) -> None:
-        """Raises: BadData, where one of ``max``, ``p99`` and ``mean`` is more than is `allowed`."""
+        """Compare ``max``, ``p99`` and ``mean`` with the greatest value `allowed` for them.
+
+        Raises:
+            BadData: one is greater.
+        """
         for name, most in allowed.items():
             if not getattr(self, name) <= most:
                 raise BadData(
@@ -55,7 +61,7 @@ class Parity:
 
 
 def synthetic(stride: int) -> list[U8]:
-    """Frames (N, H, W, 3) of `SHAPES`, of random blocks."""
+    """Return frames (N, H, W, 3) uint8 of random blocks, in all `SHAPES`."""
     rng, made = np.random.default_rng(0), []
     for n, h, w in SHAPES:
         h, w = h * stride, w * stride
@@ -68,21 +74,21 @@ def synthetic(stride: int) -> list[U8]:
 def each_difference(
     model: onnx.ModelProto, frames: Sequence[U8], expected: Sequence[F32]
 ) -> Iterator[F32]:
-    """|difference| of alpha, on one of frames (N, H, W, 3) after the other, from `expected`."""
+    """Yield the |difference| of alpha from `expected` (N, H, W) for each of frames (N, H, W, 3)."""
     run, entry = session(model), model.graph.input[0].name
     for frame, alpha in zip(frames, expected, strict=True):
         yield np.abs(run.run(None, {entry: frame})[0] - alpha)
 
 
 def differences(model: onnx.ModelProto, frames: Sequence[U8], expected: Sequence[F32]) -> F32:
-    """|difference| of each value of alpha, on frames (N, H, W, 3), from `expected`, (N, H, W)."""
+    """Return all values of `each_difference` in one vector."""
     return np.concatenate([d.ravel() for d in each_difference(model, frames, expected)])
 
 
 def compare(
     model: onnx.ModelProto, frames: Sequence[U8], expected: Sequence[F32], real: bool
 ) -> Parity:
-    """The graph beside the alpha that torch gives for each of `frames`."""
+    """Compare the alpha of a graph with that of torch, `expected`, on frames (N, H, W, 3)."""
     values = differences(model, frames, expected)
     return Parity(
         float(values.max()),

@@ -1,9 +1,9 @@
 """int8 for ONNX Runtime's CPU kernels: weights by channel, activations from real images.
 
-Two things keep a network of depthwise convolutions close to its float self. Rounding a kernel of
-nine weights shifts the mean of its whole channel, so every bias takes that shift back (Nagel et
-al., 2019, arXiv 1906.04721, section 4.2). And the encoder stays in float up to f1, where it looks
-for small differences of the image; further on too where the measured loss asks for it.
+Two things keep a network of depthwise convolutions close to its float version. Rounding a kernel of
+nine weights shifts the mean of its whole channel, so every bias compensates that shift (Nagel et
+al., 2019, arXiv 1906.04721, section 4.2). And the network stays in float up to its first tap, where
+it responds to small differences in the image, or to a later tap if the measured loss requires it.
 """
 
 from __future__ import annotations
@@ -16,30 +16,37 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 
 from engines.arrays import F32, U8
-from train.export.graph import Activation, observe, upstream
+from train.export.graph import Activation, before_first, observe, upstream
 from train.export.parity import differences
 
-LOGIT = 8.0  # beyond ± this, alpha is 0 or 1 to less than a tenth of a level of 255
-LARGEST = 64  # code of a weight: processors without VNNI add pairs of products in 16 bits
-ENOUGH = 0.004  # mean |difference| of alpha at which no more is left in float
+MAX_LOGIT = 8.0  # beyond ± this, alpha is 0 or 1 to less than a tenth of a level of 255
+MAX_WEIGHT_LEVEL = 64  # of 127: CPUs without VNNI add pairs of products in 16 bits
+TARGET_DIFFERENCE = 0.004  # mean |difference| of alpha at which no more is left in float
+# Operations that move values without changing them.
+REARRANGING = ("DepthToSpace", "Gather", "Identity", "Reshape", "Squeeze")
 OPERATIONS = ["Conv", "Clip", "Relu", "Add", "Concat", "Resize", "Slice"]
 
 
 def quantise(
-    model: onnx.ModelProto, frames: Sequence[U8], held: Sequence[U8], expected: Sequence[F32]
+    model: onnx.ModelProto,
+    taps: dict[str, str],
+    calibration: Sequence[U8],
+    held_out: Sequence[U8],
+    expected: Sequence[F32],
 ) -> tuple[onnx.ModelProto, str]:
-    """The graph in int8, and the tap up to which it is float.
+    """Return the graph in int8, and the tap up to which it is float; empty: all of it is int8.
 
     Args:
         model: of `train.export.graph.trace`, widened.
-        frames: what activations are calibrated on, each (N, H, W, 3).
-        held: other frames, on which the loss is measured.
-        expected: the network's alpha for each of `held`, (N, H, W).
+        taps: of `Network.taps`.
+        calibration: frames (N, H, W, 3) from which the ranges of activations are taken.
+        held_out: other frames, on which the loss is measured.
+        expected: the network's alpha for each of `held_out`, (N, H, W).
     """
-    seen = observe(model, frames)
-    for tap in ("f1", "f2", "f3", "f4"):
-        result = _quantised(model, seen, upstream(model, tap))
-        if differences(result, held, expected).mean() <= ENOUGH:
+    seen = observe(model, before_first(model, taps), calibration)
+    for tap in taps or ("",):
+        result = _quantised(model, seen, upstream(model, taps[tap]) if tap else set())
+        if differences(result, held_out, expected).mean() <= TARGET_DIFFERENCE:
             break
     return result, tap
 
@@ -47,7 +54,7 @@ def quantise(
 def _quantised(
     model: onnx.ModelProto, seen: dict[str, Activation], floats: set[str]
 ) -> onnx.ModelProto:
-    """The graph with QDQ pairs around all operations but `floats`, by name."""
+    """Return the graph with QDQ pairs around all nodes except `floats`."""
     given = onnx.ModelProto()
     given.CopyFrom(model)
     names = [node.name for node in model.graph.node if node.name not in floats]
@@ -71,21 +78,31 @@ def _quantised(
 
 
 def _ranges(model: onnx.ModelProto, seen: dict[str, Activation]) -> TensorsData:
+    """Return the range of each activation; that of the logits without what alpha cannot show."""
     ranges = {name: (np.float32(a.low), np.float32(a.high)) for name, a in seen.items()}
-    (logits,) = (n.input[0] for n in model.graph.node if n.op_type == "DepthToSpace")
+    logits = _logits(model.graph)
     low, high = ranges[logits]
-    ranges[logits] = max(low, np.float32(-LOGIT)), min(high, np.float32(LOGIT))
+    ranges[logits] = max(low, np.float32(-MAX_LOGIT)), min(high, np.float32(MAX_LOGIT))
     return TensorsData(CalibrationMethod.MinMax, ranges)
 
 
+def _logits(graph: onnx.GraphProto) -> str:
+    """Return the tensor whose values, rearranged, alpha is the sigmoid of."""
+    made_by = {output: node for node in graph.node for output in node.output}
+    name = graph.output[0].name
+    while (node := made_by[name]).op_type in (*REARRANGING, "Sigmoid"):
+        name = node.input[0]
+    return name
+
+
 def _correct_biases(graph: onnx.GraphProto, seen: dict[str, Activation], names: list[str]) -> None:
-    """Take from each bias what rounding the kernel will add to its channel on average."""
+    """Subtract from each bias what rounding the kernel adds to its channel on average."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type != "Conv" or node.name not in names or len(node.input) < 3:
             continue
         kernel, bias = (numpy_helper.to_array(weights[name]) for name in node.input[1:])
-        scale = np.maximum(np.abs(kernel).max((1, 2, 3), keepdims=True), 1e-12) / LARGEST
+        scale = np.maximum(np.abs(kernel).max((1, 2, 3), keepdims=True), 1e-12) / MAX_WEIGHT_LEVEL
         added = (np.rint(kernel / scale) * scale - kernel).sum((2, 3))  # (out, in / groups)
         mean = seen[node.input[0]].mean.reshape(-1, added.shape[1])  # (groups, in / groups)
         shift = (added * mean.repeat(len(added) // len(mean), 0)).sum(1)

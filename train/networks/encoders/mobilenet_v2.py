@@ -1,0 +1,31 @@
+"""MobileNetV2 (Sandler et al., 2018) as an encoder."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torchvision
+from torch import Tensor, nn
+
+
+class MobileNetV2Encoder(nn.Module):
+    """torchvision's MobileNetV2 up to its last 320 channels: f1…f5 at strides 2, 4, 8, 16, 32."""
+
+    backbone: ClassVar[str] = "mbv2"
+    strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
+    ends: ClassVar[tuple[int, ...]] = (1, 3, 6, 13, 17)  # layers whose outputs are f1 … f5
+
+    def __init__(self) -> None:
+        """Build the encoder with random weights."""
+        super().__init__()
+        self.features = torchvision.models.mobilenet_v2(weights=None).features[:18]
+        self.channels = [16, 24, 32, 96, 320]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return f1 … f5 for normalised frames (N, 3, H, W)."""
+        taps = []
+        for i, layer in enumerate(self.features):
+            x = layer(x)
+            if i in self.ends:
+                taps.append(x)
+        return taps

@@ -1,0 +1,147 @@
+"""What every network of the project is, what it predicts, and what a prediction is compared with.
+
+A network is one file of this package and one row of the table in ``__init__.py``. The trainer, the
+exporter, the quantiser and the log use what is declared here and know nothing else about it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Prediction(NamedTuple):
+    """The outputs of a network for N frames of H×W pixels.
+
+    Attributes:
+        matte: (N, 1, H, W) logits of alpha.
+        boundary: (N, 1, H, W) logits of the boundary, or None if the network does not predict it.
+        features: (N, C, h, w) deep features after a ReLU, or None if the network offers none.
+        sides: further outputs by name, which `Network.side_losses` alone reads, or None.
+    """
+
+    matte: Tensor
+    boundary: Tensor | None = None
+    features: Tensor | None = None
+    sides: dict[str, Tensor] | None = None
+
+    def float(self) -> Prediction:
+        """Return the prediction in float32, for losses."""
+        return Prediction(
+            self.matte.float(),
+            None if self.boundary is None else self.boundary.float(),
+            None if self.features is None else self.features.float(),
+            self.sides and {name: x.float() for name, x in self.sides.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the predictions for N crops of S×S pixels are compared with.
+
+    Attributes:
+        label: (N, 1, S, S) float in [0, 1]: an alpha, a coarse mask, or what a method made of both.
+        boundary: (N, 1, S, S) float in [0, 1], 1 where alpha is neither 0 nor 1.
+        judge_edges: (N,) bool; losses about edges leave out samples for which it is False.
+        pixel_weight: (N, 1, S, S) float weights for losses that are means over pixels, or None
+            if all pixels count alike.
+        features: (N, C, h, w) float features of a teacher, or None.
+        shown: further images by name for the log's grid, each (N, 1, S, S) float in [0, 1].
+    """
+
+    label: Tensor
+    boundary: Tensor
+    judge_edges: Tensor
+    pixel_weight: Tensor | None = None
+    features: Tensor | None = None
+    shown: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Network(nn.Module):
+    """A matting network.
+
+    A subclass defines `forward` and `encoder`, and overrides what does not fit it.
+
+    Attributes:
+        arch: name of the network in ``train.networks.NETWORKS``.
+        stride: the sides of frames are multiples of this many pixels.
+        encoder: the part that has a learning rate of its own and starts from published weights;
+            its keys are those of the published file.
+        backbone: name of these weights in `train.networks.encoders.imagenet`; empty: there are
+            none.
+        feature_channels: C of `Prediction.features`; 0: the network offers none.
+        exact_weights: prefixes of the names of parameters that an exported file keeps in float32.
+        mean, std: (1, 3, 1, 1) buffers, the normalisation of RGB in [0, 1].
+    """
+
+    encoder: nn.Module
+    backbone: str = ""
+    feature_channels: int = 0
+    exact_weights: tuple[str, ...] = ()
+
+    def __init__(self, arch: str, stride: int):
+        super().__init__()
+        self.arch, self.stride = arch, stride
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+
+    def forward(self, frames: Tensor) -> Prediction:
+        """Predict the mattes of frames (N, 3, H, W) float RGB in [0, 1]."""
+        raise NotImplementedError
+
+    def normalised(self, frames: Tensor) -> Tensor:
+        """Return frames (N, 3, H, W) in [0, 1] with the mean and deviation the encoder expects."""
+        return (frames - self.mean) / self.std
+
+    def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Set the mean and deviation of R, G and B, in [0, 1]."""
+        self.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
+        self.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
+
+    def encoder_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters that learn at the recipe's ``encoder_lr``."""
+        return self.encoder.parameters()
+
+    def side_losses(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
+        """Return the network's own weighted losses by name, each a scalar.
+
+        They are added to those of the recipe, which judge `Prediction.matte`. A network that
+        predicts more judges its `Prediction.sides` here, against the label the method made.
+        """
+        return {}
+
+    def deployed(self, widen: bool = False) -> Network:
+        """Return a copy in eval mode with the same matte, in the form that is fastest to run.
+
+        Args:
+            widen: for int8, whose kernels compute whole blocks of channels.
+        """
+        net = copy.deepcopy(self).eval()
+        for name in ("mean", "std"):
+            value = getattr(net, name)
+            if (value == value[:, :1]).all():  # a scalar is subtracted faster than a vector
+                setattr(net, name, value[:, :1])
+        return net
+
+    def taps(self, model: ModelProto) -> dict[str, str]:
+        """Return the tensors up to which a graph may stay in float32, from shallow to deep.
+
+        fp16 always keeps what comes before the first one in float32, int8 what comes before the
+        first one at which the measured loss is small enough. Without taps, fp16 and int8 are tried
+        on the whole graph.
+
+        Args:
+            model: of `train.export.graph.trace`.
+
+        Returns:
+            {name of the tap: name of its tensor in the graph}.
+        """
+        return {}
