@@ -19,8 +19,10 @@ from torch.utils.data import DataLoader
 
 from train import config as configs
 from train.data.samples import Batches, Samples, quiet_worker
-from train.methods.method import step_losses
-from train.networks.unet import MattingNet
+from train.methods import METHODS
+from train.methods.method import Batch
+from train.networks import build
+from train.trainer import step_losses
 
 
 def main() -> None:
@@ -54,16 +56,17 @@ def main() -> None:
         f"batch {args.batch} at {args.size}x{args.size}, {args.workers} workers"
     )
     for arch in args.arch:
-        net = MattingNet(arch).to(device, memory_format=torch.channels_last).train()
+        net = build(arch).to(device, memory_format=torch.channels_last).train()
         optimiser = torch.optim.AdamW(net.parameters(), 1e-4)
         decay = get_ema_multi_avg_fn(0.999)
         average = AveragedModel(net, multi_avg_fn=decay, use_buffers=True)
 
         def timed(batches, net=net, optimiser=optimiser, average=average) -> float:
             begun = time.monotonic()
-            for batch in batches:
+            for items in batches:
+                batch = Batch.of(items, device)
                 with torch.autocast(device.type, torch.bfloat16):
-                    losses = step_losses(net, None, batch, config, device)
+                    losses = step_losses(net, net, METHODS["supervised"], None, batch, config)
                 optimiser.zero_grad(set_to_none=True)
                 losses["total"].backward()
                 torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0).item()

@@ -1,63 +1,74 @@
-"""From one command to its runs: the pre-training a run needs comes first, a teacher is found.
+"""Train a run after what it needs: its pre-training is trained first, its teacher is found.
 
-Runs lie in one folder, each in ``<kind>-<arch>``; a finished one holds ``model.safetensors``.
+Runs are kept in one folder, each in ``<kind>-<arch>``; a finished one holds ``model.safetensors``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from engines.datasets.layout import list_pairs
-from engines.errors import CannotOpen, UsageError
+from engines.errors import CannotOpen, Say, UsageError, silent
 from train import config as configs
+from train import methods
 from train.checkpoint import checkpoint
 from train.data.samples import listed
+from train.losses import check_terms
 from train.process import joined
-from train.run import RELEASED, Run, claim
+from train.run import RELEASED, Progress, Run, claim, unseen
 from train.trainer import train
 
 
-def chain(run: Run, recipe: str, runs: Path, device: str, say: Callable[[str], None]) -> int:
-    """Train `run`, after the pre-training of its architecture where it was not given a start.
+def chain(
+    run: Run, recipe: str, runs: Path, device: str, say: Say, progress: Progress = unseen
+) -> int:
+    """Train `run`, after the pre-training of its architecture if it has no weights to start from.
 
     Args:
-        run: as `train.trainer.train` takes it; a student without a teacher gets the newest
-            finished one under `runs`.
+        run: of `train.trainer.train`; a student without a teacher gets the newest finished one
+            under `runs`.
         recipe: of the pre-training.
         runs: the folder of runs.
-        device: see `train.process.joined`.
+        device: of `train.process.joined`.
+
+    Returns:
+        The exit code of `train.trainer.train`.
 
     Raises:
-        CannotOpen: a student, and no finished teacher is there.
-        As `train.trainer.train`.
+        CannotOpen: a student needs a teacher, and there is no finished one.
+        UsageError: no such method, or a loss that needs a teacher where there is none.
+        WsshmError: of `train.trainer.train`.
     """
+    method = methods.find(run.config.method)
+    if run.config.kind == "student" and not method.needs_teacher:  # the loss of pre-training
+        run = replace(run, config=replace(run.config, loss=configs.load(recipe, "pretrain").loss))
+    check_terms(run.config.loss, method.needs_teacher)
     config = run.config
     with joined(device) as world:
-        if not world.first:
-            say = silent
-        if config.has_teacher and run.teacher is None:
+        if not world.is_main:
+            say, progress = silent, unseen
+        if method.needs_teacher and run.teacher is None:
             run = replace(run, teacher=newest_teacher(runs))
             say(f"teacher: {run.teacher}")
         needed = config.kind != "pretrain" and run.init is None
         if needed and not list_pairs(run.data, "seg", "train", required=False):
             say(f"{run.data}: no masks, so no pre-training")
         elif needed:
-            # What would stop the run itself is better known before the pre-training than after.
+            # Errors of the run itself are raised before the pre-training rather than after it.
             claim(run, say)
             listed(run.data, config)
             if run.teacher:
                 checkpoint.weights(run.teacher)
             first = pretraining(run, recipe, runs)
-            if not finished(first) and (code := train(first, world, say)):
+            if not finished(first) and (code := train(first, world, say, progress)):
                 return code
             run = replace(run, init=first.out / RELEASED)
-        return train(run, world, say)
+        return train(run, world, say, progress)
 
 
 def pretraining(run: Run, recipe: str, runs: Path) -> Run:
-    """The run that makes the weights `run` starts from."""
+    """Return the run that makes the weights `run` starts from."""
     shared = ("arch", "seed", "masks", "precision")
     config = configs.load(recipe, "pretrain", **{k: getattr(run.config, k) for k in shared})
     if config.composites:
@@ -66,10 +77,10 @@ def pretraining(run: Run, recipe: str, runs: Path) -> Run:
 
 
 def finished(run: Run) -> bool:
-    """Whether the run is there, complete, and was made as `run` says.
+    """Return whether the folder holds this run, complete.
 
     Raises:
-        UsageError: a complete run is there that was made in another way.
+        UsageError: it holds a complete run of another config or other data.
     """
     if not (run.out / RELEASED).exists():
         return False
@@ -79,14 +90,14 @@ def finished(run: Run) -> bool:
         other.append("data")
     if other:
         raise UsageError(
-            f"{run.out}: was made with another {', '.join(other)}; "
-            f"--init {run.out / RELEASED} takes it as it is, --runs keeps runs elsewhere"
+            f"{run.out}: was made with another {', '.join(other)}",
+            f"--init {run.out / RELEASED} takes it as it is, --runs keeps runs elsewhere",
         )
     return True
 
 
 def newest_teacher(runs: Path) -> Path:
-    """The released weights of the teacher that was finished last.
+    """Return the released weights of the teacher that was finished last.
 
     Raises:
         CannotOpen: there is none.
@@ -94,11 +105,7 @@ def newest_teacher(runs: Path) -> Path:
     found = sorted(runs.glob(f"teacher-*/{RELEASED}"), key=lambda p: p.stat().st_mtime)
     if not found:
         raise CannotOpen(
-            f"{runs}: no finished teacher in it; run wsshm train teacher first, "
-            "or give one with --teacher"
+            f"{runs}: no finished teacher in it",
+            "run wsshm train teacher first, or give one with --teacher",
         )
     return found[-1]
-
-
-def silent(_: str) -> None:
-    """What every process but the first says."""

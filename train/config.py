@@ -2,7 +2,10 @@
 
 A recipe is a TOML file. Its top-level keys are `Config` fields for every kind of run; a table
 ``[pretrain]``, ``[teacher]`` or ``[student]`` sets those of one kind. ``recipes/paper.toml`` has
-the figures of the paper and is what a recipe's missing keys fall back to.
+the figures of the paper and supplies the keys that a recipe leaves out.
+
+Imports neither torch nor what needs it: architectures and methods are looked up where they are
+built.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,15 @@ from engines.errors import BadData, UsageError, reading
 
 RECIPES = Path(__file__).with_name("recipes")
 KINDS = ("pretrain", "teacher", "student")
-LABELS = ("blended", "masks", "teacher")
 LOSSES = ("mse", "l1", "bce", "gradient", "laplacian", "boundary", "context")
+# Keys, and values of one of them, in recipes and runs of earlier versions.
+OLD_KEYS = {"average": "ema_decay", "labels": "method"}
+OLD_METHODS = {"blended": "mlb", "masks": "supervised", "teacher": "imitate"}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`steps` steps of `batch` square crops; each step's side is drawn from `sizes`, in pixels."""
+    """`steps` steps of `batch` square crops; the side of each step is one of `sizes`, in pixels."""
 
     steps: int
     batch: int
@@ -35,8 +40,8 @@ class Stage:
 class Config:
     """One run. Shares and weights are relative; a set that is not named weighs 1."""
 
-    kind: str  # of KINDS
-    arch: str
+    kind: str  # one of KINDS
+    arch: str  # one of train.networks.architectures
     stages: tuple[Stage, ...]
     loss: dict[str, float]  # weight of each term of LOSSES; `boundary` is the paper's λ
     lr: float
@@ -45,20 +50,20 @@ class Config:
     schedule: str = "cosine"  # or "constant"
     warmup: int = 0  # steps
     clip: float = 1.0  # greatest norm of the gradient
-    average: float = 0.999  # decay of the running average of the weights, which is what is released
+    ema_decay: float = 0.999  # of the moving average of the weights, which is what is released
     precision: str = "auto"  # "bf16", "fp16" or "fp32"; auto: bf16 where the device has it
-    labels: str = "blended"  # of the student; of LABELS
-    strong: bool = True  # strong augmentation of photographs; composites always have theirs
-    teacher_ema: float = (
-        0.999  # decay at which a teacher of the same architecture follows; 0: never
-    )
+    method: str = "supervised"  # one of train.methods.METHODS
+    strong: bool = True  # strong augmentation of photographs; composites always have it
+    # Decay at which a teacher of the student's architecture follows the student; 0: it is frozen.
+    teacher_ema: float = 0.999
     composites: float = 0.0  # share of composited samples
     empty: float = 0.0  # share of samples with nobody in the image
-    paste: float = 0.0  # share of photographs into which another's persons are pasted
-    # Weight of a coarse mask within 3 pixels of its edge; with a teacher, whose matte has the rest.
+    paste: float = 0.0  # share of photographs into which persons of another are pasted
+    # Without a teacher: loss weight of mask pixels within 3 pixels of the mask's edge. With one: 1
+    # minus this is the least share of the teacher's matte in the label there.
     mask_edge: float = 1.0
-    masks: int = 0  # how many masks to use, drawn at random; 0: all
-    mattes: int = 0  # likewise
+    masks: int = 0  # number of masks to use, drawn at random; 0: all
+    mattes: int = 0  # number of mattes to use, drawn at random; 0: all
     seed: int = 0
     log_every: int = 50
     save_every: int = 500
@@ -68,25 +73,22 @@ class Config:
 
     @property
     def steps(self) -> int:
+        """Steps of all stages."""
         return sum(s.steps for s in self.stages)
 
     @property
-    def has_teacher(self) -> bool:
-        return self.kind == "student" and self.labels != "masks"
-
-    @property
     def sizes(self) -> tuple[int, ...]:
-        """Every side of a crop, ascending."""
+        """The sides of crops in pixels, ascending."""
         return tuple(sorted({size for s in self.stages for size in s.sizes}))
 
     def plain(self) -> dict[str, Any]:
-        """As JSON and TOML have it: lists, dictionaries, numbers and strings."""
+        """Return the fields as values that JSON and TOML have too."""
         data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return data
 
     def to_toml(self, **run: str) -> str:
-        """TOML that `load` takes as a recipe; `run` are strings for its table ``[run]``."""
-        # A JSON value of these kinds is a TOML value too, dictionaries apart.
+        """Return TOML that `load` takes as a recipe; `run` are strings for its table ``[run]``."""
+        # Except for dictionaries, a JSON value of these kinds is a TOML value too.
         lines, tables = [], []
         for name, value in (self.plain() | {"run": run}).items():
             for entry in value if name == "stages" else [value]:
@@ -100,14 +102,17 @@ class Config:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], where: object) -> Config:
-        """Check and build; `where` is for messages.
+        """Check the fields and build a `Config`; `where` is named in messages.
 
         Raises:
             BadData: an unknown key, a missing one, or a value that makes no sense.
         """
+        data = modernised(data)
         known = {f.name: str(f.type) for f in fields(cls)}
         if unknown := sorted(set(data) - set(known)):
-            raise BadData(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
+            raise BadData(
+                f"{where}: unknown key {unknown[0]!r}", f"use one of {', '.join(sorted(known))}"
+            )
         for name, kind in known.items():
             if name in data and not _is_a(kind, data[name]):
                 wanted = "[{ steps, batch, sizes = [...] }]" if name == "stages" else kind
@@ -123,13 +128,11 @@ class Config:
     def _validate(self, where: object) -> None:
         rules = {
             "kind": self.kind in KINDS,
-            "labels": self.labels in LABELS,
             "schedule": self.schedule in ("cosine", "constant"),
             "precision": self.precision in ("auto", "bf16", "fp16", "fp32"),
             "loss": bool(self.loss)
             and set(self.loss) <= set(LOSSES)
-            and all(weight >= 0 for weight in self.loss.values())
-            and ("context" not in self.loss or self.has_teacher),
+            and all(weight >= 0 for weight in self.loss.values()),
             "mask_sources": _shares(self.mask_sources),
             "matte_sources": _shares(self.matte_sources),
             "stages": bool(self.stages)
@@ -146,7 +149,7 @@ class Config:
             "clip": self.clip > 0,
             "warmup": self.warmup >= 0,
             "seed": 0 <= self.seed < 2**63,
-            "average": 0 <= self.average < 1,
+            "ema_decay": 0 <= self.ema_decay < 1,
             "teacher_ema": 0 <= self.teacher_ema < 1,
             "log_every": self.log_every > 0,
             "save_every": self.save_every > 0,
@@ -157,13 +160,13 @@ class Config:
         for name, good in rules.items():
             if not good:
                 raise BadData(
-                    f"{where}: {name} = {getattr(self, name)} makes no sense; "
-                    "train/config.py says what each key means, crop sizes are multiples of 32"
+                    f"{where}: {name} = {getattr(self, name)} makes no sense",
+                    "train/config.py says what each key means, crop sizes are multiples of 32",
                 )
 
 
 def _is_a(kind: str, value: Any) -> bool:
-    """Whether a value of TOML is one of a field's type."""
+    """Return whether a value of TOML has the type of a field."""
     match kind:
         case "str" | "bool" | "int":
             return type(value).__name__ == kind
@@ -185,12 +188,26 @@ def _shares(weights: dict[str, float]) -> bool:
     return all(w >= 0 for w in weights.values()) and (not weights or max(weights.values()) > 0)
 
 
+def modernised(data: dict[str, Any], kind: str = "") -> dict[str, Any]:
+    """Return fields of a recipe or a run with old keys and values replaced by present ones.
+
+    Args:
+        kind: one of `KINDS`, where `data` does not say.
+    """
+    new = {OLD_KEYS.get(key, key): value for key, value in data.items()}
+    if "labels" in data:
+        is_student = data.get("kind", kind) == "student"  # the others had the key too, unused
+        method = data["labels"] if is_student else "masks"
+        new["method"] = OLD_METHODS.get(method, method) if isinstance(method, str) else method
+    return new
+
+
 def load(recipe: str, kind: str, **options: Any) -> Config:
-    """The `Config` of one kind of run.
+    """Read the `Config` of one kind of run.
 
     Args:
         recipe: name of a shipped recipe, or a TOML file.
-        kind: of `KINDS`.
+        kind: one of `KINDS`.
         options: fields that override the recipe's; None leaves the recipe's. A dictionary is
             merged into the recipe's.
 
@@ -204,25 +221,23 @@ def load(recipe: str, kind: str, **options: Any) -> Config:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise UsageError(
-            f"--recipe {recipe}: no such file, and no shipped recipe (there are: {known})"
+            f"--recipe {recipe}: no such file, and no shipped recipe",
+            f"use a file or one of {known}",
         )
     data = _table(RECIPES / "paper.toml", kind) | _table(path, kind)
-    for name, value in options.items():
-        if value is not None:
-            data[name] = data[name] | value if isinstance(value, dict) else value
-    config = Config.from_dict(data | {"kind": kind}, path)
-    if kind == "student" and not config.has_teacher:  # masks alone: the loss of pre-training
-        config = replace(config, loss=load(recipe, "pretrain").loss)
-    return config
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in modernised(given, kind).items():
+        data[name] = data[name] | value if isinstance(value, dict) else value
+    return Config.from_dict(data | {"kind": kind}, path)
 
 
 def saved(out: Path) -> dict[str, Any]:
-    """The ``config.toml`` of a run's folder: as `Config.plain`, and a table ``run``.
+    """Read the ``config.toml`` of a run's folder: fields as of `Config.plain`, and a table ``run``.
 
     Raises:
         CannotOpen, BadData: the file.
     """
-    return _read(out / "config.toml")
+    return modernised(_read(out / "config.toml"))
 
 
 def _table(path: Path, kind: str) -> dict[str, Any]:
@@ -232,8 +247,8 @@ def _table(path: Path, kind: str) -> dict[str, Any]:
     if not isinstance(own, dict):
         raise BadData(f"{path}: {kind} is no table")
     if not own and not shared:
-        raise BadData(f"{path}: says nothing of a {kind}; it has no table [{kind}]")
-    return shared | own
+        raise BadData(f"{path}: no recipe for a {kind}; it has no table [{kind}]")
+    return modernised(shared | own, kind)
 
 
 def _read(path: Path) -> dict[str, Any]:

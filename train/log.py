@@ -1,9 +1,8 @@
-"""What a run shows of itself: ``metrics.jsonl``, TensorBoard and ``grid.png``."""
+"""The records of a run: ``metrics.jsonl``, TensorBoard and ``grid.png``."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,32 +18,33 @@ from torch.utils.data import default_collate
 from torch.utils.tensorboard import summary
 
 from engines.errors import writing
+from engines.files import replacing
 from train.config import Config
 from train.data.samples import Samples
-from train.methods.method import targets, unit
+from train.methods.method import Batch, Method
 
 
 class Log:
-    """The records of the run in a folder, resumed at `step`: rows after it are dropped."""
+    """The records of the run in a folder; one that resumes at `step` drops the rows after it."""
 
     def __init__(self, out: Path, step: int):
         self._rows, self._image = out / "metrics.jsonl", out / "grid.png"
         with writing(self._rows, begun=False):
             rows = self._rows.read_text().splitlines() if self._rows.exists() else []
-            # A killed process can have left half a row.
-            kept = [r for r in rows if r.endswith("}") and json.loads(r)["step"] <= step]
-            part = self._rows.with_name(f"{self._rows.name}.part")
-            part.write_text("".join(f"{r}\n" for r in kept))
-            os.replace(part, self._rows)
-            # Written here and now: torch's SummaryWriter has a thread, whose errors are its own.
+        # A killed process can have left half a row.
+        kept = [r for r in rows if r.endswith("}") and json.loads(r)["step"] <= step]
+        with replacing(self._rows) as f:
+            f.write("".join(f"{r}\n" for r in kept).encode())
+        with writing(out, begun=False):
+            # torch's SummaryWriter writes in a thread, where its errors are lost.
             events = out / f"events.out.tfevents.{time.time_ns()}"
             self._board = RecordWriter(events.open("wb", buffering=0))
         self._event(0, file_version="brain.Event:2")
-        # TensorBoard hides what earlier files have from this step on.
+        # TensorBoard hides the values of earlier files from this step on.
         self._event(step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """A row of named values."""
+        """Append a row of named values."""
         if not values:
             return
         with writing(self._rows, begun=True), self._rows.open("a") as f:
@@ -53,10 +53,10 @@ class Log:
             self._event(step, summary=summary.scalar(name, value))
 
     def image(self, step: int, rgb: NDArray[np.uint8]) -> None:
-        """(H, W, 3) uint8, as of `grid`."""
-        with writing(self._image, begun=True):
-            _, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-            self._image.write_bytes(data.tobytes())
+        """Replace ``grid.png`` by (H, W, 3) uint8 RGB, as of `grid`."""
+        _, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        with replacing(self._image, durable=False) as f:
+            f.write(data.tobytes())
         self._event(step, summary=summary.image("grid", rgb, dataformats="HWC"))
 
     def _event(self, step: int, **what: Any) -> None:
@@ -72,10 +72,10 @@ class Log:
 
 
 def grid(columns: dict[str, Tensor], side: int = 160) -> NDArray[np.uint8]:
-    """Draw named columns of (N, 1 or 3, S, S) float in [0, 1] images, one sample a row.
+    """Draw named columns of images (N, 1 or 3, S, S) float in [0, 1], one sample a row.
 
     Returns:
-        (H, W, 3) uint8 RGB with the names above.
+        (H, W, 3) uint8 RGB, with the names at the top.
     """
     stacks = []
     for name, images in columns.items():
@@ -91,24 +91,23 @@ def grid(columns: dict[str, Tensor], side: int = 160) -> NDArray[np.uint8]:
 
 def draw(
     net: nn.Module,
+    method: Method,
     teacher: nn.Module | None,
     samples: Samples,
     config: Config,
     device: torch.device,
 ) -> NDArray[np.uint8]:
-    """An image of fixed samples, their labels and what the networks make of them."""
+    """Draw fixed samples, their labels and the networks' predictions as a `grid`."""
     keys = [(10**12 + i, config.stages[-1].sizes[0]) for i in range(6)]
-    batch = default_collate([samples[key] for key in keys])
+    batch = Batch.of(default_collate([samples[key] for key in keys]), device)
     was = net.training
     with torch.inference_mode():
-        image = unit(batch["image"], device)
-        matte, boundary, _ = net.eval()(image)
-        wanted = targets(teacher, batch, config, device)
-        columns = {"input": image}
-        columns["mask" if config.kind != "teacher" else "alpha"] = batch["label"].float() / 255
-        if wanted.teacher is not None:
-            columns["teacher"] = wanted.teacher
-            columns |= {"boundary": wanted.boundary, "blended": wanted.label}
-        columns |= {"matte": matte.sigmoid(), "its boundary": boundary.sigmoid()}
+        prediction = net.eval()(batch.image)
+        columns = {"input": batch.image}
+        columns["mask" if config.kind != "teacher" else "alpha"] = batch.label
+        columns |= method.targets(batch, teacher, config).shown
+        columns["matte"] = prediction.matte.sigmoid()
+        if prediction.boundary is not None:
+            columns["its boundary"] = prediction.boundary.sigmoid()
     net.train(was)
     return grid(columns)

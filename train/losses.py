@@ -1,41 +1,46 @@
 """Named loss terms, as functions of probabilities or logits and labels in [0, 1].
 
 Shapes are (N, 1, H, W) float throughout. A term returns one value per sample, (N,), so that terms
-which need fine labels can be kept off samples that only have a coarse mask.
+about edges can leave out samples that only have a coarse mask.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engines.errors import UsageError
+from train.networks.network import Prediction, Targets
+
 
 def mse(matte: Tensor, alpha: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean squared difference, optionally weighted per pixel (WSSHM, pre-training)."""
+    """Return the mean squared difference, optionally weighted per pixel (WSSHM, pre-training)."""
     return _mean((matte - alpha).square(), weight)
 
 
 def l1(matte: Tensor, alpha: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean absolute difference, optionally weighted per pixel."""
+    """Return the mean absolute difference, optionally weighted per pixel."""
     return _mean((matte - alpha).abs(), weight)
 
 
 def bce(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy of logits, optionally weighted per pixel; soft labels allowed."""
+    """Return the binary cross-entropy of logits and soft labels, optionally weighted per pixel."""
     return _mean(F.binary_cross_entropy_with_logits(logits, label, reduction="none"), weight)
 
 
 def gradient(matte: Tensor, alpha: Tensor) -> Tensor:
-    """L1 of the horizontal and vertical finite differences."""
+    """Return the L1 difference of the horizontal and vertical finite differences."""
     d = matte - alpha
     return _mean(d.diff(dim=-1).abs()) + _mean(d.diff(dim=-2).abs())
 
 
 def laplacian_pyramid(matte: Tensor, alpha: Tensor, levels: int = 5) -> Tensor:
-    """L1 over a Laplacian pyramid, level k of n weighted by 2^k / n (Niklaus et al., 2018).
+    """Return the L1 of a Laplacian pyramid (Niklaus et al., 2018), level k of n weighs 2^k / n.
 
-    Linear in its input, so one pyramid of the difference serves. Sides need to be multiples of
+    The pyramid is linear, so that of the difference is enough. Sides must be multiples of
     ``2 ** levels``.
     """
     d, total = matte - alpha, matte.new_zeros(matte.shape[0])
@@ -48,9 +53,9 @@ def laplacian_pyramid(matte: Tensor, alpha: Tensor, levels: int = 5) -> Tensor:
 
 
 def context(features: Tensor, of_teacher: Tensor) -> Tensor:
-    """1 - cosine between the features of student and teacher, the mean over places.
+    """Return 1 - cosine between the features of student and teacher, averaged over positions.
 
-    Both are (N, C, h, w) after a ReLU; the finer grid is averaged to the coarser one.
+    Both are (N, C, h, w) after a ReLU; the finer grid is averaged down to the coarser one.
     """
     h, w = (min(a, b) for a, b in zip(features.shape[2:], of_teacher.shape[2:], strict=True))
     pooled = (F.adaptive_avg_pool2d(x, (h, w)) for x in (features, of_teacher))
@@ -69,54 +74,61 @@ def _mean(x: Tensor, weight: Tensor | None = None) -> Tensor:
     return (x * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1)
 
 
-def edge_weight(mask: Tensor, edge: float) -> Tensor:
-    """`edge` within 3 pixels of a mask's edge, 1 elsewhere.
+NEEDS_TEACHER = {"context"}  # terms that compare with features of a teacher
+# What a step computes each term from: alpha (N, 1, S, S) = σ(matte), then prediction and targets.
+Term = Callable[[Tensor, Prediction, Targets], Tensor]
+# A new loss is a function above, a row here and its name in `train.config.LOSSES`.
+TERMS: dict[str, Term] = {
+    "mse": lambda alpha, _, t: mse(alpha, t.label, t.pixel_weight),
+    "l1": lambda alpha, _, t: l1(alpha, t.label, t.pixel_weight),
+    "bce": lambda _, p, t: bce(p.matte, t.label, t.pixel_weight),
+    "gradient": lambda alpha, _, t: gradient(alpha, t.label) * t.judge_edges,
+    "laplacian": lambda alpha, _, t: laplacian_pyramid(alpha, t.label) * t.judge_edges,
+    "boundary": lambda _, p, t: bce(_given(p.boundary, "boundary"), t.boundary) * t.judge_edges,
+    "context": lambda _, p, t: context(
+        _given(p.features, "context"), _given(t.features, "context")
+    ),
+}
 
-    A coarse mask says where a person is but not how its edge falls off.
-    """
-    near = F.max_pool2d(mask, 7, 1, 3) + F.max_pool2d(-mask, 7, 1, 3)
-    return 1 - (1 - edge) * near
+
+def check_terms(weights: dict[str, float], has_teacher: bool) -> None:
+    """Raise UsageError if a loss needs a teacher and there is none."""
+    if NEEDS_TEACHER & weights.keys() and not has_teacher:
+        needing = ", ".join(sorted(NEEDS_TEACHER & weights.keys()))
+        raise UsageError(f"the loss `{needing}` needs a teacher", "take it out of the recipe")
+
+
+def _given(tensor: Tensor | None, term: str) -> Tensor:
+    if tensor is None:
+        raise UsageError(
+            f"the loss `{term}` compares what the network or its teacher does not predict",
+            "take it out of the recipe",
+        )
+    return tensor
 
 
 def matting_losses(
-    matte: Tensor,
-    boundary: Tensor,
-    label: Tensor,
-    boundary_label: Tensor,
-    fine: Tensor,
+    prediction: Prediction,
+    targets: Targets,
     weights: dict[str, float],
-    mask_edge: float = 1.0,
-    features: Tensor | None = None,
-    of_teacher: Tensor | None = None,
+    side_losses: dict[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The weighted terms of one step and their ``total``, each a scalar, the mean over the batch.
+    """Return the weighted terms of one step and their ``total``, each a scalar, the batch's mean.
 
-    Terms about edges (``gradient``, ``laplacian``, ``boundary``) leave samples with coarse labels
-    out: they count as zero, so that batches split among processes average to the same.
+    Terms about edges (``gradient``, ``laplacian``, ``boundary``) leave out samples for which
+    `Targets.judge_edges` is False: they count as zero, so that the means of batches split among
+    processes average to that of the whole.
 
     Args:
-        matte, boundary: logits of the network.
-        label: alpha, blended label or mask in [0, 1].
-        boundary_label: of `mlb.boundary_label` or predicted by the teacher.
-        fine: (N,) bool, False where `label` is a coarse mask.
-        weights: of the terms by name; those left out are not computed.
-        mask_edge: weight of pixels near the edge of a coarse mask, see `edge_weight`.
-        features, of_teacher: of the network and of its teacher, for the term ``context``.
+        weights: of `TERMS` by name; those left out are not computed.
+        side_losses: of `Network.side_losses`; they are added as they are.
+
+    Raises:
+        UsageError: a term compares what was not predicted.
     """
-    alpha, is_fine = matte.sigmoid(), fine.to(matte.dtype)
-    pixels = None
-    if mask_edge != 1.0:
-        coarse = edge_weight(label, mask_edge)
-        pixels = torch.where(fine.view(-1, 1, 1, 1), torch.ones_like(coarse), coarse)
-    terms = {
-        "mse": lambda: mse(alpha, label, pixels),
-        "l1": lambda: l1(alpha, label, pixels),
-        "bce": lambda: bce(matte, label, pixels),
-        "gradient": lambda: gradient(alpha, label) * is_fine,
-        "laplacian": lambda: laplacian_pyramid(alpha, label) * is_fine,
-        "boundary": lambda: bce(boundary, boundary_label) * is_fine,
-    }
-    if features is not None and of_teacher is not None:
-        terms["context"] = lambda: context(features, of_teacher)
-    losses = {name: weight * terms[name]().mean() for name, weight in weights.items()}
+    alpha = prediction.matte.sigmoid()
+    losses = {
+        name: weight * TERMS[name](alpha, prediction, targets).mean()
+        for name, weight in weights.items()
+    } | (side_losses or {})
     return losses | {"total": torch.stack(list(losses.values())).sum()}

@@ -1,4 +1,4 @@
-"""The processes of a run: one alone, or several that ``torchrun`` started; signals and devices."""
+"""The processes of a run, one or several that ``torchrun`` started; their devices and signals."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from engines.errors import Unavailable, UsageError
 
 @dataclass(frozen=True)
 class World:
-    """One process among its like, and the device it works on."""
+    """One of the processes of a run, and its device."""
 
     rank: int
     size: int
     device: torch.device
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
+        """Whether this process is the one that speaks and writes files."""
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; a point at which all of them meet."""
+        """Return the logical OR of the flags of all processes; a barrier."""
         if self.size == 1:
             return flag
         shared = torch.tensor(int(flag), device=self.device)
@@ -39,20 +40,21 @@ class World:
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """The `World` that torchrun's environment describes; a single process without one.
+    """Enter the `World` that torchrun's environment describes, or that of a single process.
 
     Args:
-        device: ``auto``, ``cpu``, or ``cuda``, which under torchrun is the process's own.
+        device: ``auto``, ``cpu``, ``cuda:N``, or ``cuda``, which under torchrun is the GPU assigned
+            to the process.
 
     Raises:
         Unavailable: a CUDA device is asked for and there is none.
-        UsageError: no such device.
+        UsageError: there is no such device.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise UsageError(f"--device {device}: no such device; use auto, cpu or cuda[:N]")
+        raise UsageError(f"--device {device}: no such device", "use auto, cpu or cuda[:N]")
     if device[:5] == "cuda:" and size > 1:
-        raise UsageError(f"--device {device}: torchrun gives every process its own; use cuda")
+        raise UsageError(f"--device {device}: torchrun gives every process its own", "use cuda")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
@@ -61,8 +63,8 @@ def joined(device: str) -> Iterator[World]:
     if chosen.type == "cuda":
         if chosen.index >= torch.cuda.device_count():
             raise Unavailable(
-                f"--device {device}: torch finds {torch.cuda.device_count()} CUDA devices; "
-                "use cpu or auto"
+                f"--device {device}: torch finds {torch.cuda.device_count()} CUDA devices",
+                "use cpu or auto",
             )
         torch.cuda.set_device(chosen)
     if size > 1:
@@ -74,9 +76,20 @@ def joined(device: str) -> Iterator[World]:
             dist.destroy_process_group()
 
 
+def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """Return the type a step is computed in; ``auto`` is bf16 where the device computes in it."""
+    if wanted == "auto":
+        native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        if device.type == "cuda":
+            wanted = "bf16" if torch.cuda.is_bf16_supported(False) else "fp16"
+        else:
+            wanted = "bf16" if native() else "fp32"
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[wanted]
+
+
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM are collected in the list; a second one ends the process at once."""
+    """Collect SIGINT and SIGTERM in the list; a second one ends the process at once."""
     caught: list[int] = []
 
     def handle(signum: int, _: Any) -> None:

@@ -1,4 +1,4 @@
-"""A run and its folder: what lies in it, whose it is, where it can go on."""
+"""A run and its folder: what it holds, whether it is this run's, and where it can go on."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 
 import torch
 
-from engines.errors import BadData, UsageError, writing
-from engines.files import sha256
+from engines.errors import BadData, Say, UsageError, writing
+from engines.files import replacing, sha256
 from train import config as configs
 from train.checkpoint import checkpoint
 from train.config import Config
 from train.process import World
 
-RELEASED, MODEL = "model.safetensors", "model.onnx"  # what a finished run leaves
-STATE = {
+RELEASED, MODEL = "model.safetensors", "model.onnx"  # the files of a finished run
+# Shows progress: the steps done, their total, and a note.
+Progress = Callable[[int, int, str], None]
+STATE_KEYS = {
     "config",
     "step",
     "net",
@@ -35,11 +37,16 @@ STATE = {
 
 @dataclass(frozen=True)
 class Run:
-    """A `Config` and where it takes place.
+    """A `Config` and the files it works on.
 
-    `out` is the run's folder. `init` are weights the whole network starts from; without them
-    `encoder` says where its encoder starts (see `train.networks.encoders.imagenet.start_encoder`).
-    `teacher` labels the student's images.
+    Attributes:
+        data: the folder of training data.
+        out: the run's folder.
+        init: weights of the whole network to start from.
+        teacher: weights of the network that labels the student's images.
+        encoder, tf_range: of `train.networks.encoders.imagenet.start_encoder`, used without `init`.
+        resume: go on with the run in `out`.
+        workers: number of loading processes; None chooses by the machine.
     """
 
     config: Config
@@ -53,8 +60,14 @@ class Run:
     workers: int | None = None
 
 
-def claim(run: Run, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """The state to resume, {} for a fresh start, None if the run is finished; writes nothing.
+def unseen(done: int, total: int, note: str) -> None:
+    """Show nothing; the `Progress` of those who do not look."""
+
+
+def claim(run: Run, say: Say) -> dict[str, Any] | None:
+    """Return the state to resume, {} for a fresh start, or None if the run is finished.
+
+    Writes nothing.
 
     Raises:
         UsageError: the folder holds another run, or this one without `resume`.
@@ -65,29 +78,31 @@ def claim(run: Run, say: Callable[[str], None]) -> dict[str, Any] | None:
     finished = (out / RELEASED).exists() and (out / MODEL).exists()
     if not run.resume and (newest or finished):
         raise UsageError(
-            f"{out}: holds a {'finished' if finished else 'begun'} run; go on with --resume, "
-            "or keep this one elsewhere with --out or --runs"
+            f"{out}: holds a {'finished' if finished else 'begun'} run",
+            "go on with --resume, or keep this one elsewhere with --out or --runs",
         )
     if newest is None:
         return None if finished else {}
     path, state, skipped = newest
     for line in skipped:
         say(line)
-    if missing := STATE - set(state):
+    if missing := STATE_KEYS - set(state):
         raise BadData(f"{path}: not a checkpoint of a run (no {', '.join(sorted(missing))} in it)")
-    if (theirs := state["config"]) != config.plain():
+    if (theirs := configs.modernised(state["config"])) != config.plain():
         other = [k for k, v in config.plain().items() if theirs.get(k) != v]
         raise UsageError(
-            f"{path}: was begun with another {', '.join(other)}; use the same, or --out"
+            f"{path}: was begun with another {', '.join(other)}", "use the same, or --out"
         )
     if state["teacher_sha"] != (sha256(run.teacher) if run.teacher else ""):
         began = configs.saved(out).get("run", {}).get("teacher")
-        raise UsageError(f"{path}: was begun with another teacher; give it with --teacher {began}")
+        raise UsageError(
+            f"{path}: was begun with another teacher", f"give it with --teacher {began}"
+        )
     return None if finished else state
 
 
 def describe(run: Run, world: World) -> None:
-    """Write down what a run was begun with."""
+    """Write ``config.toml``: the run's config and what it was begun with."""
     with writing(run.out, begun=False):
         run.out.mkdir(parents=True, exist_ok=True)
         text = run.config.to_toml(
@@ -101,10 +116,12 @@ def describe(run: Run, world: World) -> None:
             device=str(world.device),
             processes=str(world.size),
         )
-        (run.out / "config.toml").write_text(text, encoding="utf-8")
+        with replacing(run.out / "config.toml") as f:
+            f.write(text.encode())
 
 
 def version() -> str:
+    """Return the installed version of wsshm."""
     try:
         return metadata.version("wsshm")
     except metadata.PackageNotFoundError:

@@ -248,14 +248,14 @@ def _random(folder: Path) -> list[tuple[str, Path]]:
         import torch
 
         from train.export.export import export
-        from train.networks.unet import MattingNet
+        from train.networks import build
     except ModuleNotFoundError as e:
         raise Unavailable(f"--paper needs {e.name}: pip install 'wsshm[train]'") from e
     torch.manual_seed(0)
     files = []
     for arch in PAPER_FPS:
         report.line(f"{arch}: exporting it with random weights")
-        net, path = MattingNet(arch).eval(), folder / f"{arch}.onnx"
+        net, path = build(arch).eval(), folder / f"{arch}.onnx"
         export(net, path, ModelSpec(arch, arch, net.stride, PAPER_SIZE, ()))
         files.append((arch, path))
     return files

@@ -10,13 +10,13 @@ import torch
 
 from tests.conftest import Wsshm
 from train.checkpoint.checkpoint import save_weights
-from train.networks.unet import MattingNet
+from train.networks import build
 
 
 @pytest.mark.timeout(150)
 def test_a_checkpoint_is_exported_first(wsshm: Wsshm, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = MattingNet("r18x0.25")
+    net = build("r18x0.25")
     save_weights(tmp_path / "mine.safetensors", "r18x0.25", net.state_dict(), {})
     for kind in ("images", "masks"):
         (tmp_path / "data/seg/a" / kind).mkdir(parents=True)

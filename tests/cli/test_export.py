@@ -10,7 +10,7 @@ import torch
 from engines.engine import open_engine
 from tests.conftest import Wsshm, one_error_line
 from train.checkpoint.checkpoint import save_weights
-from train.networks.unet import MattingNet
+from train.networks import build
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     folder = tmp_path / "mine"
     folder.mkdir()
-    net = MattingNet("r18x0.25")
+    net = build("r18x0.25")
     save_weights(folder / "model.safetensors", net.arch, net.state_dict(), {})
     (folder / "config.toml").write_text(
         '[[stages]]\n"steps" = 1\n"batch" = 1\n"sizes" = [64, 96]\n', encoding="utf-8"

@@ -16,10 +16,11 @@ from torch.utils.data import default_collate
 from train.checkpoint import checkpoint
 from train.config import LOSSES, Config, Stage
 from train.data.samples import Batches, Samples
-from train.methods.method import step_losses
-from train.networks.unet import MattingNet
+from train.methods import find
+from train.methods.method import Batch
+from train.networks import build
 from train.process import World, joined
-from train.trainer import distribute
+from train.trainer import distribute, step_losses
 
 KINDS = ("pretrain", "student")
 
@@ -33,6 +34,7 @@ def config(kind: str) -> Config:
         (Stage(1, 8, (64,)),),
         dict.fromkeys(losses, 1.0),
         lr=1e-3,
+        method="mlb" if kind == "student" else "supervised",
         composites=0.4,
         empty=0.2,
         mask_edge=0.25,
@@ -51,15 +53,19 @@ def share(kind: str, data: Path, rank: int = 0, processes: int = 1) -> dict[str,
 def gradients(kind: str, data: Path, world: World) -> dict[str, Tensor]:
     """By parameter, after one backward pass with batch norm out of the way."""
     torch.manual_seed(0)
-    net, teacher = (MattingNet(config(kind).arch) for _ in range(2))
+    net, teacher = (build(config(kind).arch) for _ in range(2))
     model = distribute(net, config(kind), world)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
     teacher.eval().requires_grad_(False)
     batch = share(kind, data, world.rank, world.size)
-    labels = teacher if kind == "student" else None
-    step_losses(model, labels, batch, config(kind), world.device)["total"].backward()
+    method = find(config(kind).method)
+    inputs = Batch.of(batch, world.device)
+    losses = step_losses(
+        model, net, method, teacher if method.needs_teacher else None, inputs, config(kind)
+    )
+    losses["total"].backward()
     return {name: p.grad for name, p in net.named_parameters()}
 
 
@@ -68,5 +74,5 @@ if __name__ == "__main__":
     with joined("cpu") as world:
         for kind in KINDS:
             found = gradients(kind, data, world)
-            if world.first:
+            if world.is_main:
                 checkpoint.save(out / f"{kind}.pt", found)

@@ -11,13 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from train.checkpoint import checkpoint
 
 KINDS = ("pretrain", "teacher", "student")
 ENDLESS = 1_000_000  # steps
+STEPS = 40  # of the teacher and the student of a `Chain`
 
 
 def torchrun(processes: int = 2) -> list[object]:
@@ -36,7 +40,7 @@ def recipe(path: Path, *, pretrain: int = 4, steps: int = 4, size: int = 64, **k
         "precision": "fp32",
         "lr": 1e-3,
         "warmup": 4,
-        "average": 0.9,
+        "ema_decay": 0.9,
         "teacher_ema": 0.9,
         "log_every": 4,
         "evaluate_every": 0,
@@ -58,6 +62,13 @@ def rows(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
 
+def board(out: Path) -> EventAccumulator:
+    """The TensorBoard files of a run."""
+    events = EventAccumulator(str(out), size_guidance={"scalars": 0, "images": 0})
+    events.Reload()
+    return events
+
+
 def reached(out: Path) -> int:
     """The last step there is a row of."""
     return int(max((row["step"] for row in rows(out)), default=0))
@@ -70,6 +81,19 @@ def saved(out: Path) -> dict[str, Any]:
     _, state, skipped = newest
     assert not skipped, skipped
     return state
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Three finished runs, in the folders ``pretrain-…``, ``teacher-…`` and ``student-…``."""
+
+    data: Path
+    recipe: Path
+    runs: Path
+    said: str  # by both commands
+
+    def out(self, kind: str) -> Path:
+        return self.runs / f"{kind}-r18x0.25"
 
 
 class Training:

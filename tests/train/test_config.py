@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from engines.errors import BadData, CannotOpen, UsageError
-from train.config import KINDS, LABELS, LOSSES, RECIPES, Config, Stage, load, saved
-from train.networks.unet import architectures
+from train.config import KINDS, LOSSES, OLD_METHODS, RECIPES, Config, Stage, load, saved
+from train.methods import METHODS
+from train.networks import architectures
 
 SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
 CROPS = (256, 320, 384, 448, 512)
@@ -49,7 +50,7 @@ def test_the_paper_recipe_has_the_papers_figures() -> None:
     assert teacher.arch == "r101"
     assert pretrain.arch == student.arch == "r18x0.5"
     assert [c.composites for c in (pretrain, teacher, student)] == [0, 1, 0]
-    assert student.labels == "blended"
+    assert [c.method for c in (pretrain, teacher, student)] == ["supervised", "supervised", "mlb"]
     assert student.strong
     assert student.teacher_ema == 0.999
 
@@ -65,9 +66,9 @@ EVERY_FIELD = Config(
     schedule="constant",
     warmup=2,
     clip=0.5,
-    average=0.9,
+    ema_decay=0.9,
     precision="fp32",
-    labels="teacher",
+    method="imitate",
     strong=False,
     teacher_ema=0.5,
     composites=0.25,
@@ -172,7 +173,8 @@ def test_an_option_that_is_a_dictionary_is_merged() -> None:
         ("clip = 0", ["clip"]),
         ("warmup = -1", ["warmup"]),
         ("mask_edge = -0.5", ["mask_edge"]),
-        ("average = 1", ["average"]),
+        ("ema_decay = 1", ["ema_decay"]),
+        ("average = 1", ["ema_decay"]),
         ("teacher_ema = 1.5", ["teacher_ema"]),
         ("composites = 1.5", ["composites"]),
         ("composites = 0.6\nempty = 0.6", ["composites"]),
@@ -186,7 +188,8 @@ def test_an_option_that_is_a_dictionary_is_merged() -> None:
         ("evaluate_every = -1", ["evaluate_every"]),
         ('schedule = "linear"', ["schedule", "linear"]),
         ('precision = "fp8"', ["precision", "fp8"]),
-        ('labels = "none"', ["labels"]),
+        ("method = 3", ["method"]),
+        ("labels = 3", ["method"]),
         ("lr = ", ["not TOML"]),
         ("lr = 1\nlr = 2", ["not TOML"]),
         ("\xff", ["not TOML"]),
@@ -239,8 +242,33 @@ def test_a_recipe_that_may_not_be_read_is_named(tmp_path: Path) -> None:
         load(str(path), "student")
 
 
-@pytest.mark.parametrize("labels", LABELS)
-def test_labels_are_those_the_command_offers(labels: str) -> None:
+@pytest.mark.parametrize("labels", OLD_METHODS)
+def test_the_command_offers_a_method_by_the_labels_it_learns(labels: str) -> None:
     from wsshm_cli.train import Labels
 
-    assert load("paper", "student", labels=Labels(labels).value).labels == labels
+    config = load("paper", "student", labels=Labels(labels).value)
+    assert config.method == OLD_METHODS[labels]
+    assert config.method in METHODS
+
+
+def test_recipes_and_runs_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """A run of another kind than a student had the key ``labels`` too, and made no use of it."""
+    path = tmp_path / "old.toml"
+    path.write_text('average = 0.8\n[student]\nlabels = "teacher"\n')
+    assert (load(str(path), "student").ema_decay, load(str(path), "student").method) == (
+        0.8,
+        "imitate",
+    )
+    assert (load(str(path), "teacher").ema_decay, load(str(path), "teacher").method) == (
+        0.8,
+        "supervised",
+    )
+    for kind, labels, method in (
+        ("student", "blended", "mlb"),
+        ("student", "masks", "supervised"),
+        ("pretrain", "blended", "supervised"),
+    ):
+        config = replace(EVERY_FIELD, kind=kind, method=method)
+        old = config.plain() | {"average": config.ema_decay, "labels": labels}
+        del old["ema_decay"], old["method"]
+        assert Config.from_dict(old, "here") == config

@@ -29,7 +29,7 @@ from tests.train.processes import (
 )
 from train.config import Stage
 from train.data.samples import Batches
-from train.networks.unet import MattingNet
+from train.networks import build
 from train.process import World
 from train.trainer import distribute
 
@@ -52,14 +52,14 @@ def test_processes_share_every_batch_without_overlap(processes: int) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    net = MattingNet("r18x0.25")
+    net = build("r18x0.25")
     with pytest.raises(UsageError, match="a batch of 8 cannot be shared evenly by 3 processes"):
         distribute(net, config("pretrain"), World(0, 3, torch.device("cpu")))
 
 
 @pytest.mark.long
 def test_gradients_are_those_of_one_process(dataset: Path, tmp_path: Path) -> None:
-    """Though the processes have different numbers of fine labels, which some losses need."""
+    """Though the processes have different numbers of alphas, which some losses need."""
     command = [sys.executable, "-m", *torchrun(), "tests.train.gradients", dataset, tmp_path]
     result = subprocess.run(
         [str(x) for x in command],
@@ -72,11 +72,11 @@ def test_gradients_are_those_of_one_process(dataset: Path, tmp_path: Path) -> No
     assert result.returncode == 0, result.stderr
     whole, *halves = (share("pretrain", dataset, *ranks) for ranks in ((0, 1), (0, 2), (1, 2)))
     composites = [" " in name for name in whole["name"]]
-    fine = whole["fine"].tolist()
+    has_alpha = whole["has_alpha"].tolist()
     assert any(composites)
-    assert not all(fine)
-    assert sum(fine) > sum(composites), "no empty one"
-    assert halves[0]["fine"].sum() != halves[1]["fine"].sum()
+    assert not all(has_alpha)
+    assert sum(has_alpha) > sum(composites), "no empty one"
+    assert halves[0]["has_alpha"].sum() != halves[1]["has_alpha"].sum()
     for kind in KINDS:
         ours, theirs = gradients(kind, dataset, ALONE), torch.load(tmp_path / f"{kind}.pt")
         assert set(ours) == set(theirs)

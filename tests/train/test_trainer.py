@@ -6,12 +6,9 @@ import contextlib
 import math
 import os
 import re
-import shutil
 import signal
 import time
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,53 +17,27 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from typer.testing import CliRunner
 
 from engines.engine import open_engine
 from tests.conftest import one_error_line
 from tests.faults.helpers import disk
-from tests.train.processes import ENDLESS, Training, gone, reached, recipe, rows, run, saved
+from tests.train.processes import (
+    ENDLESS,
+    STEPS,
+    Chain,
+    Training,
+    board,
+    gone,
+    reached,
+    recipe,
+    rows,
+    run,
+    saved,
+)
 from train.checkpoint import checkpoint
 from train.config import Config
-from train.log import Log
-from wsshm_cli.app import app
 
 pytestmark = pytest.mark.timeout(900)  # every process imports torch, on whatever machine
-
-STEPS = 40
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Three finished runs, in the folders ``pretrain-…``, ``teacher-…`` and ``student-…``."""
-
-    data: Path
-    recipe: Path
-    runs: Path
-    said: str  # by both commands
-
-    def out(self, kind: str) -> Path:
-        return self.runs / f"{kind}-r18x0.25"
-
-
-@pytest.fixture(scope="session")
-def chain(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """A teacher and then a student that learns for `STEPS` steps without interruption."""
-    folder = tmp_path_factory.mktemp("chain")
-    data = shutil.copytree(dataset, folder / "data")
-    (data / "val.txt").write_text("seg/a/images/10.jpg\n")
-    path = recipe(folder / "recipe.toml", steps=STEPS, save_every=17, evaluate_every=10)
-    args = ["--recipe", path, "--data", data, "--runs", "runs", "--workers"]
-    said = run(folder, "teacher", *args, 0) + run(folder, "student", *args, 2)
-    return Chain(data, path, folder / "runs", said)
-
-
-def board(out: Path) -> EventAccumulator:
-    """The TensorBoard files of a run."""
-    events = EventAccumulator(str(out), size_guidance={"scalars": 0, "images": 0})
-    events.Reload()
-    return events
 
 
 def pretraining(folder: Path, data: Path, workers: int, **keys: Any) -> Training:
@@ -173,26 +144,6 @@ def test_tensorboard_shows_the_rows_and_the_images(chain: Chain) -> None:
         assert np.array_equal(image, last)
 
 
-def test_tensorboard_of_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
-    """The rows after the checkpoint are dropped and come again; none before it is lost."""
-    for start, end in ((0, 6), (4, 8)):
-        with Log(tmp_path, start) as log:
-            for step in range(start + 1, end + 1):
-                log.scalars(step, {"total": start + step})
-    assert [(row["step"], row["total"]) for row in rows(tmp_path)] == [
-        (1, 1),
-        (2, 2),
-        (3, 3),
-        (4, 4),
-        (5, 9),
-        (6, 10),
-        (7, 11),
-        (8, 12),
-    ]
-    shown = [(e.step, e.value) for e in board(tmp_path).Scalars("total")]
-    assert shown == [(row["step"], row["total"]) for row in rows(tmp_path)]
-
-
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.long), 2])
 def test_killed_and_resumed_is_the_same_run(chain: Chain, workers: int, tmp_path: Path) -> None:
     """17 steps, SIGKILL and 23 steps end in the very bits of 40, the teacher's included."""
@@ -264,7 +215,7 @@ def test_a_signal_ends_a_run_after_a_checkpoint(
     assert match, line
     step = match[1]
     assert saved(out)["step"] == int(step) == reached(out)
-    assert not list(out.glob("*.part"))
+    assert not list(out.glob("*.part*"))
     assert [e.step for e in board(out).Scalars("total")] == list(range(1, int(step) + 1))
 
 
@@ -344,7 +295,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
         assert result.returncode == 74, result.stderr
         one_error_line(result, out / "step-00000009.pt", os.strerror(28), "free some space")
         assert saved(out)["step"] == 6
-        assert not list(out.glob("*.part"))
+        assert not list(out.glob("*.part*"))
 
 
 def test_a_disk_without_any_room_is_one_line(dataset: Path, tmp_path: Path) -> None:
@@ -361,81 +312,3 @@ def test_a_disk_without_any_room_is_one_line(dataset: Path, tmp_path: Path) -> N
             result = training.finish()
         assert result.returncode == 74, result.stderr
         one_error_line(result, out, os.strerror(28), "free some space")
-
-
-Refused = Callable[..., "tuple[int, str]"]
-
-
-@pytest.fixture
-def student(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
-    """``wsshm train student …`` beside the chain's runs, in this process: exit code and words."""
-
-    def call(*args: object) -> tuple[int, str]:
-        options = ["--recipe", chain.recipe, "--data", chain.data, "--runs", chain.runs, *args]
-        result = CliRunner().invoke(app, ["train", "student", *map(str, options)])
-        assert "Traceback" not in result.stderr, result.stderr
-        return result.exit_code, result.stderr
-
-    monkeypatch.chdir(tmp_path)
-    return call
-
-
-def begun(chain: Chain, folder: Path) -> Path:
-    """A run of which there is a checkpoint and no end."""
-    out = folder / "begun"
-    out.mkdir()
-    for name in ("config.toml", "metrics.jsonl", "step-00000034.pt"):
-        shutil.copy(chain.out("student") / name, out)
-    return out
-
-
-def test_a_begun_run_is_not_overwritten(chain: Chain, student: Refused, tmp_path: Path) -> None:
-    out = begun(chain, tmp_path)
-    code, words = student("--out", out)
-    assert code == 2
-    assert f"error: {out}: holds a begun run; go on with --resume" in words
-    assert student("--out", chain.out("student"))[0] == 2
-
-
-def test_resuming_with_another_option_names_it(
-    chain: Chain, student: Refused, tmp_path: Path
-) -> None:
-    out = begun(chain, tmp_path)
-    for option, value, name in (("--lambda", 0.5, "loss"), ("--seed", 7, "seed")):
-        init = ["--init", chain.out("pretrain") / "model.safetensors"]
-        code, words = student("--out", out, "--resume", option, value, *init)
-        assert code == 2
-        assert f"step-00000034.pt: was begun with another {name}; use the same" in words
-
-
-def test_resuming_with_another_teacher_is_refused(
-    chain: Chain, student: Refused, tmp_path: Path
-) -> None:
-    other = chain.out("pretrain") / "model.safetensors"
-    code, words = student("--out", begun(chain, tmp_path), "--resume", "--teacher", other)
-    assert code == 2
-    assert "was begun with another teacher" in words
-
-
-def test_a_finished_run_says_so(chain: Chain, student: Refused) -> None:
-    out = chain.out("student")
-    before = {p: p.read_bytes() for p in out.iterdir()}
-    code, words = student("--resume")
-    assert code == 0
-    assert words.splitlines()[-1] == f"{out}: finished already"
-    assert {p: p.read_bytes() for p in out.iterdir()} == before
-
-
-def test_a_student_without_a_teacher_names_the_command(student: Refused, tmp_path: Path) -> None:
-    code, words = student("--runs", tmp_path / "none")
-    assert code == 66
-    assert "no finished teacher in it; run wsshm train teacher first" in words
-
-
-def test_pretraining_from_other_masks_is_refused_with_advice(
-    chain: Chain, student: Refused, tmp_path: Path
-) -> None:
-    code, words = student("--out", tmp_path / "out", "--masks", 1)
-    assert code == 2
-    weights = chain.out("pretrain") / "model.safetensors"
-    assert f"was made with another masks; --init {weights} takes it as it is" in words

@@ -20,33 +20,35 @@ from engines.datasets.composites import extend_foreground
 from engines.datasets.layout import Pair, list_backgrounds, list_cutouts, list_pairs
 from engines.datasets.read import read_cutout, read_image, read_pair
 from engines.errors import BadData
+from train import methods
 from train.config import Config
 from train.data import augment
 
 
 def generator(seed: int, index: int) -> np.random.Generator:
-    """The random numbers of sample `index`, or of anything else that counts from 2**63 on."""
+    """Return a generator keyed by (seed, index); indices from 2**63 on are draws per step."""
     return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
 
 
 class Samples(Dataset):
-    """Sample i of a run: everything random about it follows from (seed, i) alone.
+    """The samples of a run, by (index, crop size): all randomness follows from (seed, index).
 
     So a run does not depend on the number of workers or processes, and resumes by starting at
-    another i. An item is a dictionary:
+    another index. An item is a dictionary:
 
-    - ``image`` (3, S, S) uint8: what is learnt from, with strong augmentation;
-    - ``weak`` (3, S, S) uint8: the same crop without it, where a teacher is to label it;
+    - ``image`` (3, S, S) uint8 RGB: the network's input, with strong augmentation;
+    - ``weak`` (3, S, S) uint8 RGB: the same crop without it, if the method needs that;
     - ``label`` (1, S, S) uint8: mask or alpha, 255 = person;
-    - ``fine`` bool: whether `label` is an alpha;
+    - ``has_alpha`` bool: whether `label` is an alpha;
     - ``name`` str: the files it was made of.
 
     Raises:
-        BadData: files that cannot be read, all of them named, or nothing of a kind that is needed.
+        BadData: files that cannot be read, all of them named, or none of a kind that is needed.
     """
 
     def __init__(self, root: Path, config: Config, processes: int = 1):
         self.config = config
+        self.two_views = methods.find(config.method).needs_weak_view
         photos, cutouts, backgrounds = listed(root, config)
         self.photos = _some(photos, config.masks, config.seed)
         self.people = _some(cutouts, config.mattes, config.seed)
@@ -56,7 +58,7 @@ class Samples(Dataset):
         names = [p.image.relative_to(root).as_posix() for p in (*self.photos, *self.people)]
         names += [p.relative_to(root).as_posix() for p in self.backgrounds]
         self.fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
-        # Decoded once and shared with the workers by fork, as far as half of the free memory goes.
+        # Decoded once and shared with the workers by fork, up to half of the free memory.
         budget = _free_memory() // 2 // processes
         self._photos, budget = _cached(self.photos, read_pair, budget)
         self._people, budget = _cached(self.people, _read_person, budget)
@@ -92,10 +94,10 @@ class Samples(Dataset):
         item = {
             "image": _tensor(image),
             "label": torch.from_numpy(label)[None],
-            "fine": kind < composites + empty,
+            "has_alpha": kind < composites + empty,
             "name": " ".join(names),
         }
-        return item | {"weak": _tensor(weak)} if self.config.has_teacher else item
+        return item | {"weak": _tensor(weak)} if self.two_views else item
 
     def _background(self, rng: np.random.Generator) -> tuple[U8, str]:
         i = int(rng.integers(len(self.backgrounds)))
@@ -103,7 +105,7 @@ class Samples(Dataset):
 
 
 def listed(root: Path, config: Config) -> tuple[list[Pair], list[Pair], list[Path]]:
-    """Photographs with masks, cut-outs and backgrounds that a run draws from, all of ``train``.
+    """List the photographs with masks, cut-outs and backgrounds of ``train`` that a run draws from.
 
     Raises:
         BadData: there are none of a kind that the run needs.
@@ -113,7 +115,7 @@ def listed(root: Path, config: Config) -> tuple[list[Pair], list[Pair], list[Pat
     cutouts = list_cutouts(root, "train") if composites else []
     backgrounds = list_backgrounds(root, "train") if made else []
     if composites and not cutouts:
-        raise BadData(f"{root}: no cut-outs for composites; put some in matte/<set>/rgba")
+        raise BadData(f"{root}: no cut-outs for composites", "put some in matte/<set>/rgba")
     return photos, cutouts, backgrounds
 
 
@@ -132,9 +134,10 @@ def _read_background(path: Path) -> tuple[U8]:
 def _cached(
     items: Sequence[Any], read: Callable[[Any], tuple[U8, ...]], budget: int
 ) -> tuple[Callable[[int], Any], int]:
-    """A function from index to what `read` gives, and what is left of `budget` bytes.
+    """Read all items; return a function from index to arrays, and the bytes left of `budget`.
 
-    Every file is read once here, so that a broken one is named before the first step.
+    Every file is read once here, so that a broken one is named before the first step. Arrays that
+    exceed the budget are read again when they are asked for.
     """
     faults: list[str] = []
     kept: list[tuple[U8, ...] | None] = []
@@ -147,7 +150,7 @@ def _cached(
             return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(items), 64):  # few at a time: what does not fit is not kept
+        for start in range(0, len(items), 64):  # few at a time, to hold little beyond the budget
             for arrays in pool.map(load, items[start : start + 64]):
                 budget -= sum(a.nbytes for a in arrays or ())
                 kept.append(arrays if budget > 0 else None)
@@ -162,7 +165,7 @@ def _cached(
 
 
 def _free_memory() -> int:
-    """Bytes that can be had without swapping, within a container's limit; 8 GB if unknown."""
+    """Return the bytes free without swapping, within a container's limit; 8 GB if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable"))
@@ -177,7 +180,7 @@ def _free_memory() -> int:
 
 
 def _some(items: list[Pair], count: int, seed: int) -> list[Pair]:
-    """`count` of the items, in their order; all of them when it is 0."""
+    """Draw `count` of the items, keeping their order; 0 draws all."""
     if not count or count >= len(items):
         return items
     chosen = np.random.default_rng(seed).choice(len(items), count, replace=False)
@@ -185,19 +188,19 @@ def _some(items: list[Pair], count: int, seed: int) -> list[Pair]:
 
 
 def _weights(items: list[Pair], shares: dict[str, float]) -> np.ndarray:
-    """Chance of each item: its set's share, spread evenly over the set."""
+    """Return the probability of each item: the share of its set, spread evenly over the set."""
     sources = [p.source for p in items]
     counts = {s: sources.count(s) for s in set(sources)}
     w = np.array([shares.get(s, 1.0) / counts[s] for s in sources])
     if len(w) and not w.any():
-        raise BadData(f"every set there is ({', '.join(sorted(counts))}) has a share of 0")
+        raise BadData(f"every set in the data ({', '.join(sorted(counts))}) has a share of 0")
     return w / w.sum() if len(w) else w
 
 
 class Batches(Sampler):
     """Batches of (index, crop size) from step `start` to the end of the stages.
 
-    Of every batch, process `rank` of `processes` gets each `processes`-th sample.
+    Process `rank` of `processes` gets every `processes`-th sample of each batch.
     """
 
     def __init__(self, config: Config, start: int = 0, rank: int = 0, processes: int = 1):
@@ -218,7 +221,7 @@ class Batches(Sampler):
 
 
 def quiet_worker(_: int) -> None:
-    """What a loader's worker process does first: signals to stop are its parent's business."""
+    """Prepare a loader's worker process: it ignores signals, which its parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(1)

@@ -1,79 +1,89 @@
-"""What one batch is to be learnt as, and at what cost: the method in one place."""
+"""What a training method is: `Method` says what a batch is learnt as, and what it needs for that.
+
+A method is one file of this package and one row of the table in ``__init__.py``. The loop, the data
+and the log use what is declared here and know nothing else about it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from train.config import Config
-from train.losses import edge_weight, matting_losses
-from train.methods import mlb
+from train.networks.network import Prediction, Targets
+
+Teacher = Callable[[Tensor], Prediction]
 
 
-@dataclass(frozen=True)
-class Targets:
-    """What a batch of N crops is to be learnt as; float in [0, 1] unless it says otherwise."""
+class Batch(NamedTuple):
+    """N crops of S×S pixels on the device.
 
-    label: Tensor  # (N, 1, S, S): alpha, mask, or what is blended of a mask and the teacher's matte
-    boundary: Tensor  # (N, 1, S, S)
-    fine: Tensor  # (N,) bool: False where `label` is a coarse mask
-    teacher: Tensor | None = None  # (N, 1, S, S): the teacher's matte
-    context: Tensor | None = None  # (N, C, s, s), any value: the teacher's features
+    Attributes:
+        image: (N, 3, S, S) float RGB in [0, 1], the network's input, with strong augmentation.
+        label: (N, 1, S, S) float in [0, 1], an alpha or a coarse mask.
+        has_alpha: (N,) bool, whether `label` is an alpha.
+        weak: (N, 3, S, S) float RGB in [0, 1], the same crops without strong augmentation, or None
+            if the method does not need them.
+    """
 
+    image: Tensor
+    label: Tensor
+    has_alpha: Tensor
+    weak: Tensor | None = None
 
-def step_losses(
-    model: nn.Module,
-    teacher: nn.Module | None,
-    batch: dict[str, Any],
-    config: Config,
-    device: torch.device,
-) -> dict[str, Tensor]:
-    """Losses of one batch of `Samples`; with a teacher, coarse labels are blended first."""
-    wanted = targets(teacher, batch, config, device)
-    matte, edges, context = model(unit(batch["image"], device))
-    with torch.autocast(device.type, enabled=False):  # losses are computed in float32
-        return matting_losses(
-            matte.float(),
-            edges.float(),
-            wanted.label,
-            wanted.boundary,
-            wanted.fine,
-            config.loss,
-            config.mask_edge,
-            context.float(),
-            wanted.context,
+    @classmethod
+    def of(cls, samples: dict[str, Any], device: torch.device) -> Batch:
+        """Move collated items of `train.data.samples.Samples` to the device."""
+        return cls(
+            _unit(samples["image"], device),
+            samples["label"].to(device, non_blocking=True).float() / 255,
+            samples["has_alpha"].to(device, non_blocking=True),
+            _unit(samples["weak"], device) if "weak" in samples else None,
         )
 
 
-def targets(
-    teacher: nn.Module | None, batch: dict[str, Any], config: Config, device: torch.device
-) -> Targets:
-    """What a batch is to be learnt as; a teacher sees it without strong augmentation."""
-    label = batch["label"].to(device, non_blocking=True).float() / 255
-    fine = batch["fine"].to(device, non_blocking=True)
-    boundary = mlb.boundary_label(label)
-    if teacher is None:
-        return Targets(label, boundary, fine)
-    with torch.no_grad():
-        matte, edges, context = teacher(unit(batch["weak"], device))
-        matte, edges, context = matte.float().sigmoid(), edges.float().sigmoid(), context.float()
-    trust = edges if config.labels == "blended" else torch.ones_like(edges)
-    trust = torch.maximum(trust, 1 - edge_weight(label, config.mask_edge))
-    blended = mlb.blend(label, matte, trust)
-    own = fine.view(-1, 1, 1, 1)  # composites know better than the teacher
-    return Targets(
-        torch.where(own, label, blended),
-        torch.where(own, boundary, edges),
-        torch.ones_like(fine),
-        matte,
-        context,
-    )
+@dataclass(frozen=True)
+class Method:
+    """A training method.
+
+    Attributes:
+        targets: returns what a batch is learnt as; takes the batch, the teacher where there is
+            one, and the run's config.
+        needs_teacher: the run must have a teacher.
+        needs_weak_view: the data must provide `Batch.weak`.
+        teacher_follows: a teacher of the student's architecture becomes a moving average of the
+            student's weights, at the decay ``teacher_ema``.
+    """
+
+    targets: Callable[[Batch, Teacher | None, Config], Targets]
+    needs_teacher: bool = False
+    needs_weak_view: bool = False
+    teacher_follows: bool = False
 
 
-def unit(image: Tensor, device: torch.device) -> Tensor:
-    """(N, 3, S, S) uint8 to float in [0, 1] on the device."""
-    moved = image.to(device, non_blocking=True)
+def boundary_label(alpha: Tensor) -> Tensor:
+    """Return B: 1 where ``0.05 < alpha < 0.95``, else 0 (WSSHM, step 1)."""
+    return ((alpha > 0.05) & (alpha < 0.95)).to(alpha.dtype)
+
+
+def edge_weight(mask: Tensor, edge: float) -> Tensor:
+    """Return weights of `edge` within 3 pixels of the edges of masks, and of 1 elsewhere.
+
+    A coarse mask says where a person is but not how the edge falls off.
+
+    Args:
+        mask: (N, 1, H, W) float in [0, 1].
+    """
+    near = F.max_pool2d(mask, 7, 1, 3) + F.max_pool2d(-mask, 7, 1, 3)
+    return 1 - (1 - edge) * near
+
+
+def _unit(images: Tensor, device: torch.device) -> Tensor:
+    """Return (N, 3, S, S) uint8 as float in [0, 1] on the device, channels last."""
+    moved = images.to(device, non_blocking=True)
     return moved.contiguous(memory_format=torch.channels_last).float() / 255

@@ -23,7 +23,7 @@ from engines.contract import ModelSpec
 from engines.engine import open_engine
 from tests import graphs
 from train.export import export
-from train.networks.unet import MattingNet
+from train.networks import build
 
 # The exporter leaves the paddings of lite0 as nodes of constants, and says so.
 pytestmark = pytest.mark.filterwarnings("ignore:Constant folding:UserWarning")
@@ -146,7 +146,7 @@ def faults(model: onnx.ModelProto) -> list[str]:
 def half(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network with random weights, in float16."""
     torch.manual_seed(0)
-    net = MattingNet(request.param).eval()
+    net = build(request.param).eval()
     path: Path = tmp_path_factory.mktemp("half") / f"{request.param}.onnx"
     spec = ModelSpec(request.param, request.param, net.stride, 64, (64,), precision="fp16")
     export.export(net, path, spec)

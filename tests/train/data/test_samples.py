@@ -14,20 +14,10 @@ from torch.utils.data import DataLoader
 
 from engines.datasets import read as reading
 from engines.errors import BadData
-from train import config
+from tests.train.data.recipes import recipe
 from train.config import Config, Stage
-from train.data import augment
 from train.data import samples as datasets
 from train.data.samples import Batches, Samples, quiet_worker
-from train.log import Log, draw, grid
-from train.networks.unet import MattingNet
-
-STAGES = (Stage(3, 4, (64,)), Stage(4, 2, (64, 96, 128)))
-
-
-def recipe(kind: str = "pretrain", **more: Any) -> Config:
-    return replace(config.load("paper", kind), stages=STAGES, **more)
-
 
 MIXED = {"composites": 0.4, "empty": 0.2}
 EVERY_KIND = [
@@ -36,8 +26,8 @@ EVERY_KIND = [
     recipe("student"),
     recipe("pretrain", **MIXED),
     recipe("student", **MIXED),
-    recipe("student", labels="masks"),
-    recipe("student", labels="teacher"),
+    recipe("student", method="supervised"),
+    recipe("student", method="imitate"),
     recipe("student", paste=1.0),
 ]
 
@@ -58,24 +48,24 @@ def own(dataset: Path, tmp_path: Path) -> Path:
 # ---- one sample
 
 
-@pytest.mark.parametrize("c", EVERY_KIND, ids=lambda c: f"{c.kind}-{c.labels}-{c.composites}")
+@pytest.mark.parametrize("c", EVERY_KIND, ids=lambda c: f"{c.kind}-{c.method}-{c.composites}")
 def test_what_an_item_holds(dataset: Path, c: Config) -> None:
-    samples, two_views = Samples(dataset, c), c.kind == "student" and c.labels != "masks"
+    samples, two_views = Samples(dataset, c), c.method != "supervised"
     seen = set()
     for i in range(24):
         item = samples[(i, 96)]
-        assert set(item) - {"weak"} == {"image", "label", "fine", "name"}
+        assert set(item) - {"weak"} == {"image", "label", "has_alpha", "name"}
         assert ("weak" in item) == two_views
         for key in item.keys() & {"image", "weak"}:
             assert item[key].shape == (3, 96, 96)
             assert item[key].dtype == torch.uint8
         assert item["label"].shape == (1, 96, 96)
         assert item["label"].dtype == torch.uint8
-        assert isinstance(item["fine"], bool)
-        seen.add((item["fine"], bool(item["label"].any())))
+        assert isinstance(item["has_alpha"], bool)
+        seen.add((item["has_alpha"], bool(item["label"].any())))
         suffixes = {word.rpartition(".")[2] for word in item["name"].split()}
         assert suffixes <= {"jpg", "png"}
-    assert {fine for fine, _ in seen} == (
+    assert {has_alpha for has_alpha, _ in seen} == (
         {False, True} if 0 < c.composites < 1 else {c.composites == 1}
     )
 
@@ -84,12 +74,12 @@ def test_empty_images_have_nobody_in_them(dataset: Path) -> None:
     samples = Samples(dataset, recipe(composites=0.0, empty=1.0))
     for i in range(8):
         item = samples[(i, 64)]
-        assert item["fine"]
+        assert item["has_alpha"]
         assert not item["label"].any()
         assert item["name"] in ("coffee.jpg", "stars.jpg")
 
 
-@pytest.mark.parametrize("c", EVERY_KIND, ids=lambda c: f"{c.kind}-{c.labels}-{c.composites}")
+@pytest.mark.parametrize("c", EVERY_KIND, ids=lambda c: f"{c.kind}-{c.method}-{c.composites}")
 def test_a_sample_follows_from_seed_and_index_alone(dataset: Path, c: Config) -> None:
     one, two, other = Samples(dataset, c), Samples(dataset, c), Samples(dataset, replace(c, seed=1))
     for i in (9, 0, 31, 10**12):
@@ -142,7 +132,7 @@ def test_the_weak_view_is_the_same_crop_unaltered(dataset: Path) -> None:
 
 
 def test_without_a_teacher_strong_augmentation_can_be_left_out(dataset: Path) -> None:
-    plain = Samples(dataset, recipe("student", labels="masks", strong=False))
+    plain = Samples(dataset, recipe("student", method="supervised", strong=False))
     weak = Samples(dataset, recipe("student"))
     assert torch.equal(plain[(5, 64)]["image"], weak[(5, 64)]["weak"])
 
@@ -338,153 +328,3 @@ def test_crop_sizes_are_drawn_from_the_stage() -> None:
     later = [size for s in sizes[5:] for size in s]
     assert all(10 <= later.count(size) <= 30 for size in (96, 128, 160))
     assert sizes != [{size for _, size in b} for b in Batches(replace(c, seed=1))]
-
-
-# ---- augmentation
-
-
-def test_composite_is_equation_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without photometric changes, I = αF + (1 - α)B at every pixel, soft edges included."""
-    monkeypatch.setattr(augment, "photometric", lambda _, image: image)
-    rgba = np.zeros((60, 40, 4), np.uint8)
-    rgba[..., :3] = (200, 100, 50)
-    rgba[10:50, 10:30, 3] = 255
-    rgba[..., 3] = cv2.GaussianBlur(rgba[..., 3], (0, 0), 3)
-    background = np.full((80, 80, 3), 30, np.uint8)
-    soft = exact = 0
-    for seed in range(20):
-        image, alpha = augment.composite(np.random.default_rng(seed), [rgba], background, 64)
-        assert image.shape == (64, 64, 3)
-        assert alpha.shape == (64, 64)
-        assert (image[alpha == 0] == 30).all()
-        a = alpha[..., None] / 255
-        off = np.abs(image - (a * np.float64([200, 100, 50]) + (1 - a) * 30))
-        exact += off.max() <= 1  # the light of the place is not pulled in half of them
-        soft += ((alpha > 20) & (alpha < 235)).any()
-    assert soft >= 15
-    assert 5 <= exact <= 18
-
-
-def test_flat_edges_go_to_the_border_of_the_frame() -> None:
-    rng = np.random.default_rng(1)
-    rgba = np.zeros((60, 40, 4), np.uint8)
-    rgba[20:, 8:32] = 255  # cut flat at the chest
-    assert augment.flat_edges(rgba[..., 3]) == (False, False, True)
-    for _ in range(30):
-        _, alpha = augment.place(rng, rgba, 64)
-        if alpha.any():
-            columns = (alpha > 200).any(0)
-            assert (alpha[-1, columns] > 100).all()
-
-
-def test_crop_keeps_label_and_image_together() -> None:
-    rng = np.random.default_rng(2)
-    label = np.zeros((50, 90), np.uint8)
-    label[10:40, 30:60] = 255
-    image = np.repeat(label[..., None], 3, 2)
-    for _ in range(20):
-        crop, mask = augment.zoom_crop(rng, image, label, 48)
-        assert (np.abs(crop[..., 0].astype(int) - mask) <= 1).all()
-
-
-def pasted(seed: int, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """White persons of a black photograph, pasted into a grey crop with nobody in it."""
-    crop, nobody = np.full((64, 64, 3), 90, np.uint8), np.zeros((64, 64), np.uint8)
-    photo = np.repeat(mask[..., None], 3, 2)
-    return augment.paste(np.random.default_rng(seed), crop, nobody, photo, mask)
-
-
-def test_pasted_persons_are_where_the_label_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augment, "photometric", lambda _, image: image)
-    mask = np.zeros((50, 90), np.uint8)
-    mask[10:40, 30:60] = 255
-    mask[20:30, 60:80] = 255  # not symmetric
-    sizes = set()
-    for seed in range(30):
-        image, label = pasted(seed, mask)
-        edge = cv2.dilate(label, None, iterations=3) != cv2.erode(label, None, iterations=3)
-        assert (image[(label == 0) & ~edge] == 90).all()
-        assert (image[(label == 255) & ~edge] == 255).all()
-        sizes.add(int((label > 0).sum()))
-    assert min(sizes) < 500 < 1500 < max(sizes)
-
-
-def test_a_pasted_person_stays_cut_off_where_its_photograph_ended() -> None:
-    mask = np.zeros((60, 40), np.uint8)
-    mask[20:, 8:32] = 255
-    for seed in range(30):
-        _, label = pasted(seed, mask)
-        columns = (label > 200).any(0)
-        assert (label[-1, columns] > 200).all()
-
-
-def test_pasting_adds_to_those_who_are_there_and_needs_somebody(dataset: Path) -> None:
-    before = np.full((32, 32), 255, np.uint8)
-    image = np.full((32, 32, 3), 7, np.uint8)
-    for mask in (np.zeros((20, 20), np.uint8), np.full((20, 20), 255, np.uint8)):
-        photo = np.zeros((20, 20, 3), np.uint8)
-        _, label = augment.paste(np.random.default_rng(0), image, before, photo, mask)
-        assert (label == 255).all()
-    samples = Samples(dataset, recipe(paste=0.5))
-    count = [len(samples[(i, 64)]["name"].split()) for i in range(40)]
-    assert 8 < count.count(2) < 32
-    assert set(count) == {1, 2}
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 2), (7, 5)])
-def test_the_smallest_and_narrowest_images_can_be_cropped(size: tuple[int, int]) -> None:
-    image = np.full((*size, 3), 9, np.uint8)
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        crop, label = augment.zoom_crop(rng, image, np.full(size, 255, np.uint8), 64)
-        assert (crop == 9).all()
-        assert (label == 255).all()
-
-
-def test_strong_augmentation_keeps_the_frame() -> None:
-    ramp = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None] * 4, 64, 0).repeat(3, 2)
-    for seed in range(30):
-        out = augment.strong(np.random.default_rng(seed), ramp)
-        assert out.shape == ramp.shape
-        assert out.dtype == np.uint8
-        assert out[:, 40:].mean() > out[:, :24].mean()
-
-
-# ---- what a run shows
-
-
-def test_a_grid_has_names_above_and_a_sample_in_each_row() -> None:
-    red = torch.zeros(2, 3, 32, 32)
-    red[:, 0] = 1
-    steps = torch.linspace(-0.5, 1.5, 32).expand(2, 1, 32, 32)
-    image = grid({"input": red, "matte": steps}, side=160)
-    assert image.shape == (24 + 2 * 160, 2 * 160, 3)
-    assert image.dtype == np.uint8
-    assert (image[24:, :160] == (255, 0, 0)).all()
-    assert (image[24:, 160:] == image[24:, 160:, :1]).all()  # grey
-    assert (image[24:, 165] == 0).all()
-    assert (image[24:, 315] == 255).all()
-    for column in range(2):
-        head = image[:24, 160 * column : 160 * (column + 1)]
-        assert 20 < (head < 128).all(2).sum() < 600
-
-
-@pytest.mark.parametrize(
-    ("kind", "names"),
-    [("pretrain", 4), ("teacher", 4), ("student", 7)],
-)
-def test_the_image_of_a_run(dataset: Path, tmp_path: Path, kind: str, names: int) -> None:
-    """Six fixed samples; of a student also what its teacher says and what is blended of it."""
-    c = replace(recipe(kind), stages=(Stage(1, 2, (64,)),))
-    samples, net = Samples(dataset, c), MattingNet("r18x0.25").train()
-    teacher = MattingNet("r18x0.25").eval() if kind == "student" else None
-    image = draw(net, teacher, samples, c, torch.device("cpu"))
-    assert image.shape == (24 + 6 * 160, names * 160, 3)
-    assert net.training
-    with Log(tmp_path, 0) as log:
-        log.image(1, image)
-    stored = cv2.cvtColor(cv2.imread(str(tmp_path / "grid.png")), cv2.COLOR_BGR2RGB)
-    assert (stored == image).all()
-    first = samples[(10**12, 64)]["image"].permute(1, 2, 0).numpy()
-    shown = cv2.resize(first, (160, 160), interpolation=cv2.INTER_AREA)
-    assert np.abs(image[24:184, :160].astype(int) - shown).max() <= 1

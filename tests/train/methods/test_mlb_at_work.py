@@ -23,7 +23,7 @@ RECIPE = """
 arch = "r18x0.25"
 weight_decay = 1e-4
 warmup = 10
-average = 0.98
+ema_decay = 0.98
 save_every = 1000
 evaluate_every = 0
 

@@ -11,7 +11,7 @@ import torch
 
 from engines.errors import BadData
 from train.checkpoint import checkpoint
-from train.networks.unet import MattingNet
+from train.networks import build
 from train.tools.average import average
 
 
@@ -21,7 +21,7 @@ def files(tmp_path: Path) -> list[Path]:
     paths = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        net = MattingNet("r18x0.25")
+        net = build("r18x0.25")
         net(torch.rand(2, 3, 32, 32))  # so that batch norm has seen something
         paths.append(tmp_path / f"{seed}.safetensors")
         checkpoint.save_weights(paths[-1], net.arch, net.state_dict(), {})
@@ -52,7 +52,7 @@ def test_what_the_command_writes_can_be_loaded(files: list[Path], tmp_path: Path
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "0.safetensors 0.5" in done.stdout
     arch, state = checkpoint.weights(out)
-    checkpoint.match(MattingNet(arch), state, out)
+    checkpoint.match(build(arch), state, out)
     torch.testing.assert_close(state, average([(files[0], 1.0), (files[1], 2.0)])[1])
 
 
@@ -60,7 +60,7 @@ def test_other_networks_and_other_weights_are_refused_in_one_line(
     files: list[Path], tmp_path: Path
 ) -> None:
     other = tmp_path / "other.safetensors"
-    net = MattingNet("r18x0.5")
+    net = build("r18x0.5")
     checkpoint.save_weights(other, net.arch, net.state_dict(), {})
     with pytest.raises(BadData, match=r"other.safetensors: is another network \(r18x0.5\)"):
         average([(files[0], 1.0), (other, 1.0)])

@@ -1,0 +1,120 @@
+"""Crops, composites and photometric changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.train.data.recipes import recipe
+from train.data import augment
+from train.data.samples import Samples
+
+
+def test_composite_is_equation_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without photometric changes, I = αF + (1 - α)B at every pixel, soft edges included."""
+    monkeypatch.setattr(augment, "photometric", lambda _, image: image)
+    rgba = np.zeros((60, 40, 4), np.uint8)
+    rgba[..., :3] = (200, 100, 50)
+    rgba[10:50, 10:30, 3] = 255
+    rgba[..., 3] = cv2.GaussianBlur(rgba[..., 3], (0, 0), 3)
+    background = np.full((80, 80, 3), 30, np.uint8)
+    soft = exact = 0
+    for seed in range(20):
+        image, alpha = augment.composite(np.random.default_rng(seed), [rgba], background, 64)
+        assert image.shape == (64, 64, 3)
+        assert alpha.shape == (64, 64)
+        assert (image[alpha == 0] == 30).all()
+        a = alpha[..., None] / 255
+        off = np.abs(image - (a * np.float64([200, 100, 50]) + (1 - a) * 30))
+        exact += off.max() <= 1  # the light of the place is not pulled in half of them
+        soft += ((alpha > 20) & (alpha < 235)).any()
+    assert soft >= 15
+    assert 5 <= exact <= 18
+
+
+def test_flat_edges_go_to_the_border_of_the_frame() -> None:
+    rng = np.random.default_rng(1)
+    rgba = np.zeros((60, 40, 4), np.uint8)
+    rgba[20:, 8:32] = 255  # cut flat at the chest
+    assert augment.flat_edges(rgba[..., 3]) == (False, False, True)
+    for _ in range(30):
+        _, alpha = augment.place(rng, rgba, 64)
+        if alpha.any():
+            columns = (alpha > 200).any(0)
+            assert (alpha[-1, columns] > 100).all()
+
+
+def test_crop_keeps_label_and_image_together() -> None:
+    rng = np.random.default_rng(2)
+    label = np.zeros((50, 90), np.uint8)
+    label[10:40, 30:60] = 255
+    image = np.repeat(label[..., None], 3, 2)
+    for _ in range(20):
+        crop, mask = augment.zoom_crop(rng, image, label, 48)
+        assert (np.abs(crop[..., 0].astype(int) - mask) <= 1).all()
+
+
+def pasted(seed: int, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """White persons of a black photograph, pasted into a grey crop with nobody in it."""
+    crop, nobody = np.full((64, 64, 3), 90, np.uint8), np.zeros((64, 64), np.uint8)
+    photo = np.repeat(mask[..., None], 3, 2)
+    return augment.paste(np.random.default_rng(seed), crop, nobody, photo, mask)
+
+
+def test_pasted_persons_are_where_the_label_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "photometric", lambda _, image: image)
+    mask = np.zeros((50, 90), np.uint8)
+    mask[10:40, 30:60] = 255
+    mask[20:30, 60:80] = 255  # not symmetric
+    sizes = set()
+    for seed in range(30):
+        image, label = pasted(seed, mask)
+        edge = cv2.dilate(label, None, iterations=3) != cv2.erode(label, None, iterations=3)
+        assert (image[(label == 0) & ~edge] == 90).all()
+        assert (image[(label == 255) & ~edge] == 255).all()
+        sizes.add(int((label > 0).sum()))
+    assert min(sizes) < 500 < 1500 < max(sizes)
+
+
+def test_a_pasted_person_stays_cut_off_where_its_photograph_ended() -> None:
+    mask = np.zeros((60, 40), np.uint8)
+    mask[20:, 8:32] = 255
+    for seed in range(30):
+        _, label = pasted(seed, mask)
+        columns = (label > 200).any(0)
+        assert (label[-1, columns] > 200).all()
+
+
+def test_pasting_adds_to_those_who_are_there_and_needs_somebody(dataset: Path) -> None:
+    before = np.full((32, 32), 255, np.uint8)
+    image = np.full((32, 32, 3), 7, np.uint8)
+    for mask in (np.zeros((20, 20), np.uint8), np.full((20, 20), 255, np.uint8)):
+        photo = np.zeros((20, 20, 3), np.uint8)
+        _, label = augment.paste(np.random.default_rng(0), image, before, photo, mask)
+        assert (label == 255).all()
+    samples = Samples(dataset, recipe(paste=0.5))
+    count = [len(samples[(i, 64)]["name"].split()) for i in range(40)]
+    assert 8 < count.count(2) < 32
+    assert set(count) == {1, 2}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 2), (7, 5)])
+def test_the_smallest_and_narrowest_images_can_be_cropped(size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 9, np.uint8)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        crop, label = augment.zoom_crop(rng, image, np.full(size, 255, np.uint8), 64)
+        assert (crop == 9).all()
+        assert (label == 255).all()
+
+
+def test_strong_augmentation_keeps_the_frame() -> None:
+    ramp = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None] * 4, 64, 0).repeat(3, 2)
+    for seed in range(30):
+        out = augment.strong(np.random.default_rng(seed), ramp)
+        assert out.shape == ramp.shape
+        assert out.dtype == np.uint8
+        assert out[:, 40:].mean() > out[:, :24].mean()

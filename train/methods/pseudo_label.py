@@ -1,0 +1,59 @@
+"""What a teacher predicts for a batch, and targets that are made of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from engines.errors import UsageError
+from train.methods.method import Batch, Teacher, boundary_label
+from train.networks.network import Targets
+
+
+class PseudoLabel(NamedTuple):
+    """A teacher's prediction for N crops.
+
+    Attributes:
+        matte: (N, 1, S, S) float in [0, 1].
+        boundary: (N, 1, S, S) float in [0, 1].
+        features: (N, C, h, w) float, or None if the teacher offers none.
+    """
+
+    matte: Tensor
+    boundary: Tensor
+    features: Tensor | None
+
+
+def pseudo_label(teacher: Teacher | None, batch: Batch) -> PseudoLabel:
+    """Return what the teacher predicts for the batch without strong augmentation.
+
+    Raises:
+        UsageError: the teacher does not predict a boundary.
+    """
+    assert teacher is not None
+    assert batch.weak is not None
+    with torch.no_grad():
+        matte, boundary, features, _ = teacher(batch.weak).float()
+        if boundary is None:
+            raise UsageError("the teacher predicts no boundary", "use one that does with --teacher")
+        return PseudoLabel(matte.sigmoid(), boundary.sigmoid(), features)
+
+
+def refined_targets(batch: Batch, teacher: PseudoLabel, label: Tensor) -> Targets:
+    """Return targets with `label` in place of coarse masks; alphas stay, they are more exact.
+
+    Args:
+        label: (N, 1, S, S) float in [0, 1], with edges that may be judged.
+    """
+    is_alpha = batch.has_alpha.view(-1, 1, 1, 1)
+    label = torch.where(is_alpha, batch.label, label)
+    boundary = torch.where(is_alpha, boundary_label(batch.label), teacher.boundary)
+    return Targets(
+        label,
+        boundary,
+        judge_edges=torch.ones_like(batch.has_alpha),
+        features=teacher.features,
+        shown={"teacher": teacher.matte, "boundary": boundary, "blended": label},
+    )
