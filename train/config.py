@@ -1,4 +1,4 @@
-"""What a training run does: a frozen dataclass, read from TOML recipes and written beside results.
+"""The config of a training run: a frozen dataclass, read from TOML recipes and saved with results.
 
 A recipe is a TOML file. Its top-level keys are `Config` fields for every kind of run; a table
 ``[pretrain]``, ``[teacher]`` or ``[student]`` sets those of one kind. ``recipes/paper.toml`` has

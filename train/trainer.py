@@ -42,7 +42,7 @@ from train.networks.network import Network
 from train.process import World, choose_precision, signals
 from train.run import MODEL, RELEASED, Progress, Run, claim, describe, unseen, version
 
-LAST_CHECKPOINTS = 2
+KEPT_CHECKPOINTS = 2
 VAL_IMAGES = 12  # of each source, in the evaluations of a run
 
 
@@ -147,7 +147,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
         if follower:
             snapshot["teacher"] = follower.state_dict()
         checkpoint.save(out / f"step-{step:08d}.pt", snapshot)
-        checkpoint.keep(out, LAST_CHECKPOINTS)
+        checkpoint.keep(out, KEPT_CHECKPOINTS)
 
     def image_grid() -> U8:
         return draw(average.module, method, teacher, samples, config, world.device)

@@ -30,7 +30,7 @@ Refused = Callable[..., "tuple[int, str]"]
 
 @pytest.fixture
 def student(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
-    """``wsshm train student …`` beside the chain's runs, in this process: exit code and words."""
+    """Run ``wsshm train student …`` on the chain's runs in this process; return code and stderr."""
 
     def call(*args: object) -> tuple[int, str]:
         options = ["--recipe", chain.recipe, "--data", chain.data, "--runs", chain.runs, *args]

@@ -26,7 +26,7 @@ KINDS = ("pretrain", "student")
 
 
 def config(kind: str) -> Config:
-    """One step of every kind of sample, with every loss."""
+    """Return a config of one step, with every kind of sample and every loss."""
     losses = [name for name in LOSSES if name != "context" or kind == "student"]
     return Config(
         kind,
@@ -43,7 +43,7 @@ def config(kind: str) -> Config:
 
 
 def share(kind: str, data: Path, rank: int = 0, processes: int = 1) -> dict[str, Any]:
-    """What one process gets of the batch."""
+    """Return the part of the batch that one process gets."""
     samples = Samples(data, config(kind))
     (keys,) = Batches(config(kind), rank=rank, processes=processes)
     batch: dict[str, Any] = default_collate([samples[key] for key in keys])
@@ -51,7 +51,7 @@ def share(kind: str, data: Path, rank: int = 0, processes: int = 1) -> dict[str,
 
 
 def gradients(kind: str, data: Path, world: World) -> dict[str, Tensor]:
-    """By parameter, after one backward pass with batch norm out of the way."""
+    """Return gradients by parameter after one backward pass with frozen batch norm."""
     torch.manual_seed(0)
     net, teacher = (build(config(kind).arch) for _ in range(2))
     model = distribute(net, config(kind), world)

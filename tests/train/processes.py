@@ -25,7 +25,7 @@ STEPS = 40  # of the teacher and the student of a `Chain`
 
 
 def torchrun(processes: int = 2) -> list[object]:
-    """What comes before the module's name so that it runs in so many processes."""
+    """Return the arguments before a module's name that run it in several processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -56,26 +56,26 @@ def recipe(path: Path, *, pretrain: int = 4, steps: int = 4, size: int = 64, **k
 
 
 def rows(out: Path) -> list[dict[str, float]]:
-    """Every whole row of a run's ``metrics.jsonl``."""
+    """Read the complete rows of a run's ``metrics.jsonl``."""
     path = out / "metrics.jsonl"
     text = path.read_text() if path.exists() else ""
     return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
 
 def board(out: Path) -> EventAccumulator:
-    """The TensorBoard files of a run."""
+    """Read the TensorBoard files of a run."""
     events = EventAccumulator(str(out), size_guidance={"scalars": 0, "images": 0})
     events.Reload()
     return events
 
 
 def reached(out: Path) -> int:
-    """The last step there is a row of."""
+    """Return the last step that has a row."""
     return int(max((row["step"] for row in rows(out)), default=0))
 
 
 def saved(out: Path) -> dict[str, Any]:
-    """The state in a run's newest checkpoint; none of them may be damaged."""
+    """Load a run's newest checkpoint; fail if any is damaged."""
     newest = checkpoint.newest(out)
     assert newest is not None, f"{out}: no checkpoint"
     _, state, skipped = newest
@@ -97,7 +97,7 @@ class Chain:
 
 
 class Training:
-    """``wsshm train …`` in a process group of its own, as a shell starts it; downloads nothing."""
+    """``wsshm train …`` in a new process group, as a shell starts it; downloads nothing."""
 
     def __init__(self, folder: Path, *args: object, launcher: Iterable[object] = ()):
         self.stderr = folder / f"stderr{len(list(folder.glob('stderr*')))}.txt"
@@ -123,7 +123,7 @@ class Training:
         self.process.wait()
 
     def until(self, reached: Callable[[], bool], timeout: float = 200) -> None:
-        """Wait for something to be so while the process runs."""
+        """Wait until `reached` returns True; fail if the process ends before."""
         end = time.monotonic() + timeout
         while not reached():
             assert self.process.poll() is None, f"ended too early:\n{self.stderr.read_text()}"
@@ -131,22 +131,22 @@ class Training:
             time.sleep(0.002)
 
     def loaders(self) -> list[int]:
-        """The processes that load its data: forks of its own."""
+        """Return the processes that load its data, which are its forks."""
         own = Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
         return [pid for pid in descendants(self.process.pid) if _cmdline(pid) == own]
 
     def signal(self, signum: int) -> None:
-        """To the whole group, as a terminal does."""
+        """Send a signal to the process group, as a terminal does."""
         os.killpg(self.process.pid, signum)
 
     def finish(self, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-        """Wait for its end."""
+        """Wait for the process to end."""
         self.process.wait(timeout)
         return subprocess.CompletedProcess([], self.process.returncode, "", self.stderr.read_text())
 
 
 def run(folder: Path, *args: object, launcher: Iterable[object] = ()) -> str:
-    """``wsshm train …`` to its good end; returns what it said."""
+    """Run ``wsshm train …`` successfully; return what it printed."""
     with Training(folder, *args, launcher=launcher) as training:
         result = training.finish()
     assert result.returncode == 0, result.stderr
@@ -154,7 +154,7 @@ def run(folder: Path, *args: object, launcher: Iterable[object] = ()) -> str:
 
 
 def gone(pids: Iterable[int], timeout: float) -> bool:
-    """Whether none of these processes is left after at most so many seconds."""
+    """Return whether all processes end within `timeout` seconds."""
     end = time.monotonic() + timeout
     while left := [pid for pid in pids if _cmdline(pid)]:
         if time.monotonic() > end:
@@ -164,7 +164,7 @@ def gone(pids: Iterable[int], timeout: float) -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    """Children, theirs and so on; the youngest last."""
+    """Return children, their children and so on, the youngest last."""
     try:
         children = [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:

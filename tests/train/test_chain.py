@@ -1,4 +1,4 @@
-"""What comes before a run: its pre-training and its teacher."""
+"""A run trains its pre-training first and finds its teacher."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ EVERY_FIELD = Config(
     "config", [EVERY_FIELD, *(load("paper", kind) for kind in KINDS)], ids=["all", *KINDS]
 )
 def test_a_config_comes_back_from_its_toml(tmp_path: Path, config: Config) -> None:
-    """What a run leaves beside its results is a recipe that makes it again."""
+    """The config saved with a run's results is a recipe that repeats it."""
     path = tmp_path / "config.toml"
     path.write_text(config.to_toml(version="1", teacher=""), encoding="utf-8")
     assert load(str(path), config.kind) == config

@@ -59,7 +59,7 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
 
 @pytest.mark.long
 def test_gradients_are_those_of_one_process(dataset: Path, tmp_path: Path) -> None:
-    """Though the processes have different numbers of alphas, which some losses need."""
+    """Processes have different numbers of alphas, which alone some losses judge."""
     command = [sys.executable, "-m", *torchrun(), "tests.train.gradients", dataset, tmp_path]
     result = subprocess.run(
         [str(x) for x in command],

@@ -1,4 +1,4 @@
-"""What a run records: rows, TensorBoard and the image grid."""
+"""The records of a run: rows, TensorBoard and the image grid."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from train.networks import build
 
 
 def test_tensorboard_of_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
-    """The rows after the checkpoint are dropped and come again; none before it is lost."""
+    """Rows after the checkpoint are dropped and written again; none before it is lost."""
     for start, end in ((0, 6), (4, 8)):
         with Log(tmp_path, start) as log:
             for step in range(start + 1, end + 1):

@@ -71,7 +71,7 @@ def test_anything_else_costs_something_of_each_sample(term: Term) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32), (3, 1, 64, 96)])
 def test_cross_entropy_is_least_where_logits_and_label_agree(shape: tuple[int, ...]) -> None:
-    """Its minimum is the label's own entropy, not zero."""
+    """The minimum is the entropy of the label, not zero."""
     label = torch.rand(shape).clamp(0.01, 0.99)
     logits = torch.logit(label)
     entropy = -(label * label.log() + (1 - label) * (1 - label).log())
@@ -90,7 +90,7 @@ def test_gradients_are_right(term: Term) -> None:
 
 @pytest.mark.parametrize("mask_edge", [1.0, 0.25])
 def test_gradients_of_a_whole_step_are_right(mask_edge: float) -> None:
-    """Of the matte's and of the boundary's logits, through every term at once."""
+    """Check the logits of matte and boundary, through all terms at once."""
     prediction, targets = (
         every(x, lambda v: v.double() if v.is_floating_point() else v) for x in batch(2)
     )
@@ -129,7 +129,7 @@ def test_features_are_compared_by_direction_on_the_coarser_grid() -> None:
 
 
 def test_the_pyramid_minds_broad_differences_more_than_fine_ones() -> None:
-    """Of the same size everywhere; level k weighs 2^k."""
+    """Differences of the same size everywhere; level k weighs 2^k."""
     grey, columns = torch.full((1, 1, 64, 64), 0.5), torch.arange(64)
     costs = [
         losses.laplacian_pyramid((columns // width % 2).float().expand_as(grey), grey).item()
@@ -164,7 +164,7 @@ def test_the_total_is_the_sum_of_weighted_terms() -> None:
 
 @pytest.mark.parametrize("mask_edge", [1.0, 0.25])
 def test_halves_of_a_batch_average_to_the_whole(mask_edge: float) -> None:
-    """As processes share it: the fine samples all in one half, or spread over both."""
+    """Split as processes do: samples with edges to judge in one half, or in both."""
     prediction, targets = batch(8)
     targets.label[1::2] = (targets.label[1::2] > 0.5).float()
     targets = at_edges(targets, mask_edge)

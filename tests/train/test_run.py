@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, and what it is refused for."""
+"""A run's folder is refused to other runs, and reused by its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from tests.train.conftest import Refused
 from tests.train.processes import Chain
+from train.checkpoint import checkpoint
 
 pytestmark = pytest.mark.timeout(900)  # every process imports torch, on whatever machine
 
@@ -39,6 +40,22 @@ def test_resuming_with_another_option_names_it(
         code, words = student("--out", out, "--resume", option, value, *init)
         assert code == 2
         assert f"step-00000034.pt: was begun with another {name}; use the same" in words
+
+
+def test_a_run_that_an_earlier_version_began_is_known_by_its_old_keys(
+    chain: Chain, student: Refused, tmp_path: Path
+) -> None:
+    out = begun(chain, tmp_path)
+    path = out / "step-00000034.pt"
+    state = checkpoint.load(path)
+    config = state["config"]
+    config |= {"average": config.pop("ema_decay"), "labels": "blended"}
+    del config["method"]
+    checkpoint.save(path, state)
+    init = ["--init", chain.out("pretrain") / "model.safetensors"]
+    code, words = student("--out", out, "--resume", "--seed", 7, *init)
+    assert code == 2
+    assert "was begun with another seed; use the same" in words
 
 
 def test_resuming_with_another_teacher_is_refused(

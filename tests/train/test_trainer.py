@@ -41,7 +41,7 @@ pytestmark = pytest.mark.timeout(900)  # every process imports torch, on whateve
 
 
 def pretraining(folder: Path, data: Path, workers: int, **keys: Any) -> Training:
-    """An endless run without a teacher, in ``folder/out``."""
+    """Start an endless run without a teacher, in ``folder/out``."""
     path = recipe(folder / "recipe.toml", pretrain=ENDLESS, **{"log_every": 1} | keys)
     options = ["--recipe", path, "--data", data, "--out", folder / "out", "--workers", workers]
     return Training(folder, "pretrain", *options)
@@ -181,7 +181,7 @@ def test_killed_and_resumed_is_the_same_run(chain: Chain, workers: int, tmp_path
 
 
 def test_a_teacher_of_the_same_architecture_follows(chain: Chain) -> None:
-    """Without this, equal teachers in the test above would say nothing."""
+    """Otherwise equal teachers in the test above would prove nothing."""
     _, began = checkpoint.weights(chain.out("teacher") / "model.safetensors")
     follows = saved(chain.out("student"))["teacher"]
     moved = [name for name in began if not torch.equal(began[name], follows[f"module.{name}"])]
@@ -220,7 +220,7 @@ def test_a_signal_ends_a_run_after_a_checkpoint(
 
 
 def test_a_second_signal_ends_a_run_that_hangs(dataset: Path, tmp_path: Path) -> None:
-    """Its loading process has stopped, so that there is no next step to stop after."""
+    """Its loading process is stopped, so that no next step ends."""
     out = tmp_path / "out"
     with pretraining(tmp_path, dataset, workers=1, save_every=ENDLESS) as training:
         training.until(lambda: reached(out) > 2)
@@ -267,7 +267,7 @@ def test_a_loss_that_is_not_finite_ends_a_run(dataset: Path, tmp_path: Path) -> 
 
 
 def test_a_loading_process_that_is_killed_ends_a_run(dataset: Path, tmp_path: Path) -> None:
-    """Within 10 s, as when memory has run out; never a hang."""
+    """It ends within 10 s, as when memory runs out, and never hangs."""
     out = tmp_path / "out"
     with pretraining(tmp_path, dataset, workers=2, save_every=2) as training:
         training.until(lambda: len(list(out.glob("step-*.pt"))) == 2)
@@ -284,7 +284,7 @@ def test_a_loading_process_that_is_killed_ends_a_run(dataset: Path, tmp_path: Pa
 def test_a_full_disk_keeps_the_checkpoint_before(
     chain: Chain, dataset: Path, tmp_path: Path
 ) -> None:
-    """One on which two checkpoints fit, and no third beside them."""
+    """The disk holds two checkpoints but not a third."""
     size = (chain.out("pretrain") / "step-00000004.pt").stat().st_size
     with disk(tmp_path / "disk", size * 5 // 2048) as folder:
         out = folder / "out"

@@ -1,26 +1,24 @@
-"""Crops, composites and photometric changes; every random draw comes from the generator given.
+"""Crops, composites and photometric changes, random by the given generator alone.
 
 Images are (H, W, 3) uint8 RGB, labels (H, W) uint8 with 255 = person.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as F
 
 from engines.arrays import U8
 
-if TYPE_CHECKING:
-    from numpy.random import Generator
-
 
 def resize(image: U8, width: int, height: int) -> U8:
-    """Resize without aliasing: area average to shrink, linear to enlarge."""
+    """Resize to `width` × `height` pixels: area average to shrink, linear to enlarge."""
     shrink = width * height < image.shape[0] * image.shape[1]
     return cv2.resize(
         image, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
@@ -28,10 +26,16 @@ def resize(image: U8, width: int, height: int) -> U8:
 
 
 def zoom_crop(rng: Generator, image: U8, label: U8 | None, size: int) -> tuple[U8, U8]:
-    """A random square of an image and its label, 0.7 of its short to 1.2 of its long edge.
+    """Crop a random square of 0.7 of the short to 1.2 of the long edge, resized to `size` pixels.
 
-    Most crops are centred on some pixel of a person. What lies beyond the image mirrors it, in
-    the label as well.
+    Most crops contain a pixel of a person near their centre. Beyond the image, image and label are
+    mirrored.
+
+    Args:
+        label: (H, W) uint8; None: nobody is in the image.
+
+    Returns:
+        The crop (size, size, 3) and its label (size, size), both uint8.
     """
     h, w = image.shape[:2]
     side = round(np.exp(rng.uniform(np.log(0.7 * min(h, w)), np.log(1.2 * max(h, w)))))
@@ -67,7 +71,7 @@ def _window(image: U8, x0: int, y0: int, side: int) -> U8:
 
 
 def flat_edges(alpha: U8) -> tuple[bool, bool, bool]:
-    """Whether the cut-out ends flat at (left, right, bottom), as the crop of an image does."""
+    """Return whether the person is cut off at the (left, right, bottom) edge of alpha (H, W)."""
     body = alpha > 127
 
     def flat(line: NDArray[np.bool_]) -> bool:
@@ -77,7 +81,10 @@ def flat_edges(alpha: U8) -> tuple[bool, bool, bool]:
 
 
 def place(rng: Generator, rgba: U8, size: int) -> tuple[U8, U8]:
-    """One cut-out at a random scale and place in a square frame, flat edges on the frame's border.
+    """Place a cut-out at random in a square frame; edges that cut it off go to the border.
+
+    Args:
+        rgba: (H, W, 4) uint8, straight alpha.
 
     Returns:
         colour (size, size, 3) and alpha (size, size), both uint8.
@@ -105,7 +112,7 @@ def place(rng: Generator, rgba: U8, size: int) -> tuple[U8, U8]:
 
 
 def composite(rng: Generator, people: list[U8], background: U8, size: int) -> tuple[U8, U8]:
-    """Cut-outs over a background by ``I = αF + (1 - α)B`` on stored values (eq. 1).
+    """Composite cut-outs over a background by ``I = αF + (1 - α)B`` on stored values (eq. 1).
 
     Returns:
         image (size, size, 3) and alpha (size, size), both uint8.
@@ -116,7 +123,7 @@ def composite(rng: Generator, people: list[U8], background: U8, size: int) -> tu
     for rgba in people:
         flat, a = place(rng, rgba, size)
         colour: Any = photometric(rng, flat).astype(np.float32)
-        if rng.random() < 0.5:  # the light of the place: pull the mean of the colour half way
+        if rng.random() < 0.5:  # the light of the background: shift the mean colour towards it
             mean = (image.mean((0, 1)) - colour[a > 127].mean(0)) if (a > 127).any() else 0
             colour = np.clip(colour + rng.uniform(0, 0.5) * mean, 0, 255)
         af = a.astype(np.float32)[..., None] / 255
@@ -126,10 +133,10 @@ def composite(rng: Generator, people: list[U8], background: U8, size: int) -> tu
 
 
 def paste(rng: Generator, image: U8, label: U8, photo: U8, mask: U8) -> tuple[U8, U8]:
-    """Put the persons of another photograph somewhere into a crop, at any size.
+    """Paste the persons of another photograph into a crop, at a random position and size.
 
-    Copy-paste (Ghiasi et al., 2021): people in places, sizes and company that no photograph shows.
-    The mask is coarse, so its edge is drawn in a little and softened.
+    Copy-paste (Ghiasi et al., 2021): people in places, sizes and groups that no photograph shows.
+    The mask is coarse, so its edge is eroded a little and softened.
 
     Args:
         image, label: (S, S, 3) and (S, S) uint8, the crop.
@@ -148,7 +155,7 @@ def paste(rng: Generator, image: U8, label: U8, photo: U8, mask: U8) -> tuple[U8
     scale = size * np.exp(rng.uniform(np.log(0.25), np.log(1.1))) / max(mask[box].shape)
     h, w = (max(2, round(n * scale)) for n in mask[box].shape)
     x0, y0 = (rng.uniform(-0.3, 0.3) * n + rng.uniform() * (size - n) for n in (w, h))
-    # Where the photograph's own frame cut a person off, so does the crop's.
+    # A person that the photograph's border cut off is cut off by the crop's border too.
     if columns[0] == 0:
         x0 = min(x0, 0)
     if columns[-1] == mask.shape[1] - 1:
@@ -166,7 +173,7 @@ def paste(rng: Generator, image: U8, label: U8, photo: U8, mask: U8) -> tuple[U8
 
 
 def photometric(rng: Generator, image: U8) -> U8:
-    """Random exposure, contrast, saturation, hue, gamma, and now and then no colour at all."""
+    """Change brightness, contrast, saturation, hue and gamma at random; now and then to grey."""
     x: Any = torch.from_numpy(image).permute(2, 0, 1)
     if rng.random() < 0.8:
         x = F.adjust_brightness(x, float(rng.uniform(0.6, 1.4)))
@@ -182,7 +189,7 @@ def photometric(rng: Generator, image: U8) -> U8:
 
 
 def degrade(rng: Generator, image: U8) -> U8:
-    """What lenses, sensors and codecs do: blur, grain, a low-resolution copy, JPEG."""
+    """Degrade at random as lenses, sensors and codecs do: blur, grain, low resolution, JPEG."""
     size = image.shape[0]
     if rng.random() < 0.15:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.6)))
@@ -199,5 +206,5 @@ def degrade(rng: Generator, image: U8) -> U8:
 
 
 def strong(rng: Generator, image: U8) -> U8:
-    """Strong augmentation: colour, then what lenses, sensors and codecs do."""
+    """Apply strong augmentation: `photometric`, then `degrade`."""
     return degrade(rng, photometric(rng, image))

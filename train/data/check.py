@@ -1,10 +1,10 @@
-"""Every file of a data set read once, so that faults are known by name before the first step."""
+"""Read every file of a data set once, to name its faults before training."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -14,10 +14,10 @@ from PIL import ExifTags, Image
 
 from engines.datasets import layout
 from engines.datasets.read import read_image, read_label
-from engines.errors import BadData
-from engines.files import natural_key
+from engines.errors import BadData, Say
+from engines.files import MAX_PIXELS, natural_key
 
-PIXELS = 8192 * 8192
+MIN_MASK_LEVEL = 128  # of 255, at which a pixel of a coarse mask is a person
 _TOO_LARGE = "more than 8192x8192 pixels; make it smaller or remove it"
 _EMPTY = "remove it and its image, or put the image in background"
 
@@ -26,42 +26,49 @@ Fault = tuple[Path, str]  # the file, then what is wrong with it and what to do
 
 @dataclass(frozen=True)
 class Item:
-    """An image with its label, or one of them alone; `present` is the least value of a person."""
+    """An image with its label, or one of them alone.
+
+    Attributes:
+        min_level: least value of a label's pixel that is a person.
+        has_alpha: the image is an RGBA cut-out.
+    """
 
     image: Path | None
     label: Path | None = None
-    present: int = 1
-    has_alpha: bool = False  # the image is an RGBA cut-out
+    min_level: int = 1
+    has_alpha: bool = False
 
 
-def check(root: Path, say: Callable[[str], None]) -> str:
-    """Hand every fault of the data in `root` to `say`, a line each.
+def check(root: Path, say: Say) -> str:
+    """Say every fault of the data in `root`, a line each.
 
     Returns:
-        How many files were read, where there is no fault.
+        A line with the number of files, if there is no fault.
 
     Raises:
-        BadData: there are any; how many, in how many files.
+        BadData: there are faults; the message says how many, in how many files.
     """
     lines, files = _read_all(root)
     for line in lines:
         say(line)
     if lines:
-        raise BadData(f"{root}: {len(lines)} faults in {files} files; mend or remove what is named")
+        raise BadData(
+            f"{root}: {len(lines)} faults in {files} files", "repair or remove the files named"
+        )
     return f"{root}: no fault in {files} files"
 
 
 def faults(root: Path) -> list[str]:
-    """A line for every fault, ``path: what is wrong; what to do``, in natural order; all splits."""
+    """Return all faults, ``path: what is wrong; what to do``, of all splits in natural order."""
     return _read_all(root)[0]
 
 
 def _read_all(root: Path) -> tuple[list[str], int]:
-    """The lines, and how many files were read."""
+    """Return the lines of `faults` and the number of files read."""
     items, found = _items(root)
     images = {item.image for item in items if item.image}
     found += _split_faults(root, images)
-    with warnings.catch_warnings():  # Pillow's: a strange header is a fault or nothing, no warning
+    with warnings.catch_warnings():  # Pillow's: an odd header is a fault or nothing
         warnings.simplefilter("ignore")
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found += chain.from_iterable(pool.map(_faults, items))
@@ -73,10 +80,10 @@ def _read_all(root: Path) -> tuple[list[str], int]:
 
 
 def _items(root: Path) -> tuple[list[Item], list[Fault]]:
-    """All files that would be used, and those that lie wrong or alone."""
+    """Return all files that would be used, and the faults of their names and places."""
     items = [Item(p) for p in layout.list_images(root / "background")]
     found: list[Fault] = []
-    for kind, present in ("seg", 128), ("matte", 1):
+    for kind, min_level in ("seg", MIN_MASK_LEVEL), ("matte", 1):
         unknown = f"{layout.UNKNOWN_LAYOUT}; {layout.LAYOUT_REMEDY}"
         found += [(p, unknown) for p in layout.unknown_sets(root, kind)]
         for folder in layout.folders(root, kind):
@@ -85,7 +92,7 @@ def _items(root: Path) -> tuple[list[Item], list[Fault]]:
                 items += [Item(p, has_alpha=True) for p in images]
                 continue
             labels = {p.stem: p for p in layout.list_images(folder.labels)}
-            items += [Item(p, labels.get(p.stem), present) for p in images]
+            items += [Item(p, labels.get(p.stem), min_level) for p in images]
             found += [
                 (p, f"no file of that name in {folder.labels}; add its label or remove it")
                 for p in images
@@ -94,13 +101,13 @@ def _items(root: Path) -> tuple[list[Item], list[Fault]]:
             stems = {p.stem for p in images}
             for label in layout.list_images(folder.labels):
                 if label.stem not in stems or labels[label.stem] != label:
-                    items.append(Item(None, label, present))
+                    items.append(Item(None, label, min_level))
                     found.append((label, f"belongs to no image in {folder.images}; remove it"))
     return items, found
 
 
 def _split_faults(root: Path, images: set[Path]) -> Iterator[Fault]:
-    """What the split files name that is not there or is no split."""
+    """Yield the faults of the split files: missing images and unknown splits."""
     try:
         named = layout.splits(root)
     except BadData as e:
@@ -136,23 +143,23 @@ def _faults(item: Item) -> list[Fault]:
 
 
 def _header(path: Path) -> tuple[tuple[int, int] | None, list[str]]:
-    """Stored width and height where they can be compared, and what is wrong beside the pixels."""
+    """Return the stored width and height, if comparable, and the faults of the header."""
     try:
         with Image.open(path) as image:
             size, mode, coding = image.size, image.mode, str(image.tile)
             turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) != 1
-            if size[0] * size[1] > PIXELS:
+            if size[0] * size[1] > MAX_PIXELS:
                 return None, [_TOO_LARGE]
-            if image.format in ("JPEG", "MPO"):  # OpenCV makes up what is missing at the end
+            if image.format in ("JPEG", "MPO"):  # OpenCV invents a missing end
                 image.draft(mode, (1, 1))
                 image.load()
     except Image.DecompressionBombError:
         return None, [_TOO_LARGE]
-    except Exception as e:  # a broken file makes Pillow raise more than it documents
+    except Exception as e:  # on a broken file, Pillow raises undocumented errors
         reason = getattr(e, "strerror", None) or "not a readable image, or it ends early"
         return None, [f"{reason}; remove or replace it"]
     wrong = {
-        "its EXIF data rotate it; turn the pixels and drop that": turned,
+        "its EXIF data rotate it; rotate the pixels and drop the tag": turned,
         "16-bit; save it with 8 bits a channel": ";16" in coding,
         "has a palette; save it as grey or RGB": mode in ("P", "PA"),
         "CMYK; save it as RGB": mode == "CMYK",
@@ -161,13 +168,13 @@ def _header(path: Path) -> tuple[tuple[int, int] | None, list[str]]:
 
 
 def _content(item: Item, path: Path) -> list[str]:
-    """What is wrong with the pixels, read as for training."""
+    """Return the faults of the pixels, read as for training."""
     try:
         pixels = read_label(path) if path == item.label else read_image(path)
     except BadData as e:
         return [str(e).removeprefix(f"{path}: ")]
     if path == item.label:
-        return [] if (pixels >= item.present).any() else [f"empty, nobody in it; {_EMPTY}"]
+        return [] if (pixels >= item.min_level).any() else [f"empty, nobody in it; {_EMPTY}"]
     if item.has_alpha and pixels.shape[2] != 4:
         return ["no alpha in it; save it as RGBA or remove it"]
     if item.has_alpha and not pixels[..., 3].any():

@@ -29,7 +29,7 @@ from train import config
 from train.checkpoint import checkpoint
 from train.export.graph import Deployed, before_first, observe, trace
 from train.export.half import check_range, half
-from train.export.parity import EXACT, TOLERANCES, Parity, compare, synthetic
+from train.export.parity import TOLERANCES, TRACE_TOLERANCE, Parity, compare, synthetic
 from train.export.quantise import quantise
 from train.networks import build
 from train.networks.network import Network
@@ -137,7 +137,7 @@ def export(net: Network, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) 
     model = trace(net, spec, widen=spec.precision == "int8")
     taps = net.taps(model)
     peak, floats, tap = None, None, None
-    compare(model, held_out, expected, real=bool(frames)).check(EXACT, out)
+    compare(model, held_out, expected, real=bool(frames)).check(TRACE_TOLERANCE, out)
     if spec.precision == "fp16":
         early = before_first(model, taps)
         peak = check_range(model, observe(model, early, held_out))

@@ -109,8 +109,13 @@ def upstream(model: onnx.ModelProto, tensor: str) -> set[str]:
 
 
 def before_first(model: onnx.ModelProto, taps: dict[str, str]) -> set[str]:
-    """Return the names of the nodes that the first of `Network.taps` is computed by, if any."""
-    return upstream(model, next(iter(taps.values()))) if taps else set()
+    """Return the names of the nodes that the first of `Network.taps` is computed by.
+
+    Without taps, these are the nodes of `Deployed` outside the network.
+    """
+    if not taps:
+        return {node.name for node in model.graph.node if not node.name.startswith("/net/")}
+    return upstream(model, next(iter(taps.values())))
 
 
 def session(model: onnx.ModelProto) -> ort.InferenceSession:

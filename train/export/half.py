@@ -21,7 +21,7 @@ from train.export.parity import differences, each_difference
 # network's first tap, whose kernels respond to small differences in the image.
 SENSITIVE_OPERATIONS = ("ReduceMean", "Sigmoid", "Gather")
 # Greatest |difference| of alpha on the images at hand; below the tolerance, as others differ more.
-TARGET_DIFFERENCE = 3e-3
+TARGET_MAX_DIFFERENCE = 3e-3
 RANKING_FRAMES = 8  # on which the convolutions are ranked
 CONVOLUTIONS_PER_ROUND = 3  # that go back to float32 at a time
 # A quarter of float16's greatest value. ONNX Runtime computes float16 in float32 on a CPU, so that
@@ -49,7 +49,7 @@ def half(
 
     def is_near(floats: set[str]) -> bool:
         found = each_difference(_halved(model, floats), held_out, expected)
-        return all(d.max() <= TARGET_DIFFERENCE for d in found)
+        return all(d.max() <= TARGET_MAX_DIFFERENCE for d in found)
 
     parts, floats = _convolutions(model, early), set(early)
     while parts and not is_near(floats):
@@ -77,11 +77,15 @@ def _halved(model: onnx.ModelProto, floats: set[str]) -> onnx.ModelProto:
     result.CopyFrom(model)
     graph = result.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
+    kinds = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
+    kinds |= {name: tensor.data_type for name, tensor in weights.items()}
     wide: dict[str, bool] = {}  # whether a tensor is float32
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         stays = node.op_type in SENSITIVE_OPERATIONS or node.name in floats
         for i, name in enumerate(node.input):
+            if kinds.get(name, TensorProto.FLOAT) != TensorProto.FLOAT:
+                continue
             if name in weights and not stays and node.op_type != "Resize":  # its scales are float32
                 values = numpy_helper.to_array(weights[name]).astype(np.float16)
                 weights[name].CopyFrom(numpy_helper.from_array(values, name))
@@ -91,6 +95,8 @@ def _halved(model: onnx.ModelProto, floats: set[str]) -> onnx.ModelProto:
                     kind = TensorProto.FLOAT if stays else TensorProto.FLOAT16
                     nodes.append(helper.make_node("Cast", [name], [cast], to=kind))
                 wide[cast] = stays
+        if node.op_type == "Cast" and not stays and node.attribute[0].i == TensorProto.FLOAT:
+            node.attribute[0].i = TensorProto.FLOAT16
         nodes.append(node)
         wide[node.output[0]] = stays
     del graph.node[:], graph.value_info[:]

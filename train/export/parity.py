@@ -17,7 +17,7 @@ SHAPES = (1, 1, 1), (1, 9, 16), (2, 12, 7), (3, 2, 5)  # N, and H and W in strid
 # Greatest |difference| of alpha that is allowed: of a graph as it comes from torch, and as it is
 # written, by `ModelSpec.precision`. Kernels stored in 16 bits, as in fp32 files too, and integers
 # move the steep edges of alpha by a fraction of a pixel: a few pixels differ much more than others.
-EXACT = {"max": 1e-4}
+TRACE_TOLERANCE = {"max": 1e-4}
 TOLERANCES = {
     "fp32": {"max": 0.05, "p99": 1e-3},
     "fp16": {"max": 5e-3},

@@ -21,7 +21,7 @@ from train.export.parity import differences
 
 MAX_LOGIT = 8.0  # beyond ± this, alpha is 0 or 1 to less than a tenth of a level of 255
 MAX_WEIGHT_LEVEL = 64  # of 127: CPUs without VNNI add pairs of products in 16 bits
-TARGET_DIFFERENCE = 0.004  # mean |difference| of alpha at which no more is left in float
+TARGET_MEAN_DIFFERENCE = 0.004  # mean |difference| of alpha at which no more is left in float
 # Operations that move values without changing them.
 REARRANGING = ("DepthToSpace", "Gather", "Identity", "Reshape", "Squeeze")
 OPERATIONS = ["Conv", "Clip", "Relu", "Add", "Concat", "Resize", "Slice"]
@@ -46,7 +46,7 @@ def quantise(
     seen = observe(model, before_first(model, taps), calibration)
     for tap in taps or ("",):
         result = _quantised(model, seen, upstream(model, taps[tap]) if tap else set())
-        if differences(result, held_out, expected).mean() <= TARGET_DIFFERENCE:
+        if differences(result, held_out, expected).mean() <= TARGET_MEAN_DIFFERENCE:
             break
     return result, tap
 

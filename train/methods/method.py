@@ -1,4 +1,4 @@
-"""What a training method is: `Method` says what a batch is learnt as, and what it needs for that.
+"""The interface of training methods: a `Method` makes `Targets` of a `Batch`.
 
 A method is one file of this package and one row of the table in ``__init__.py``. The loop, the data
 and the log use what is declared here and know nothing else about it.
@@ -52,8 +52,8 @@ class Method:
     """A training method.
 
     Attributes:
-        targets: returns what a batch is learnt as; takes the batch, the teacher where there is
-            one, and the run's config.
+        targets: returns what a batch is learnt as, given the batch, the teacher if there is one,
+            and the run's config.
         needs_teacher: the run must have a teacher.
         needs_weak_view: the data must provide `Batch.weak`.
         teacher_follows: a teacher of the student's architecture becomes a moving average of the

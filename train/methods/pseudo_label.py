@@ -1,4 +1,4 @@
-"""What a teacher predicts for a batch, and targets that are made of it."""
+"""A teacher's prediction for a batch, and targets made of it."""
 
 from __future__ import annotations
 

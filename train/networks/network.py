@@ -1,4 +1,4 @@
-"""What every network of the project is, what it predicts, and what a prediction is compared with.
+"""The interface of networks: `Network`, its `Prediction`, and the `Targets` it is compared with.
 
 A network is one file of this package and one row of the table in ``__init__.py``. The trainer, the
 exporter, the quantiser and the log use what is declared here and know nothing else about it.
@@ -45,7 +45,7 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Targets:
-    """What the predictions for N crops of S×S pixels are compared with.
+    """The tensors that the predictions for N crops of S×S pixels are compared with.
 
     Attributes:
         label: (N, 1, S, S) float in [0, 1]: an alpha, a coarse mask, or what a method made of both.

@@ -17,7 +17,7 @@ from train.checkpoint.checkpoint import save
 
 
 def zipped(path: Path, pickled: bytes, **records: bytes) -> None:
-    """A file like torch's around any pickle; ``_0`` in `records` is ``data/0``."""
+    """Write a file like torch's around any pickle; ``_0`` in `records` is ``data/0``."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickled)
         archive.writestr("archive/version", b"3\n")
@@ -35,7 +35,7 @@ def number(n: int) -> bytes:
 
 
 def tensor(items: int, shape: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> bytes:
-    """The opcodes of a float tensor over ``data/0``, which is said to hold `items` values."""
+    """Return the opcodes of a float tensor over ``data/0``, which claims to hold `items` values."""
 
     def numbers(values: tuple[int, ...]) -> bytes:
         return b"(" + b"".join(map(number, values)) + b"t"
@@ -47,7 +47,7 @@ def tensor(items: int, shape: tuple[int, ...], stride: tuple[int, ...], offset: 
 
 
 def state_of(value: bytes) -> bytes:
-    """A pickle of ``{"a": value}``."""
+    """Return a pickle of ``{"a": value}``."""
     return b"\x80\x02}" + text("a") + value + b"s."
 
 
@@ -217,7 +217,7 @@ def copies_bomb(path: Path, _: Path) -> None:
 
 
 def filled(opcodes: bytes, n: int) -> bytes:
-    """A list of `n` objects of these opcodes, after those that ``h\0`` and ``h\1`` refer to."""
+    """Return a list of `n` objects of opcodes, which may refer to a tensor by ``h\0``, ``h\1``."""
     first = tensor(4, (4,), (1,)).replace(b"v2\n(", b"v2\nq\0(").replace(b")RtR", b")Rtq\1R")
     return state_of(b"](" + first + b"ccollections\nOrderedDict\nq\2" + opcodes * n + b"e")
 

@@ -1,4 +1,4 @@
-"""A small state of a run, and what is compared of states and folders."""
+"""A small state of a run, and assertions about states and folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def small_state(step: int = 1) -> dict[str, Any]:
-    """What a trainer keeps, of a network of one layer."""
+    """Return what a trainer saves, for a network of one layer."""
     net = torch.nn.Sequential(
         OrderedDict(conv=torch.nn.Conv2d(3, 4, 3), bn=torch.nn.BatchNorm2d(4))
     )
@@ -51,5 +51,5 @@ def assert_same(a: Any, b: Any) -> None:
 
 
 def only(folder: Path, *names: str) -> None:
-    """These files are in `folder` and no other."""
+    """Assert that these files are in `folder` and no other."""
     assert sorted(p.name for p in folder.iterdir()) == sorted(names)

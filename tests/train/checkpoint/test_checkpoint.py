@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved is there after every fault."""
+"""Checkpoints are complete after every fault."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(300)  # every process imports torch
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiler() -> None:
-    """The first optimiser imports torch's compiler, which sets variables of the environment."""
+    """Import torch's compiler before the tests: it sets environment variables."""
     torch.optim.AdamW([torch.zeros(1)])
 
 
@@ -86,7 +86,7 @@ print(json.dumps(result))
 
 
 def test_killed_while_saving(tmp_path: Path) -> None:
-    """The file is whole after each of six kills, and the half-written one beside it not taken."""
+    """The file is whole after each of six kills, and half-written ones are ignored."""
     done = subprocess.run(
         [sys.executable, "-c", KILL, tmp_path], capture_output=True, text=True, timeout=150
     )

@@ -1,4 +1,4 @@
-"""What strangers send for a checkpoint does no harm."""
+"""Hostile files in place of a checkpoint do no harm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(300)  # every process imports torch
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiler() -> None:
-    """The first optimiser imports torch's compiler, which sets variables of the environment."""
+    """Import torch's compiler before the tests: it sets environment variables."""
     torch.optim.AdamW([torch.zeros(1)])
 
 

@@ -25,7 +25,7 @@ def noise_image(channels: int = 3, width: int = W, height: int = H) -> np.ndarra
 
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
-    """A data set without a fault, with files beside it that are none of ours."""
+    """A data set without a fault, among files that are not part of it."""
     for folder in ("seg/a/images", "matte/b/images", "background"):
         (tmp_path / folder).mkdir(parents=True)
         for name in ("2", "10"):
@@ -42,7 +42,7 @@ def clean(tmp_path: Path) -> Path:
 
 
 def cut(path: Path) -> None:
-    """The first half of a file that was whole."""
+    """Truncate a file to its first half."""
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
 

@@ -90,7 +90,7 @@ def test_a_sample_follows_from_seed_and_index_alone(dataset: Path, c: Config) ->
 
 @pytest.fixture
 def _no_threads() -> Iterator[None]:
-    """As the trainer has it: threads of OpenCV do not survive the fork to a worker."""
+    """Turn off OpenCV's threads, as the trainer does: they do not survive a fork."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     yield
@@ -142,7 +142,7 @@ def test_without_a_teacher_strong_augmentation_can_be_left_out(dataset: Path) ->
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine masks of two sets, six cut-outs, one background; a grey of its own for each."""
+    """Nine masks of two sets, six cut-outs, one background; each of a different grey."""
     root = tmp_path_factory.mktemp("many")
     for folder in (
         "seg/a/images",
@@ -203,7 +203,7 @@ def test_a_set_weighs_its_share_however_many_files_it_has(many: Path) -> None:
 
 
 def test_shares_that_leave_nothing_are_refused(many: Path) -> None:
-    """Not all of the shares are 0, but those of the sets that are there."""
+    """The shares of all sets in the data are 0, though not all shares are."""
     with pytest.raises(BadData, match=r"a.*b"):
         Samples(many, recipe(mask_sources={"a": 0.0, "b": 0.0, "c": 1.0}))
 

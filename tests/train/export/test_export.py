@@ -76,7 +76,7 @@ def normed(frames: list[np.ndarray]) -> Network:
 @pytest.mark.parametrize("arch", ["r18x0.25", "mbv2", "lite0"])
 @pytest.mark.parametrize("widen", [False, True])
 def test_graph_is_the_network(arch: str, widen: bool) -> None:
-    """Its parts have other shapes than the network's: their function is the same at every edge."""
+    """Deployed parts have other shapes than trained ones, and the same values up to the borders."""
     net = made(arch)
     model, frames = trace(net, spec(net), widen), parity.synthetic(net.stride)
     with torch.inference_mode():
@@ -96,7 +96,7 @@ def test_graph_has_constant_scales_and_no_boundary(net: Network) -> None:
 
 
 def test_exported_file_gives_the_networks_alpha(net: Network, tmp_path: Path) -> None:
-    """Through the engine that ships, on sizes other than the exporter saw."""
+    """Run the file in the shipped engine, at sizes other than the exporter's."""
     path = tmp_path / "net.onnx"
     exported = export.export(net, path, spec(net))
     assert exported.parity.images == 0
@@ -109,11 +109,11 @@ def test_exported_file_gives_the_networks_alpha(net: Network, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("limits", ["EXACT", "fp32"])
+@pytest.mark.parametrize("limits", ["TRACE_TOLERANCE", "fp32"])
 def test_nothing_is_written_when_parity_fails(
     net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: str
 ) -> None:
-    allowed = parity.EXACT if limits == "EXACT" else parity.TOLERANCES[limits]
+    allowed = parity.TRACE_TOLERANCE if limits == "TRACE_TOLERANCE" else parity.TOLERANCES[limits]
     monkeypatch.setitem(allowed, "max", -1.0)
     path = tmp_path / "net.onnx"
     path.write_bytes(b"an earlier one")
@@ -148,7 +148,7 @@ def test_fp16_takes_bytes_and_gives_float32(
 def test_fp16_keeps_in_float32_what_rounding_would_move(
     normed: Network, frames: list[np.ndarray], tmp_path: Path
 ) -> None:
-    """Of a network of steep edges; as little of it as is needed."""
+    """Of a network with steep edges, only as much as is needed stays in float32."""
     steep, path = copy.deepcopy(normed), tmp_path / "net.onnx"
     with torch.no_grad():
         steep.matte.weight *= 40
@@ -180,7 +180,7 @@ def test_fp16_refuses_what_it_cannot_hold(
 def test_int8_is_what_the_processor_computes(
     normed: Network, frames: list[np.ndarray], tmp_path: Path
 ) -> None:
-    """Not only in the file: ONNX Runtime must know every pattern as one of its kernels' own."""
+    """ONNX Runtime fuses every quantised pattern into one of its int8 kernels."""
     path, fused = tmp_path / "net.onnx", tmp_path / "fused.onnx"
     exported = export.export(normed, path, spec(normed, "int8"), frames)
     assert exported.tap == "f1"
@@ -223,8 +223,8 @@ def test_int8_leaves_more_in_float_when_the_loss_asks(
 
     loss, count, tap = quantised()
     assert tap == "f1"
-    assert loss <= quantise.TARGET_DIFFERENCE
-    monkeypatch.setattr(quantise, "TARGET_DIFFERENCE", 0.0)
+    assert loss <= quantise.TARGET_MEAN_DIFFERENCE
+    monkeypatch.setattr(quantise, "TARGET_MEAN_DIFFERENCE", 0.0)
     lower, fewer, last = quantised()
     assert last == "f4"
     assert lower < loss

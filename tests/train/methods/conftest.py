@@ -1,4 +1,4 @@
-"""What tests of methods share."""
+"""Fixtures for tests of methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every method, and what methods share."""
+"""Properties of every method, and functions that methods share."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from train.tools.pseudo import label, read_boxes
 
 @pytest.fixture(scope="module")
 def street() -> np.ndarray:
-    """The portrait small beside the same portrait large, and a wall between them."""
+    """A large and a small copy of the portrait with a wall between them."""
     portrait = data.astronaut()[:460]
     image = np.full((460, 1000, 3), 128, np.uint8)
     image[:, :460] = portrait[:, :460]

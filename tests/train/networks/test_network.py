@@ -1,0 +1,70 @@
+"""A network that declares no more than it must trains, with losses of its own, and exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from skimage import data
+from torch import Tensor, nn
+
+from engines.contract import ModelSpec
+from train.config import Config, Stage
+from train.export.export import export
+from train.methods import METHODS
+from train.methods.method import Batch
+from train.networks.blocks import conv_bn_relu
+from train.networks.network import Network, Prediction, Targets
+from train.trainer import step_losses
+
+
+class Glance(Network):
+    """Says where background, edge and person are, and the alpha of the edge; no boundary."""
+
+    def __init__(self) -> None:
+        super().__init__("glance", 8)
+        self.encoder = nn.Sequential(conv_bn_relu(3, 16), nn.AvgPool2d(2), conv_bn_relu(16, 16))
+        self.regions, self.edge = nn.Conv2d(16, 3, 1), nn.Conv2d(16, 1, 1)
+
+    def forward(self, frames: Tensor) -> Prediction:
+        x = F.interpolate(self.encoder(self.normalised(frames)), scale_factor=2.0)
+        regions = self.regions(x)
+        share = regions.softmax(1)
+        alpha = share[:, 1:2] * self.edge(x).sigmoid() + share[:, 2:]
+        return Prediction(torch.logit(alpha.clamp(1e-4, 1 - 1e-4)), sides={"regions": regions})
+
+    def side_losses(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
+        assert prediction.sides is not None
+        label = (targets.label > 0.05).long() + (targets.label > 0.95)
+        return {"regions": 0.5 * F.cross_entropy(prediction.sides["regions"], label[:, 0])}
+
+
+@pytest.fixture
+def net() -> Network:
+    torch.manual_seed(0)
+    return Glance().eval()
+
+
+def test_its_own_losses_are_part_of_the_total(net: Network) -> None:
+    config = Config("pretrain", "glance", (Stage(1, 2, (32,)),), {"l1": 1.0}, 1e-3)
+    batch = Batch(torch.rand(2, 3, 32, 32), torch.rand(2, 1, 32, 32), torch.tensor([True, False]))
+    losses = step_losses(net, net, METHODS["supervised"], None, batch, config)
+    assert list(losses) == ["l1", "regions", "total"]
+    torch.testing.assert_close(losses["total"], losses["l1"] + losses["regions"])
+    losses["total"].backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_it_exports_without_taps(net: Network, tmp_path: Path, precision: str) -> None:
+    photo = cv2.resize(data.astronaut(), (64, 64), interpolation=cv2.INTER_AREA)
+    frames = [np.roll(photo, 4 * i, 1)[np.newaxis].copy() for i in range(15)]
+    exported = export(
+        net, tmp_path / "net.onnx", ModelSpec("glance", "glance", 8, 64, (64,), precision), frames
+    )
+    assert exported.floats in (None, 0)
+    assert not exported.tap
