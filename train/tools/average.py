@@ -1,9 +1,9 @@
-"""The weighted mean of finished weights.
+"""Average the weights of finished runs.
 
 ``python -m train.tools.average OUT FILE=WEIGHT FILE=WEIGHT …``
 
-A student that began as its teacher, or as an earlier student, can be averaged with it: the mean of
-such weights is often better than either (Wortsman et al., *Robust fine-tuning*, 2022).
+A student that started from its teacher, or from an earlier student, can be averaged with it: the
+mean of such weights is often better than either (Wortsman et al., *Robust fine-tuning*, 2022).
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from train.checkpoint import checkpoint
 
 
 def average(parts: list[tuple[Path, float]]) -> tuple[str, dict[str, Tensor]]:
-    """The architecture that the files share, and the mean of their weights.
+    """Return the architecture of the files and the weighted mean of their weights.
 
     Args:
-        parts: files as `train.checkpoint.checkpoint.weights` takes them, and what each weighs,
-            over 0.
+        parts: files as of `train.checkpoint.checkpoint.weights`, and their weights, > 0.
 
     Raises:
         CannotOpen, BadData: a file; or they are of different networks.
@@ -45,7 +44,7 @@ def average(parts: list[tuple[Path, float]]) -> tuple[str, dict[str, Tensor]]:
     return archs[0], mean
 
 
-def _part(text: str) -> tuple[Path, float]:
+def _parse_part(text: str) -> tuple[Path, float]:
     name, sign, weight = text.rpartition("=")
     if not sign:
         return Path(text), 1.0
@@ -54,7 +53,9 @@ def _part(text: str) -> tuple[Path, float]:
     except ValueError:
         value = 0.0
     if not (value > 0 and math.isfinite(value)):
-        raise UsageError(f"{text}: write FILE=WEIGHT with a weight over 0")
+        raise UsageError(
+            f"{text}: not a file and its weight", "write FILE=WEIGHT with a weight over 0"
+        )
     return Path(name), value
 
 
@@ -63,7 +64,7 @@ def main() -> int:
     parser.add_argument("out", type=Path, metavar="OUT.safetensors")
     parser.add_argument("files", nargs="+", metavar="FILE[=WEIGHT]")
     args = parser.parse_args()
-    parts = [_part(text) for text in args.files]
+    parts = [_parse_part(text) for text in args.files]
     arch, mean = average(parts)
     made_of = ", ".join(f"{path.parent.name}/{path.name} {weight:g}" for path, weight in parts)
     checkpoint.save_weights(args.out, arch, mean, {"mean_of": made_of})

@@ -1,17 +1,16 @@
-"""Masks for photographs with boxes.
+"""Make masks for photographs with boxes around persons.
 
 ``python -m train.tools.pseudo MODEL.onnx IMAGES BOXES.csv OUT``
 
-A model sees every person by itself, cut out around its box and enlarged, and the whole image as
-well. There is nobody outside the boxes and somebody in each, so an image with an empty box is left
-out. OUT becomes a set of masks like any other: OUT/images and OUT/masks.
+A model sees each person alone, cropped around its box and enlarged, and the whole image as well.
+Boxes are complete: nobody is outside them, and an image with an empty box is skipped. OUT becomes a
+set of masks like any other: OUT/images and OUT/masks.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import os
 import shutil
 import sys
 from collections import defaultdict
@@ -19,25 +18,26 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from engines.arrays import F32, U8
 from engines.datasets.layout import list_images
 from engines.datasets.read import read_image
 from engines.engine import MattingEngine, estimate_alpha, open_engine
 from engines.errors import BadData, guarded, reading, writing
+from engines.files import replacing
 
-MARGIN = 0.25  # of the box's longer side, seen around it on every side
-CLOSE_UP = 0.6  # weight of what the enlarged box says against the whole image
-FILLED = 0.2  # share of a box that a person fills at least
-Box = tuple[float, float, float, float]  # centre x and y, width, height; parts of the image
+MARGIN_SHARE = 0.25  # of the box's longer side, added on every side of the crop
+CROP_WEIGHT = 0.6  # of the alpha of the enlarged crop; the whole image has the rest
+MIN_FILLED_SHARE = 0.2  # of a box that a person fills
+Box = tuple[float, float, float, float]  # centre x and y, width, height; as shares of the image
 
 
 def read_boxes(path: Path) -> dict[str, list[Box]]:
-    """Boxes by the stem of their image's name.
+    """Read boxes, by the stem of their image's name.
 
     Args:
-        path: CSV with the columns name, cx, cy, w, h; the latter as in `Box`.
+        path: CSV with the columns name and cx, cy, w, h of a `Box`.
 
     Raises:
         CannotOpen, BadData: the file.
@@ -53,10 +53,8 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
     return dict(boxes)
 
 
-def label(
-    engine: MattingEngine, rgb: NDArray[np.uint8], boxes: list[Box]
-) -> NDArray[np.uint8] | None:
-    """A mask of the persons in the boxes, 0 or 255; None where a box would be empty.
+def label(engine: MattingEngine, rgb: U8, boxes: list[Box]) -> U8 | None:
+    """Return a mask (H, W) uint8, 0 or 255, of the persons in boxes; None if a box is empty.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -65,7 +63,7 @@ def label(
     whole = _both_ways(engine, rgb)
     person = np.zeros((height, width), np.float32)
     for cx, cy, w, h in boxes:
-        margin = MARGIN * max(w * width, h * height)
+        margin = MARGIN_SHARE * max(w * width, h * height)
         x0, x1 = (round((cx + side * w / 2) * width) for side in (-1, 1))
         y0, y1 = (round((cy + side * h / 2) * height) for side in (-1, 1))
         box = np.s_[max(y0, 0) : y1, max(x0, 0) : x1]
@@ -73,14 +71,15 @@ def label(
         part = np.ascontiguousarray(rgb[top : round(y1 + margin), left : round(x1 + margin)])
         close = np.zeros_like(person)
         close[top : top + part.shape[0], left : left + part.shape[1]] = _both_ways(engine, part)
-        mixed = CLOSE_UP * close[box] + (1 - CLOSE_UP) * whole[box]
-        if (mixed > 0.5).mean() < FILLED:
+        mixed = CROP_WEIGHT * close[box] + (1 - CROP_WEIGHT) * whole[box]
+        if (mixed > 0.5).mean() < MIN_FILLED_SHARE:
             return None
         person[box] = np.maximum(person[box], mixed)
     return np.where(person > 0.5, 255, 0).astype(np.uint8)
 
 
-def _both_ways(engine: MattingEngine, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _both_ways(engine: MattingEngine, rgb: U8) -> F32:
+    """Return the mean alpha of an image and its mirror image."""
     size = engine.spec.size
     there = estimate_alpha(engine, rgb, size)
     mirrored = estimate_alpha(engine, np.ascontiguousarray(rgb[:, ::-1]), size)
@@ -92,7 +91,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m train.tools.pseudo", description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("images", type=Path)
-    parser.add_argument("boxes", type=Path, help="CSV: name, cx, cy, w, h, in parts of the image")
+    parser.add_argument("boxes", type=Path, help="CSV: name, cx, cy, w, h, as shares of the image")
     parser.add_argument("out", type=Path, help="DATA/seg/<set>")
     args = parser.parse_args()
     engine, boxes = open_engine(args.model), read_boxes(args.boxes)
@@ -109,13 +108,13 @@ def main() -> int:
         mask = label(engine, np.ascontiguousarray(rgb), boxes[path.stem])
         if mask is None:
             continue
-        with writing(masks, begun=True):
-            part = masks / f"{path.stem}.part.png"
-            cv2.imwrite(str(part), mask, [cv2.IMWRITE_PNG_BILEVEL, 1])
-            os.replace(part, masks / f"{path.stem}.png")
+        _, png = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])
+        with replacing(masks / f"{path.stem}.png", durable=False) as f:
+            f.write(png.tobytes())
+        with writing(images, begun=True):
             shutil.copyfile(path, images / path.name)
         kept += 1
-    print(f"{args.out}: {kept} of {len(found)} images; in the others a box would be empty")
+    print(f"{args.out}: {kept} of {len(found)} images; in the others a box is empty")
     return 0
 
 
