@@ -15,16 +15,18 @@ import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from engines.errors import BadData, UsageError, reading
 
 RECIPES = Path(__file__).with_name("recipes")
 KINDS = ("pretrain", "teacher", "student")
 LOSSES = ("mse", "l1", "bce", "gradient", "laplacian", "boundary", "context")
-# Keys, and values of one of them, in recipes and runs of earlier versions.
+# What --labels offers, and recipes and runs of earlier versions have: methods by what they learn.
+Labels = Literal["blended", "masks", "teacher"]
+LABELS = get_args(Labels)
+METHOD_OF_LABELS = {"blended": "mlb", "masks": "supervised", "teacher": "imitate"}
 OLD_KEYS = {"average": "ema_decay", "labels": "method"}
-OLD_METHODS = {"blended": "mlb", "masks": "supervised", "teacher": "imitate"}
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def modernised(data: dict[str, Any], kind: str = "") -> dict[str, Any]:
     if "labels" in data:
         is_student = data.get("kind", kind) == "student"  # the others had the key too, unused
         method = data["labels"] if is_student else "masks"
-        new["method"] = OLD_METHODS.get(method, method) if isinstance(method, str) else method
+        new["method"] = METHOD_OF_LABELS.get(method, method) if isinstance(method, str) else method
     return new
 
 

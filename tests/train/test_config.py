@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from engines.errors import BadData, CannotOpen, UsageError
-from train.config import KINDS, LOSSES, OLD_METHODS, RECIPES, Config, Stage, load, saved
+from train.config import (
+    KINDS,
+    LABELS,
+    LOSSES,
+    METHOD_OF_LABELS,
+    RECIPES,
+    Config,
+    Stage,
+    load,
+    saved,
+)
 from train.methods import METHODS
 from train.networks import architectures
 
@@ -242,12 +252,12 @@ def test_a_recipe_that_may_not_be_read_is_named(tmp_path: Path) -> None:
         load(str(path), "student")
 
 
-@pytest.mark.parametrize("labels", OLD_METHODS)
+@pytest.mark.parametrize("labels", LABELS)
 def test_the_command_offers_a_method_by_the_labels_it_learns(labels: str) -> None:
     from wsshm_cli.train import Labels
 
     config = load("paper", "student", labels=Labels(labels).value)
-    assert config.method == OLD_METHODS[labels]
+    assert config.method == METHOD_OF_LABELS[labels]
     assert config.method in METHODS
 
 
