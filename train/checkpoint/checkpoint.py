@@ -38,8 +38,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
     with replacing(path) as f:
         try:
             torch.save(state, f)
-        except RuntimeError as e:  # torch hides the error of the file
-            if isinstance(e.__context__, OSError):
+        except RuntimeError as e:
+            # torch hides an error of the file, or that a loading process died while it wrote.
+            if isinstance(e.__context__, OSError | RuntimeError):
                 raise e.__context__ from None
             raise
         f.flush()

@@ -133,6 +133,23 @@ def test_file_size_limit(tmp_path: Path) -> None:
         check_full(tmp_path)
 
 
+def test_the_first_error_while_saving_is_the_one_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch reports a cut file where a signal handler told that a loading process died."""
+
+    def interrupted(state: object, file: object) -> None:
+        try:
+            raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+        finally:
+            raise RuntimeError("unexpected pos")
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        save(tmp_path / "a.pt", {"step": 1})
+    only(tmp_path)
+
+
 def test_no_folder_to_save_in(tmp_path: Path) -> None:
     with pytest.raises(CannotCreate, match=r"a\.pt: cannot be created"):
         save(tmp_path / "none" / "a.pt", {})
