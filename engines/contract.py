@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from engines.errors import BadData
 
 KEY = "wsshm"
 FORMAT = 1
+Precision = Literal["fp32", "fp16", "int8"]  # of a model file's weights and arithmetic
 PAPER_SIZE = 512  # pixels: shorter edge of the images on which the paper tests
 
 

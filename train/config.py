@@ -21,6 +21,8 @@ from engines.errors import BadData, UsageError, reading
 
 RECIPES = Path(__file__).with_name("recipes")
 KINDS = ("pretrain", "teacher", "student")
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+PRECISIONS = get_args(Precision)
 LOSSES = ("mse", "l1", "bce", "gradient", "laplacian", "boundary", "context")
 # What --labels offers, and recipes and runs of earlier versions have: methods by what they learn.
 Labels = Literal["blended", "masks", "teacher"]
@@ -53,7 +55,7 @@ class Config:
     warmup: int = 0  # steps
     clip: float = 1.0  # greatest norm of the gradient
     ema_decay: float = 0.999  # of the moving average of the weights, which is what is released
-    precision: str = "auto"  # "bf16", "fp16" or "fp32"; auto: bf16 where the device has it
+    precision: str = "auto"  # one of PRECISIONS; auto: bf16 where the device has it
     method: str = "supervised"  # one of train.methods.METHODS
     strong: bool = True  # strong augmentation of photographs; composites always have it
     # Decay at which a teacher of the student's architecture follows the student; 0: it is frozen.
@@ -131,7 +133,7 @@ class Config:
         rules = {
             "kind": self.kind in KINDS,
             "schedule": self.schedule in ("cosine", "constant"),
-            "precision": self.precision in ("auto", "bf16", "fp16", "fp32"),
+            "precision": self.precision in PRECISIONS,
             "loss": bool(self.loss)
             and set(self.loss) <= set(LOSSES)
             and all(weight >= 0 for weight in self.loss.values()),

@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal, get_args
 
+from engines.contract import Precision
 from engines.machine import cores
 
 STDOUT = Path("-")
-PIPES = ("mkv", "webm", "y4m")  # containers that need no seeking; the first is the default
+Pipe = Literal["mkv", "webm", "y4m"]  # containers that need no seeking; the first is the default
+PIPES: tuple[Pipe, ...] = get_args(Pipe)
+PrecisionChoice = Literal["auto", Precision]
 OPENING_SECONDS, SILENCE_SECONDS = 5.0, 1.0  # to wait for a stream's first image, and for the next
 # Two frames in parallel with one thread each cost less than one frame with two threads: no thread
 # waits for another.
@@ -70,7 +74,7 @@ class Encoding:
     crf: float | None = None
     audio: bool = True
     preset: str | None = None
-    format: str | None = None
+    format: Pipe | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class RunConfig:
     model: str | None = None
     device: str = "auto"
     engine: str = "auto"
-    precision: str = "auto"  # or one of fp32, fp16, int8
+    precision: str = "auto"  # of `PrecisionChoice`
     size: int | None = None  # shorter edge that the network sees, in pixels; None: the model's own
     auto_size: bool = False  # choose the largest size that keeps up with a file's frame rate
     realtime: bool = False  # ... the model and x264's preset as well

@@ -14,6 +14,7 @@ from engines.arrays import U8
 from engines.datasets.composites import choose_backgrounds, composite
 from engines.datasets.layout import Pair, list_backgrounds, list_cutouts, list_pairs
 from engines.datasets.read import read_cutout, read_image, read_pair
+from engines.measure.quality.sets import Set
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,11 @@ def empty(data: Path, split: str) -> list[Case]:
     return [Case("empty", "background", p.stem, p.stem, reader(p)) for p in found]
 
 
-SETS: dict[str, Callable[[Path, str], list[Case]]] = {
-    "masks": masks,
-    "mattes": mattes,
-    "composites": composites,
-    "empty": empty,
+SETS: dict[Set, Callable[[Path, str], list[Case]]] = {
+    Set.masks: masks,
+    Set.mattes: mattes,
+    Set.composites: composites,
+    Set.empty: empty,
 }
 
 
