@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -99,15 +98,6 @@ exit_codes: dict[int, str] = {
     130: "stopped by Ctrl-C (what was written is finished and kept)",
     143: "stopped by SIGTERM (likewise)",
 }
-
-
-def guarded(main: Callable[[], int]) -> int:
-    """Run the main function of a module; our errors are one line and their exit code."""
-    try:
-        return main()
-    except WsshmError as e:
-        sys.stderr.write(f"error: {e}\n")
-        return e.exit_code
 
 
 def _reason(error: BaseException) -> str:

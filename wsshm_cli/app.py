@@ -1,53 +1,33 @@
-"""The commands, and how their errors end."""
+"""The commands of `wsshm`: here they get their names and places, and their errors an end."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from engines.errors import WsshmError
-from wsshm_cli import __version__, report
-
-app = typer.Typer(
-    name="wsshm",
-    help="Cut people out of video: no green screen, no GPU needed.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+from wsshm_cli import (
+    __version__,
+    bench,
+    doctor,
+    evaluate,
+    export,
+    models,
+    report,
+    run,
+    train,
+    train_tools,
 )
-
-
-@contextmanager
-def ending() -> Iterator[None]:
-    """One line and an exit code for our errors; a traceback and 70 for our faults."""
-    try:
-        yield
-    except WsshmError as e:
-        report.error(str(e))
-        raise typer.Exit(e.exit_code) from e
-    except (typer.Exit, typer.Abort):
-        raise
-    except BrokenPipeError:  # whoever reads our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit from None
-    except Exception as e:
-        report.fault(e)
-        raise typer.Exit(WsshmError.exit_code) from e
+from wsshm_cli.help import Command
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"wsshm {__version__}")
+        report.out(f"wsshm {__version__}")
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -56,5 +36,47 @@ def root(
     """Cut people out of video: no green screen, no GPU needed."""
 
 
-# Each module registers its command on `app`; their bodies import what they need.
-from wsshm_cli import bench, doctor, evaluate, export, models, run, train  # noqa: E402, F401
+def _group(
+    callback: Callable[..., None], name: str, *, epilog: str = "", alone: bool = False
+) -> typer.Typer:
+    """Return a group of commands; without a command it shows its help, or calls `callback`."""
+    group = typer.Typer(
+        name=name,
+        epilog=epilog,
+        no_args_is_help=not alone,
+        invoke_without_command=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    group.callback()(report.ending()(callback))
+    return group
+
+
+def _add(
+    group: typer.Typer, function: Callable[..., None], name: str | None = None, epilog: str = ""
+) -> None:
+    """Make `function` a command of the group, called like it unless `name` says otherwise."""
+    group.command(name, cls=Command, epilog=epilog)(report.ending()(function))
+
+
+app = _group(root, "wsshm", epilog="Start with: wsshm run clip.mp4 --bg beach.jpg")
+_add(app, run.run, epilog=run.EXAMPLES)
+_add(app, evaluate.evaluate, "eval", evaluate.EXAMPLES)
+_add(app, bench.bench, epilog=bench.EXAMPLES)
+_add(app, export.export, epilog=export.EXAMPLES)
+_add(app, doctor.doctor)
+
+_models = _group(models.root, "models", alone=True)
+_add(_models, models.list_models, "list")
+_add(_models, models.show)
+_add(_models, models.verify)
+app.add_typer(_models)
+
+_train = _group(train.root, "train")
+_add(_train, train.pretrain)
+_add(_train, train.teacher)
+_add(_train, train.student)
+_add(_train, train_tools.average, epilog=train_tools.AVERAGE_EXAMPLE)
+_add(_train, train_tools.pseudo, epilog=train_tools.PSEUDO_EXAMPLE)
+app.add_typer(_train)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import signal
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,169 +16,188 @@ import typer
 
 from engines.measure.estimators.open import describe_files
 from wsshm_cli import __version__, report
-from wsshm_cli.app import app, ending
+from wsshm_cli.help import HelpAll
+from wsshm_cli.signals import unwind_on_signals
 
 if TYPE_CHECKING:
     from engines.measure.speed.bench import Network
 
+EXAMPLES = "Example: wsshm bench fast peer.onnx --input clip.mp4"
 FRAME = "1280x720"
+_models = partial(typer.Option, rich_help_panel="Models")
+_clip_option = partial(typer.Option, rich_help_panel="Clip")
+_measure = partial(typer.Option, rich_help_panel="Measurement")
+_output = partial(typer.Option, rich_help_panel="Output")
 
 
-@app.command()
 def bench(
     model: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="MODEL",
-            show_default=False,
-            help=f"A shipped model, or {describe_files()}. The others are compared with the first.",
+            rich_help_panel="Models",
+            help=f"A shipped model, or {describe_files()}. Each is compared with the first. "
+            "[default: default]",
         ),
     ] = None,
-    input: Annotated[
-        Path | None,
-        typer.Option(
-            "--input",
-            metavar="CLIP",
-            readable=False,
-            help="A video. [default: one is made, a person under a camera that drifts]",
+    paper: Annotated[
+        bool,
+        _models(
+            "--paper",
+            hidden=True,
+            help="The paper's networks with random weights at 512x512, batch 1, next to its "
+            "figures. Needs 'wsshm[train]'.",
         ),
-    ] = None,
-    frames_size: Annotated[
-        str | None,
-        typer.Option(
-            "--frames-size", metavar="WxH", help=f"Of the clip that is made. [default: {FRAME}]"
-        ),
-    ] = None,
-    bg: Annotated[
-        str, typer.Option("--bg", metavar="IMAGE|#rrggbb|blur[:N]", help="As for wsshm run.")
-    ] = "blur",
+    ] = False,
     size: Annotated[
         int | None,
-        typer.Option(
+        _models(
             "--size",
             min=64,
             max=2160,
-            metavar="N",
-            help="Shorter edge our models see, in pixels. [default: each model's own]",
+            metavar="PIXELS",
+            help="Shorter edge of our models' input (64 to 2160). [default: each model's own]",
         ),
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(
+        _models(
             "--batch",
             min=1,
             max=256,
             metavar="N",
-            help="Frames our models see at once when they run alone. [default: 1]",
+            hidden=True,
+            help="Frames per batch of our models when the network runs alone. [default: 1]",
         ),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(
-            "--threads", min=1, max=1024, metavar="N", help="Of the network. [default: all cores]"
+        _models(
+            "--threads",
+            min=1,
+            max=1024,
+            metavar="N",
+            hidden=True,
+            help="Threads of the network. [default: all cores]",
         ),
     ] = None,
-    seconds: Annotated[
-        float,
-        typer.Option(
-            "--seconds",
-            min=0.1,
-            max=3600,
-            metavar="S",
-            help="How long a model runs in a round, and how much of the clip is used.",
+    input: Annotated[
+        Path | None,
+        _clip_option(
+            "--input",
+            metavar="CLIP",
+            readable=False,
+            help="A video. [default: a person under a drifting camera, made for the purpose]",
         ),
-    ] = 3.0,
-    repeats: Annotated[
-        int,
-        typer.Option("--repeats", min=1, max=1000, metavar="N", help="Rounds, the models in turn."),
-    ] = 3,
+    ] = None,
+    frames_size: Annotated[
+        str | None,
+        _clip_option(
+            "--frames-size",
+            metavar="WxH",
+            hidden=True,
+            help=f"Frame size of the clip that is made. [default: {FRAME}]",
+        ),
+    ] = None,
+    bg: Annotated[
+        str,
+        _clip_option(
+            "--bg", metavar="BACKGROUND", help="An image, '#rrggbb' or blur[:N], as in wsshm run."
+        ),
+    ] = "blur",
     end_to_end: Annotated[
         bool | None,
-        typer.Option(
+        _measure(
             "--end-to-end/--model-only",
             show_default=False,
             help="Only from file to file, or only the network. [default: both]",
         ),
     ] = None,
-    paper: Annotated[
-        bool,
-        typer.Option(
-            "--paper",
-            help="The paper's networks with random weights, 512x512, batch 1, beside "
-            "its figures. Needs 'wsshm[train]'.",
+    seconds: Annotated[
+        float,
+        _measure(
+            "--seconds",
+            min=0.1,
+            max=3600,
+            metavar="S",
+            help="How long a model runs per round, and how much of the clip is used.",
         ),
-    ] = False,
+    ] = 3.0,
+    repeats: Annotated[
+        int,
+        _measure(
+            "--repeats",
+            min=1,
+            max=1000,
+            metavar="N",
+            help="Rounds; in each, the models take turns.",
+        ),
+    ] = 3,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE.png", readable=False, help="Draw the result as bars."),
+        _output("--plot", metavar="FILE.png", readable=False, help="Draw the result as bars."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.png.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")
+    overwrite: Annotated[
+        bool, _output("--overwrite", help="Replace FILE.png if it exists.")
     ] = False,
+    as_json: Annotated[
+        bool, _output("--json", help="Print JSON on stdout instead of tables.")
+    ] = False,
+    help_all: HelpAll = False,
 ) -> None:
-    """How fast models are, alone and from file to file: wsshm bench fast peer.onnx"""
-    with ending():
-        _unwind_on_signals()
-        from engines import machine
-        from engines.contract import PAPER_SIZE
-        from engines.errors import UsageError
-        from engines.measure import drawing
-        from engines.measure.speed import bench_table
-        from engines.measure.speed.bench import versions
+    """Measure the speed of models.
 
-        if paper:
-            if end_to_end or any(x is not None for x in (input, frames_size, size, batch)):
-                raise UsageError(
-                    "--paper says what is measured: leave out --input, --end-to-end, "
-                    "--frames-size, --size and --batch"
-                )
-            end_to_end, frames_size, size = False, f"{PAPER_SIZE}x{PAPER_SIZE}", PAPER_SIZE
-        if end_to_end is not False:
-            _check_background(bg)
-        if plot is not None:
-            drawing.check_path("--plot", plot, overwrite)
-        frame = _frame(input, frames_size)
-        found = machine.facts()
-        if found["load"] is not None and found["load"] > found["cores"] / 4:
-            report.warning(
-                f"the machine is busy (load {found['load']:.1f} on {found['cores']} "
-                "cores): times are too long, core-ms hold"
+    Each network is timed alone and in a run from file to file.
+    """
+    unwind_on_signals()
+    from engines import machine
+    from engines.contract import PAPER_SIZE
+    from engines.errors import UsageError
+    from engines.measure import drawing
+    from engines.measure.speed import bench_table
+    from engines.measure.speed.bench import versions
+
+    if paper:
+        if end_to_end or any(x is not None for x in (input, frames_size, size, batch)):
+            raise UsageError(
+                "--paper says what is measured: leave out --input, --end-to-end, "
+                "--frames-size, --size and --batch"
             )
-        found["versions"] = {"wsshm": __version__, **versions()}
-        found |= {"threads": threads or found["cores"], "model_only": None, "end_to_end": None}
-        with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
-            networks = _networks(model, paper, Path(folder), frame, size, batch or 1)
-            found["models"] = bench_table.models(networks)
-            for m in found["models"]:
-                if Path(folder) in Path(m["file"]).parents:
-                    m["file"] = None  # it goes again, and its weights are random
-            if end_to_end is not True:
-                found["model_only"] = _alone(networks, threads, seconds, repeats, batch or 1, paper)
-            if end_to_end is not False:
-                clip = input or _made(Path(folder), seconds, frame)
-                found["end_to_end"] = _clip(networks, clip, frame, bg, threads, seconds, repeats)
-                found["end_to_end"]["clip"] = str(input or "a clip that was made")
-        if plot is not None:
-            drawing.save(plot, bench_table.chart(found))
-        if as_json:
-            report.as_json(found)
-        else:
-            for line in bench_table.lines(found):
-                report.out(line)
-        if plot is not None:
-            report.line(f"bars → {plot}")
-
-
-def _unwind_on_signals() -> None:
-    """Ctrl-C and SIGTERM end processes and remove temporary files on the way out."""
-
-    def leave(signum: int, _: Any) -> None:
-        raise SystemExit(128 + signum)
-
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, leave)
+        end_to_end, frames_size, size = False, f"{PAPER_SIZE}x{PAPER_SIZE}", PAPER_SIZE
+    if end_to_end is not False:
+        _check_background(bg)
+    if plot is not None:
+        drawing.check_path("--plot", plot, overwrite)
+    frame = _frame(input, frames_size)
+    found = machine.facts()
+    if found["load"] is not None and found["load"] > found["cores"] / 4:
+        report.warning(
+            f"the machine is busy (load {found['load']:.1f} on {found['cores']} "
+            "cores): times are too long, core-ms hold"
+        )
+    found["versions"] = {"wsshm": __version__, **versions()}
+    found |= {"threads": threads or found["cores"], "model_only": None, "end_to_end": None}
+    with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
+        networks = _networks(model, paper, Path(folder), frame, size, batch or 1)
+        found["models"] = bench_table.models(networks)
+        for m in found["models"]:
+            if Path(folder) in Path(m["file"]).parents:
+                m["file"] = None  # it goes again, and its weights are random
+        if end_to_end is not True:
+            found["model_only"] = _alone(networks, threads, seconds, repeats, batch or 1, paper)
+        if end_to_end is not False:
+            clip = input or _made(Path(folder), seconds, frame)
+            found["end_to_end"] = _clip(networks, clip, frame, bg, threads, seconds, repeats)
+            found["end_to_end"]["clip"] = str(input or "a clip that was made")
+    if plot is not None:
+        drawing.save(plot, bench_table.chart(found))
+    if as_json:
+        report.as_json(found)
+    else:
+        for line in bench_table.lines(found):
+            report.out(line)
+    if plot is not None:
+        report.line(f"bars → {plot}")
 
 
 def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
@@ -250,7 +268,7 @@ def _random(folder: Path) -> list[tuple[str, Path]]:
         from train.export.export import export
         from train.networks import build
     except ModuleNotFoundError as e:
-        raise Unavailable(f"--paper needs {e.name}: pip install 'wsshm[train]'") from e
+        raise Unavailable(f"--paper needs {e.name}", "run: pip install 'wsshm[train]'") from e
     torch.manual_seed(0)
     files = []
     for arch in PAPER_FPS:
@@ -271,7 +289,8 @@ def _alone(
 ) -> dict[str, Any]:
     from engines.measure.speed import bench, bench_table
 
-    with _steps("alone", len(networks) * rounds) as step:
+    with report.bar(" rounds", "alone") as show:
+        step = _counter(show, len(networks) * rounds)
         speeds = bench.measure(networks, threads, seconds, rounds, step)
     return bench_table.speeds(
         speeds,
@@ -305,8 +324,8 @@ def _clip(
     config = RunConfig(
         input=clip, background=background, clip=Clip(0.0, seconds), network_threads=threads
     )
-    with _steps("end to end", len(networks) * runs) as step:
-        speeds = bench_clip.measure(networks, config, runs, step)
+    with report.bar(" rounds", "end to end") as show:
+        speeds = bench_clip.measure(networks, config, runs, _counter(show, len(networks) * runs))
     return bench_table.speeds(
         speeds,
         width=frame[0],
@@ -317,11 +336,8 @@ def _clip(
     )
 
 
-@contextmanager
-def _steps(name: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar that a call moves on by one."""
-    from tqdm import tqdm
-
-    pause = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(desc=name, total=total, unit=" rounds", dynamic_ncols=True, mininterval=pause) as bar:
-        yield lambda _: bar.update()
+def _counter(show: report.Show, total: int) -> Callable[[str], None]:
+    """Return a function that moves the bar on by one round."""
+    rounds = count()
+    show(next(rounds), total)
+    return lambda _: show(next(rounds), total)

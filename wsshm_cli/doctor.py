@@ -1,42 +1,40 @@
-"""`wsshm doctor`: what works on this machine, and for each fault the command that mends it."""
+"""`wsshm doctor`: what works on this machine, and for each fault what fixes it."""
 
 from __future__ import annotations
 
 import typer
 
 from wsshm_cli import report
-from wsshm_cli.app import app, ending
 
-REINSTALL = "pip install --force-reinstall . (in the folder wsshm was installed from)"
+INSTALL = "pip install --force-reinstall . (in the folder wsshm was installed from)"
+REINSTALL = f"run: {INSTALL}"
 REQUIRED = ("av", "numpy", "opencv-python", "tqdm", "typer", "platformdirs")
 
 
-# What is looked at, whether it works (None: it is not there, and not needed), finding and remedy.
+# The thing, whether it works (None: it is missing and not needed), the finding, and the remedy.
 Row = tuple[str, bool | None, str, str]
 MARKS = {True: "ok   ", None: "none ", False: "FAULT"}
 
 
-@app.command()
 def doctor() -> None:
-    """Say what works on this machine, and how to mend what does not.
+    """Check this machine and say how to fix faults.
 
     Tries the shipped models, the GPU and the encoders, and looks for cameras; it changes nothing.
-    A line begins with ok, with none (it is not there, and only needed for what the line says) or
-    with FAULT. The exit code is 69 where there is a FAULT.
+    Each line begins with ok, with none (missing, and only needed for what the line says) or with
+    FAULT; what to do about it follows. The exit code is 69 where there is a FAULT.
     """
-    with ending():
-        faults = 0
-        for name, good, text, remedy in _checks():
-            report.out(f"{MARKS[good]}  {name}: {text}")
-            faults += good is False
-            if remedy and not good:
-                report.out(f"       {'to have it' if good is None else 'mend it with'}: {remedy}")
-        report.out(f"{faults} to mend" if faults else "All that wsshm run needs works.")
+    faults = 0
+    for name, good, text, remedy in _checks():
+        report.out(f"{MARKS[good]}  {name}: {text}")
+        faults += good is False
+        if remedy and not good:
+            report.out(f"       → {remedy}")
+    report.out(f"{faults} to fix" if faults else "All that wsshm run needs works.")
     raise typer.Exit(69 if faults else 0)
 
 
 def _checks() -> list[Row]:
-    """In the order a run needs them."""
+    """Return every finding, in the order in which a run needs the things."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -53,14 +51,14 @@ def _checks() -> list[Row]:
     rows.append(("wsshm", True, f"{__version__}, {python}", ""))
     for package in REQUIRED:
         have = found(package)
-        rows.append((package, bool(have), have or "not installed", f"pip install '{package}'"))
+        rows.append((package, bool(have), have or "not installed", f"run: pip install '{package}'"))
     runtimes = [p for p in ("onnxruntime", "onnxruntime-gpu") if found(p)]
     rows.append(
         (
             "ONNX Runtime",
             len(runtimes) == 1,
             ", ".join(f"{p} {found(p)}" for p in runtimes) or "not installed",
-            f"pip uninstall -y onnxruntime onnxruntime-gpu && {REINSTALL}",
+            f"run: pip uninstall -y onnxruntime onnxruntime-gpu && {INSTALL}",
         )
     )
     for name, more in (
@@ -72,7 +70,7 @@ def _checks() -> list[Row]:
     ):
         try:
             rows.extend(more())
-        except ImportError as e:  # also of a library that a package needs and the system lacks
+        except ImportError as e:  # also for a system library that a package needs
             rows.append((name, False, str(e), REINSTALL))
     return rows
 
@@ -89,7 +87,9 @@ def _model_rows() -> list[Row]:
             verify(model)
             engine = open_engine(model.path, "cpu")
             rows.append((name, True, f"runs on {engine.name}, {engine.device}", ""))
-        except (WsshmError, ImportError) as e:
+        except WsshmError as e:
+            rows.append((name, False, e.message, e.remedy or REINSTALL))
+        except ImportError as e:
             rows.append((name, False, str(e), REINSTALL))
     return rows
 
@@ -121,13 +121,13 @@ def _gpu_rows() -> list[Row]:
 
 
 def _codec_rows() -> list[Row]:
-    mend = "pip install --force-reinstall 'av>=18,<19'"
+    reinstall = "run: pip install --force-reinstall 'av>=18,<19'"
     try:
         import av
 
         from engines.video.write.codecs import listed_codecs
     except ImportError as e:
-        return [("codecs", False, str(e), mend)]
+        return [("codecs", False, str(e), reinstall)]
     rows: list[Row] = []
     for codec in listed_codecs():
         name, encoder = codec.name, codec.encoder
@@ -136,15 +136,15 @@ def _codec_rows() -> list[Row]:
         else:
             good = False if name == "h264" else None  # the only one that is needed
             text = f"this FFmpeg has no {encoder}, which --codec {name} needs"
-            rows.append((f"encoder {name}", good, text, mend))
+            rows.append((f"encoder {name}", good, text, reinstall))
     working = _hardware_encoders()
-    none = "no encoder in hardware works here; --codec h264 and the others need none"
+    none = "no hardware encoder works here; --codec h264 and the others need none"
     rows.append(("hardware encoders", bool(working) or None, ", ".join(working) or none, ""))
     return rows
 
 
 def _hardware_encoders() -> list[str]:
-    """What ``--codec`` may name here beside encoders in software."""
+    """Return the hardware encoders that ``--codec`` may name on this machine."""
     from fractions import Fraction
 
     import av

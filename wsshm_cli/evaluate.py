@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
-from enum import Enum
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +13,9 @@ import typer
 
 from engines.contract import PAPER_SIZE
 from engines.measure.estimators.open import describe_estimators
+from engines.measure.quality.sets import Set
 from wsshm_cli import report
-from wsshm_cli.app import app, ending
+from wsshm_cli.help import HelpAll
 
 if TYPE_CHECKING:
     from engines.measure.estimators.estimator import Estimator
@@ -26,156 +26,160 @@ if TYPE_CHECKING:
 CLIP = "CLIP[@FIRST-LAST]"
 
 
-class Set(str, Enum):
-    """As `engines.measure.quality.cases.SETS`, without importing it for ``--help``."""
-
-    masks = "masks"
-    mattes = "mattes"
-    composites = "composites"
-    empty = "empty"
+EXAMPLES = "Example: wsshm eval default peer.onnx --data DIR"
+_models = partial(typer.Option, rich_help_panel="Models")
+_data_option = partial(typer.Option, rich_help_panel="Data")
+_output = partial(typer.Option, rich_help_panel="Output")
 
 
-@app.command("eval")
 def evaluate(
     model: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
-            show_default=False,
+            metavar="MODEL",
+            rich_help_panel="Models",
             help=f"A shipped model, {describe_estimators()}, or a checkpoint (.pt, .safetensors). "
-            "The others are compared with the first.",
+            "Each is compared with the first.",
         ),
     ],
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="DIR",
-            readable=False,
-            help="seg/<set>/images + masks, matte/<set>/…, background. "
-            "[default: $WSSHM_DATA, then ./data]",
-        ),
-    ] = None,
-    sets: Annotated[
-        list[Set] | None,
-        typer.Option(
-            "--set",
-            metavar="masks|mattes|composites|empty",
-            help="What to measure on; may be given again. [default: all that DIR holds]",
-        ),
-    ] = None,
-    green: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--green",
-            metavar=CLIP,
-            help="Measure on this clip before a green screen too; its alpha is keyed. FIRST and "
-            "LAST count images from 0; may be given again.",
-        ),
-    ] = None,
-    empty: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--empty",
-            metavar=CLIP,
-            help="Measure on this clip that shows nobody: how much is taken for a person.",
-        ),
-    ] = None,
-    static: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--static",
-            metavar=CLIP,
-            help="Measure on this clip whose camera and background stand still: how much alpha "
-            "flickers where the image does not change.",
-        ),
-    ] = None,
-    split: Annotated[
-        str, typer.Option("--split", metavar="val|test|train", help="Which images of DIR.")
-    ] = "val",
     size: Annotated[
         int | None,
-        typer.Option(
+        _models(
             "--size",
             min=64,
             max=2160,
-            metavar="N",
-            help="Shorter edge our models see, in pixels. [default: each model's own, "
+            metavar="PIXELS",
+            help="Shorter edge of our models' input (64 to 2160). [default: each model's own, "
             f"{PAPER_SIZE} for weights without their run's folder]",
         ),
     ] = None,
     as_run: Annotated[
         bool,
-        typer.Option(
+        _models(
             "--as-run",
-            help="Our mattes as wsshm run writes them: fitted to the image's edges and, in "
-            "clips, smoothed from frame to frame.",
+            help="Post-process our mattes as wsshm run does: refined at the image's edges and, in "
+            "clips, smoothed over time.",
         ),
     ] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option("--limit", min=1, metavar="N", help="At most N images of each source."),
+    data: Annotated[
+        Path | None,
+        _data_option(
+            "--data",
+            metavar="DIR",
+            readable=False,
+            help="Folder with seg/SET/images and masks, matte/SET/… and background. "
+            "[default: $WSSHM_DATA, then ./data]",
+        ),
     ] = None,
+    sets: Annotated[
+        list[Set] | None,
+        _data_option(
+            "--set",
+            metavar="|".join(Set),
+            help="What to measure on; repeatable. [default: all that DIR holds]",
+        ),
+    ] = None,
+    split: Annotated[
+        str,
+        _data_option("--split", metavar="val|test|train", hidden=True, help="Which images of DIR."),
+    ] = "val",
     only: Annotated[
         str | None,
-        typer.Option("--only", metavar="GLOB", help="Only images whose source/name matches."),
+        _data_option(
+            "--only", metavar="GLOB", hidden=True, help="Only images whose source/name matches."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        _data_option("--limit", min=1, metavar="N", help="Use at most N images of each source."),
+    ] = None,
+    green: Annotated[
+        list[str] | None,
+        _data_option(
+            "--green",
+            metavar=CLIP,
+            hidden=True,
+            help="Measure on this clip of a green screen too, against its keyed alpha. FIRST and "
+            "LAST count frames from 0; repeatable.",
+        ),
+    ] = None,
+    empty: Annotated[
+        list[str] | None,
+        _data_option(
+            "--empty",
+            metavar=CLIP,
+            hidden=True,
+            help="Measure on this clip without people how much is taken for a person; repeatable.",
+        ),
+    ] = None,
+    static: Annotated[
+        list[str] | None,
+        _data_option(
+            "--static",
+            metavar=CLIP,
+            hidden=True,
+            help="Measure on this clip with a still camera and background how much alpha flickers "
+            "where the frame does not change; repeatable.",
+        ),
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option(
+        _output(
             "--sheet",
             metavar="FILE.png",
             readable=False,
             help="Draw each model's worst, median and best case of every set.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.png.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON on stdout instead of tables.")
+    overwrite: Annotated[
+        bool, _output("--overwrite", help="Replace FILE.png if it exists.")
     ] = False,
+    as_json: Annotated[
+        bool, _output("--json", help="Print JSON on stdout instead of tables.")
+    ] = False,
+    help_all: HelpAll = False,
 ) -> None:
-    """How good models are: wsshm eval default peer.onnx --data DIR"""
-    with ending():
-        from engines.errors import UsageError
-        from engines.measure.drawing import check_path
-        from engines.measure.quality import evaluate as measure
-        from engines.measure.quality import table
-        from engines.measure.quality.sheet import Sheet
+    """Measure the quality of models on labelled data."""
+    from engines.errors import UsageError
+    from engines.measure.drawing import check_path
+    from engines.measure.quality import evaluate as measure
+    from engines.measure.quality import table
+    from engines.measure.quality.sheet import Sheet
 
-        if split not in ("val", "test", "train"):
-            raise UsageError(f"--split {split}: no such split; use val, test or train")
-        if sheet is not None:
-            check_path("--sheet", sheet, overwrite)
-        wanted = [s.value for s in sets] if sets else None
-        clips = _clips(green=green, empty=empty, static=static)
-        root = _data(data, needed=not clips or wanted is not None)
-        estimators = [_open(name, size, as_run) for name in model]
-        called = [m.name for m in estimators]
-        for estimator, typed in zip(estimators, model, strict=True):
-            if called.count(estimator.name) > 1:
-                estimator.name = typed
-        names = [m.name for m in estimators]
-        if len(set(names)) < len(names):
-            raise UsageError(f"the same model twice: {', '.join(names)}")
-        watch = Sheet() if sheet is not None else None
-        rows: list[Row] = []
-        for name, total, cases in _sets(root, wanted, clips, split, only, limit):
-            found = measure.evaluate(estimators, _shown(cases, name, total), watch)
-            rows += found
-            figures = [v for row in found for v in row.values.values()]
-            if name == "static" and found and all(v != v for v in figures):
-                raise UsageError("--static: no two images in a row of which a part stands still")
-        if not rows:
-            raise UsageError(f"no {split} images to measure" + (f" match {only}" if only else ""))
-        if sheet is not None and watch is not None:
-            watch.write(sheet, rows, names)
-        if as_json:
-            report.as_json(table.as_json(rows, estimators, split))
-        else:
-            for line in table.lines(rows, estimators, split):
-                report.out(line)
-        if sheet is not None:
-            report.line(f"contact sheet → {sheet}")
+    if split not in ("val", "test", "train"):
+        raise UsageError(f"--split {split}: no such split; use val, test or train")
+    if sheet is not None:
+        check_path("--sheet", sheet, overwrite)
+    wanted = sets or None
+    clips = _clips(green=green, empty=empty, static=static)
+    root = _data(data, needed=not clips or wanted is not None)
+    estimators = [_open(name, size, as_run) for name in model]
+    called = [m.name for m in estimators]
+    for estimator, typed in zip(estimators, model, strict=True):
+        if called.count(estimator.name) > 1:
+            estimator.name = typed
+    names = [m.name for m in estimators]
+    if len(set(names)) < len(names):
+        raise UsageError(f"the same model twice: {', '.join(names)}")
+    watch = Sheet() if sheet is not None else None
+    rows: list[Row] = []
+    for name, total, cases in _sets(root, wanted, clips, split, only, limit):
+        found = measure.evaluate(estimators, _counted(cases, name, total), watch)
+        rows += found
+        figures = [v for row in found for v in row.values.values()]
+        if name == "static" and found and all(v != v for v in figures):
+            raise UsageError("--static: no two images in a row of which a part stands still")
+    if not rows:
+        raise UsageError(f"no {split} images to measure" + (f" match {only}" if only else ""))
+    if sheet is not None and watch is not None:
+        watch.write(sheet, rows, names)
+    if as_json:
+        report.as_json(table.as_json(rows, estimators, split))
+    else:
+        for line in table.lines(rows, estimators, split):
+            report.out(line)
+    if sheet is not None:
+        report.line(f"contact sheet → {sheet}")
 
 
 def _data(given: Path | None, needed: bool) -> Path | None:
@@ -225,8 +229,8 @@ def _export(checkpoint: Path, out: Path, size: int) -> None:
         from train.export.export import export, load_net
     except ModuleNotFoundError as e:
         raise Unavailable(
-            f"{checkpoint}: a checkpoint needs {e.name}; pip install 'wsshm[train]', "
-            "or give the exported ONNX file"
+            f"{checkpoint}: a checkpoint needs {e.name}",
+            "run: pip install 'wsshm[train]', or give the exported ONNX file",
         ) from e
     net = load_net(checkpoint)
     export(net, out, ModelSpec(checkpoint.stem, net.arch, net.stride, size, ()))
@@ -241,7 +245,7 @@ def _clips(**given: list[str] | None) -> dict[str, list[Part]]:
 
 def _sets(
     root: Path | None,
-    wanted: list[str] | None,
+    wanted: list[Set] | None,
     clips: dict[str, list[Part]],
     split: str,
     only: str | None,
@@ -265,16 +269,15 @@ def _sets(
         if chosen:
             yield name, len(chosen), iter(chosen)
     find_in = {"green": green_screen.cases, "empty": empty, "static": static}
-    for name, parts in clips.items():
-        frames = (case for part in parts for case in islice(find_in[name](part), limit))
-        yield name, None, cases.choose(frames, only, limit)
+    for option, parts in clips.items():
+        frames = (case for part in parts for case in islice(find_in[option](part), limit))
+        yield option, None, cases.choose(frames, only, limit)
 
 
-def _shown(cases: Iterator[Case], name: str, total: int | None) -> Iterator[Case]:
-    from tqdm import tqdm
-
-    pause = 0.2 if sys.stderr.isatty() else 10.0
-    bar: Iterator[Case] = tqdm(
-        cases, desc=name, total=total, unit=" images", dynamic_ncols=True, mininterval=pause
-    )
-    return bar
+def _counted(cases: Iterator[Case], name: str, total: int | None) -> Iterator[Case]:
+    """Yield the cases with a bar of how many have been measured."""
+    with report.bar(" images", name) as show:
+        show(0, total)
+        for done, case in enumerate(cases, 1):
+            yield case
+            show(done, total)

@@ -5,182 +5,187 @@ Each tells how far it is from what it was made of.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
-from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from engines.contract import PAPER_SIZE
+from engines.contract import PAPER_SIZE, Precision
 from wsshm_cli import report
-from wsshm_cli.app import app, ending
+from wsshm_cli.help import HelpAll
 
 if TYPE_CHECKING:
     from train.export.export import Exported
 
 
-class Format(str, Enum):
-    """What kinds of file there are."""
-
-    onnx = "onnx"
-    tensorrt = "tensorrt"
+EXAMPLES = "Example: wsshm export runs/student-lite0/model.safetensors --precision int8"
+_output = partial(typer.Option, rich_help_panel="Output")
+_card = partial(typer.Option, rich_help_panel="Description in the file")
 
 
-class Precision(str, Enum):
-    """As `train.export.parity.TOLERANCES`, without importing it for ``--help``."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
-    int8 = "int8"
-
-
-@app.command()
 def export(
     checkpoint: Annotated[
         Path,
         typer.Argument(
             metavar="CHECKPOINT",
+            rich_help_panel="Input",
             readable=False,
-            help="model.safetensors or step-….pt of a run; with --to tensorrt, a shipped model or "
-            "an ONNX file of wsshm too.",
+            help="A run's model.safetensors or step-….pt; with --to tensorrt, also a shipped model "
+            "or an ONNX file of wsshm.",
         ),
     ],
-    to: Annotated[
-        Format,
-        typer.Option(
-            "--to",
-            help="tensorrt makes a plan for this machine's GPU, which wsshm keeps in its cache; of "
-            "a checkpoint, an ONNX file first.",
-        ),
-    ] = Format.onnx,
-    precision: Annotated[
-        Precision | None,
-        typer.Option(
-            "--precision",
-            help="fp32 runs anywhere, fp16 is for graphics cards, int8 for processors. "
-            "[default: fp32, with --to tensorrt fp16]",
-        ),
-    ] = None,
     calibrate: Annotated[
         Path | None,
         typer.Option(
             "--calibrate",
             metavar="DIR",
+            rich_help_panel="Input",
             readable=False,
-            help="Images, or data to train on: what int8 is calibrated on, and every file "
-            "compared with torch on. [default: $WSSHM_DATA, then ./data]",
+            help="Images, or training data: int8 is calibrated on them, and every file is compared "
+            "with torch on them. [default: $WSSHM_DATA, then ./data]",
+        ),
+    ] = None,
+    to: Annotated[
+        Literal["onnx", "tensorrt"],
+        _output(
+            "--to",
+            metavar="onnx|tensorrt",
+            help="tensorrt builds a plan for this machine's GPU and keeps it in wsshm's cache; a "
+            "checkpoint becomes an ONNX file first.",
+        ),
+    ] = "onnx",
+    precision: Annotated[
+        Precision | None,
+        _output(
+            "--precision",
+            metavar="|".join(get_args(Precision)),
+            help="fp32 runs anywhere, fp16 is for GPUs, int8 for CPUs. [default: fp32; with --to "
+            "tensorrt, fp16]",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
+        _output(
             "-o",
             "--output",
             metavar="OUT",
             readable=False,
-            help="The ONNX file. [default: CHECKPOINT with .onnx, -fp16.onnx or -int8.onnx at its "
-            "end]",
+            help="The ONNX file. [default: CHECKPOINT ending in .onnx, -fp16.onnx or -int8.onnx]",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    overwrite: Annotated[bool, _output("--overwrite", help="Replace OUT if it exists.")] = False,
+    as_json: Annotated[
+        bool, _output("--json", help="Print the result as one JSON object on stdout.")
+    ] = False,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="What the model is called. [default: as its run or file]"),
+        _card("--name", metavar="NAME", help="Name of the model. [default: its run's or file's]"),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(
+        _card(
             "--size",
             min=64,
             max=2160,
-            metavar="N",
-            help="Shorter edge it is run at unless told otherwise, in pixels. [default: the "
-            f"largest crop its run has seen, {PAPER_SIZE} for weights without their run's folder]",
+            metavar="PIXELS",
+            help="Shorter edge at which it runs by default (64 to 2160). [default: the run's "
+            f"largest crop, {PAPER_SIZE} for weights without their run's folder]",
         ),
     ] = None,
     trained_sizes: Annotated[
         list[int] | None,
-        typer.Option(
+        _card(
             "--trained-size",
             min=1,
-            metavar="N",
-            help="Side of the crops it was trained on; repeatable. [default: its run's]",
+            metavar="PIXELS",
+            hidden=True,
+            help="Side of the training crops; repeatable. [default: the run's]",
         ),
     ] = None,
     trained_on: Annotated[
         str | None,
-        typer.Option(
-            "--trained-on", metavar="TEXT", help="The data, in words. [default: unstated]"
+        _card(
+            "--trained-on",
+            metavar="TEXT",
+            hidden=True,
+            help="The training data, in words. [default: unstated]",
         ),
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option("--licence", metavar="TEXT", help="Terms of the weights. [default: unstated]"),
+        _card(
+            "--licence",
+            metavar="TEXT",
+            hidden=True,
+            help="Licence of the weights. [default: unstated]",
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", metavar="NAME=VALUE", help="A figure it reached; repeatable."),
+        _card(
+            "--metric",
+            metavar="NAME=VALUE",
+            hidden=True,
+            help="A measured figure; repeatable.",
+        ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON on stdout.")
-    ] = False,
+    help_all: HelpAll = False,
 ) -> None:
-    """Make a model file of a checkpoint: wsshm export runs/student-lite0/model.safetensors"""
-    with ending():
-        from engines.contract import ModelSpec
-        from engines.errors import Unavailable
+    """Make a model file from a checkpoint."""
+    from engines.contract import ModelSpec
+    from engines.errors import Unavailable
 
-        if to is Format.tensorrt:
-            if checkpoint.suffix.lower() not in (".pt", ".safetensors"):
-                _check_none(
-                    checkpoint,
-                    precision=precision,
-                    calibrate=calibrate,
-                    output=output,
-                    name=name,
-                    trained_size=trained_sizes,
-                    trained_on=trained_on,
-                    licence=licence,
-                    metric=metric,
-                )
-                return _build(_onnx(checkpoint), size, as_json)
-            _check_tensorrt(precision)
-        precision = precision or (Precision.fp16 if to is Format.tensorrt else Precision.fp32)
-        end = ".onnx" if precision is Precision.fp32 else f"-{precision.value}.onnx"
-        out = output or checkpoint.with_name(checkpoint.stem + end)
-        _check_free(out, overwrite)
-        metrics = _metrics(metric or [])
-        try:
-            from train.export import export as exporter
-        except ModuleNotFoundError as e:
-            raise Unavailable(f"export needs {e.name}: pip install 'wsshm[train]'") from e
-        net = exporter.load_net(checkpoint)
-        folder = _images(calibrate, needed=precision is Precision.int8)
-        sizes = tuple(trained_sizes or exporter.trained_sizes(checkpoint))
-        # A run's files have the same name in every folder: the folder's says more.
-        path = checkpoint.absolute()
-        called = name or (path.parent.name if path.stem == "model" else path.stem)
-        spec = ModelSpec(
-            called,
-            net.arch,
-            net.stride,
-            size or max(sizes, default=PAPER_SIZE),
-            sizes,
-            precision.value,
-            trained_on=trained_on or "unstated",
-            licence=licence or "unstated",
-            metrics=metrics,
-        )
-        frames = exporter.real_frames(folder, spec.size, spec.stride) if folder else []
-        if frames:
-            report.line(f"{called}: {net.arch}, looked at on {len(frames)} images of {folder}")
-        exported = exporter.export(net, out, spec, frames)
-        if to is Format.onnx or not as_json:
-            _show(out, precision, exported, as_json)
-        if to is Format.tensorrt:
-            _build(out, None, as_json)
+    if to == "tensorrt":
+        if checkpoint.suffix.lower() not in (".pt", ".safetensors"):
+            _check_none(
+                checkpoint,
+                precision=precision,
+                calibrate=calibrate,
+                output=output,
+                name=name,
+                trained_size=trained_sizes,
+                trained_on=trained_on,
+                licence=licence,
+                metric=metric,
+            )
+            return _build(_onnx(checkpoint), size, as_json)
+        _check_tensorrt(precision)
+    precision = precision or ("fp16" if to == "tensorrt" else "fp32")
+    end = ".onnx" if precision == "fp32" else f"-{precision}.onnx"
+    out = output or checkpoint.with_name(checkpoint.stem + end)
+    _check_free(out, overwrite)
+    metrics = _metrics(metric or [])
+    try:
+        from train.export import export as exporter
+    except ModuleNotFoundError as e:
+        raise Unavailable(f"export needs {e.name}", "run: pip install 'wsshm[train]'") from e
+    net = exporter.load_net(checkpoint)
+    folder = _images(calibrate, needed=precision == "int8")
+    sizes = tuple(trained_sizes or exporter.trained_sizes(checkpoint))
+    # A run's files have the same name in every folder: the folder's says more.
+    path = checkpoint.absolute()
+    called = name or (path.parent.name if path.stem == "model" else path.stem)
+    spec = ModelSpec(
+        called,
+        net.arch,
+        net.stride,
+        size or max(sizes, default=PAPER_SIZE),
+        sizes,
+        precision,
+        trained_on=trained_on or "unstated",
+        licence=licence or "unstated",
+        metrics=metrics,
+    )
+    frames = exporter.real_frames(folder, spec.size, spec.stride) if folder else []
+    if frames:
+        report.line(f"{called}: {net.arch}, looked at on {len(frames)} images of {folder}")
+    exported = exporter.export(net, out, spec, frames)
+    if to == "onnx" or not as_json:
+        _show(out, precision, exported, as_json)
+    if to == "tensorrt":
+        _build(out, None, as_json)
 
 
 def _check_tensorrt(precision: Precision | None) -> None:
@@ -189,7 +194,7 @@ def _check_tensorrt(precision: Precision | None) -> None:
     from engines.errors import UsageError
     from engines.tensorrt.engine import import_tensorrt
 
-    if precision is Precision.int8:
+    if precision == "int8":
         raise UsageError("--precision int8 is for processors: --to tensorrt takes fp16 or fp32")
     find_gpu()
     import_tensorrt()
@@ -215,24 +220,14 @@ def _onnx(model: Path) -> Path:
 
 
 def _build(model: Path, size: int | None, as_json: bool) -> None:
-    from tqdm import tqdm
-
     from engines.tensorrt.build import build_plan
 
-    pause = 0.2 if sys.stderr.isatty() else 10.0
-    with tqdm(
-        total=1.0,
-        dynamic_ncols=True,
-        mininterval=pause,
-        delay=pause,
-        bar_format="{desc}: {percentage:.0f}% {bar}",
-    ) as bar:
-
-        def show(phase: str, fraction: float) -> None:
-            bar.set_description(phase, refresh=False)
-            bar.update(fraction - bar.n)
-
-        built = build_plan(model, size=size, on_progress=show)
+    with report.bar(" %") as show:
+        built = build_plan(
+            model,
+            size=size,
+            on_progress=lambda phase, fraction: show(round(100 * fraction), 100, phase),
+        )
     if as_json:
         report.as_json(
             {
@@ -292,11 +287,11 @@ def _images(given: Path | None, needed: bool) -> Path | None:
 def _show(out: Path, precision: Precision, exported: Exported, as_json: bool) -> None:
     if as_json:
         report.as_json(
-            {"file": str(out), "bytes": out.stat().st_size, "precision": precision.value}
+            {"file": str(out), "bytes": out.stat().st_size, "precision": precision}
             | asdict(exported)
         )
         return
-    report.out(f"{out}: {precision.value}, {out.stat().st_size / 1e6:.1f} MB")
+    report.out(f"{out}: {precision}, {out.stat().st_size / 1e6:.1f} MB")
     report.out(f"alpha differs from torch's by {exported.parity}")
     if exported.peak is not None:
         report.out(f"greatest value: {exported.peak:.0f}; float16 holds 65504")

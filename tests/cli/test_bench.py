@@ -17,6 +17,7 @@ from onnx import helper as h
 
 from engines import models
 from tests import graphs
+from tests.cli.helpers import WITHOUT_TRAINING, refuses, says
 from tests.conftest import Wsshm, one_error_line
 from tests.engines.measure.speed.processes import is_alive, until
 
@@ -164,3 +165,39 @@ def test_signals_leave_neither_processes_nor_files(
     assert "Traceback" not in err
     until(lambda: not any(map(is_alive, children)))
     assert not [*tmp_path.glob("wsshm*")]
+
+
+def test_help(wsshm: Wsshm) -> None:
+    says(wsshm("bench", "--help"), r"--end-to-end / --model-only")
+
+
+def test_bench_without_training(zeros: Path, tmp_path: Path) -> None:
+    """Speeds need nothing of ``[train]``; costs are left out, and --paper says what it needs."""
+
+    def bench(*args: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", WITHOUT_TRAINING, "bench", *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=50, cwd=tmp_path)
+
+    result = bench(zeros, "--model-only", "--seconds", "0.1", "--repeats", 1, "--json")
+    assert result.returncode == 0, result.stderr
+    assert "MACs and parameters are left out" in result.stderr
+    assert "pip install 'wsshm[train]'" in result.stderr
+    found = json.loads(result.stdout)
+    assert (found["models"][0]["macs"], found["models"][0]["parameters"]) == (None, None)
+    assert found["model_only"]["models"][0]["fps"] > 0
+    result = bench("--paper")
+    assert result.returncode == 69
+    one_error_line(result, "--paper needs torch; run: pip install 'wsshm[train]'")
+
+
+@pytest.mark.parametrize(
+    ("args", "needle"),
+    [
+        (("--repeats", "0"), "--repeats"),
+        (("--seconds", "0"), "--seconds"),
+        (("--threads", "none"), "--threads"),
+        (("--frames-size", "big"), "--frames-size big"),
+    ],
+)
+def test_wrong_usage_is_2(wsshm: Wsshm, args: tuple[str, ...], needle: str) -> None:
+    refuses(wsshm("bench", *args), needle)

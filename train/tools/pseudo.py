@@ -1,6 +1,4 @@
-"""Make masks for photographs with boxes around persons.
-
-``python -m train.tools.pseudo MODEL.onnx IMAGES BOXES.csv OUT``
+"""Make masks for photographs with boxes around persons: ``wsshm train pseudo``.
 
 A model sees each person alone, cropped around its box and enlarged, and the whole image as well.
 Boxes are complete: nobody is outside them, and an image with an empty box is skipped. OUT becomes a
@@ -9,22 +7,20 @@ set of masks like any other: OUT/images and OUT/masks.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import shutil
-import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from engines.arrays import F32, U8
 from engines.datasets.layout import list_images
 from engines.datasets.read import read_image
 from engines.engine import MattingEngine, estimate_alpha, open_engine
-from engines.errors import BadData, guarded, reading, writing
+from engines.errors import BadData, reading, writing
 from engines.files import replacing
 
 MARGIN_SHARE = 0.25  # of the box's longer side, added on every side of the crop
@@ -87,36 +83,40 @@ def _both_ways(engine: MattingEngine, rgb: U8) -> F32:
     return mean.astype(np.float32)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m train.tools.pseudo", description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("images", type=Path)
-    parser.add_argument("boxes", type=Path, help="CSV: name, cx, cy, w, h, as shares of the image")
-    parser.add_argument("out", type=Path, help="DATA/seg/<set>")
-    args = parser.parse_args()
-    engine, boxes = open_engine(args.model), read_boxes(args.boxes)
-    found = [p for p in list_images(args.images) if p.stem in boxes]
+def label_folder(
+    model: Path, images: Path, boxes: Path, out: Path, on_image: Callable[[int, int], object]
+) -> tuple[int, int]:
+    """Write ``out/images`` and ``out/masks``, and return how many images were kept, of how many.
+
+    Args:
+        model: an ONNX file of wsshm.
+        images: the folder of photographs; those without a box are left out.
+        boxes: a table for `read_boxes`.
+        on_image: called with the number of images done and their total.
+
+    Raises:
+        CannotOpen, BadData: a file; no image has a box.
+        CannotCreate, WriteFailed: the output.
+    """
+    engine, table = open_engine(model), read_boxes(boxes)
+    found = [p for p in list_images(images) if p.stem in table]
     if not found:
-        raise BadData(f"{args.images}: no image that {args.boxes} has boxes of")
-    images, masks = args.out / "images", args.out / "masks"
-    kept = 0
-    with writing(args.out, begun=False):
-        for folder in (images, masks):
+        raise BadData(f"{images}: no image that {boxes} has boxes of")
+    masks = out / "masks"
+    with writing(out, begun=False):
+        for folder in (out / "images", masks):
             folder.mkdir(parents=True, exist_ok=True)
-    for path in tqdm(found, unit=" images", mininterval=5):
-        rgb = read_image(path)[..., :3]
-        mask = label(engine, np.ascontiguousarray(rgb), boxes[path.stem])
+    kept = 0
+    for done, path in enumerate(found):
+        on_image(done, len(found))
+        mask = label(engine, np.ascontiguousarray(read_image(path)[..., :3]), table[path.stem])
         if mask is None:
             continue
         _, png = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])
         with replacing(masks / f"{path.stem}.png", durable=False) as f:
             f.write(png.tobytes())
-        with writing(images, begun=True):
-            shutil.copyfile(path, images / path.name)
+        with writing(out, begun=True):
+            shutil.copyfile(path, out / "images" / path.name)
         kept += 1
-    print(f"{args.out}: {kept} of {len(found)} images; in the others a box is empty")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(guarded(main))
+    on_image(len(found), len(found))
+    return kept, len(found)

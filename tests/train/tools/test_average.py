@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -39,33 +37,9 @@ def test_it_is_the_weighted_mean_of_every_tensor(files: list[Path]) -> None:
         torch.testing.assert_close(value, expected)
 
 
-def test_what_the_command_writes_can_be_loaded(files: list[Path], tmp_path: Path) -> None:
-    out = tmp_path / "mean.safetensors"
-    command = [
-        sys.executable,
-        "-m",
-        "train.tools.average",
-        str(out),
-        f"{files[0]}=0.5",
-        str(files[1]),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "0.safetensors 0.5" in done.stdout
-    arch, state = checkpoint.weights(out)
-    checkpoint.match(build(arch), state, out)
-    torch.testing.assert_close(state, average([(files[0], 1.0), (files[1], 2.0)])[1])
-
-
-def test_other_networks_and_other_weights_are_refused_in_one_line(
-    files: list[Path], tmp_path: Path
-) -> None:
+def test_other_networks_are_refused(files: list[Path], tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     net = build("r18x0.5")
     checkpoint.save_weights(other, net.arch, net.state_dict(), {})
     with pytest.raises(BadData, match=r"other.safetensors: is another network \(r18x0.5\)"):
         average([(files[0], 1.0), (other, 1.0)])
-    command = [sys.executable, "-m", "train.tools.average", str(tmp_path / "m"), f"{files[0]}=0"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "weight over 0" in done.stderr

@@ -1,9 +1,7 @@
-"""``python -m train.tools.pseudo`` with the shipped model on the demo's portrait."""
+"""`train.tools.pseudo` with the shipped model on the demo's portrait."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,7 +14,7 @@ from engines.datasets.read import read_pair
 from engines.engine import open_engine
 from engines.errors import BadData
 from engines.models import find
-from train.tools.pseudo import label, read_boxes
+from train.tools.pseudo import label, label_folder, read_boxes
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +50,7 @@ def test_a_box_with_nobody_in_it_gives_up_the_image(street: np.ndarray) -> None:
     assert label(open_engine(find("fast")), street, [LARGE, (0.6, 0.3, 0.1, 0.5)]) is None
 
 
-def test_the_command_makes_a_set_of_masks(street: np.ndarray, tmp_path: Path) -> None:
+def test_a_folder_becomes_a_set_of_masks(street: np.ndarray, tmp_path: Path) -> None:
     images, out = tmp_path / "images", tmp_path / "seg" / "new"
     images.mkdir()
     for name in ("a", "b", "c"):
@@ -63,29 +61,17 @@ def test_the_command_makes_a_set_of_masks(street: np.ndarray, tmp_path: Path) ->
         + "".join(f"a,{','.join(map(str, box))}\n" for box in (LARGE, SMALL))
         + "b.png,0.6,0.3,0.1,0.5\n"
     )
-    command = [sys.executable, "-m", "train.tools.pseudo", str(find("fast"))]
-    done = subprocess.run(
-        [*command, str(images), str(table), str(out)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{out}: 1 of 2 images")
+    seen = []
+    kept = label_folder(find("fast"), images, table, out, lambda *done: seen.append(done))
+    assert kept == (1, 2)
+    assert seen == [(0, 2), (1, 2), (2, 2)]
     (pair,) = list_pairs(tmp_path, "seg", "train")
     image, mask = read_pair(pair)
     assert (pair.source, pair.image.name) == ("new", "a.png")
     assert (image == street).all()
     assert mask[150, 220] == 255
-    refused = subprocess.run(
-        [*command, str(tmp_path), str(table), str(out)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert refused.returncode == 65
-    assert refused.stderr.count("\n") == 1
-    assert "no image that" in refused.stderr
+    with pytest.raises(BadData, match="no image that"):
+        label_folder(find("fast"), tmp_path, table, out, lambda *done: None)
 
 
 @pytest.mark.parametrize(

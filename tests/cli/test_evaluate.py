@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-from engines.measure.quality import cases as case_sets
+from engines.measure.quality.cases import SETS
+from engines.measure.quality.sets import Set
 from tests.conftest import Wsshm, one_error_line
 from tests.engines.measure.estimators import peer_graphs
 from tests.media import grey_clip
-from wsshm_cli.evaluate import Set
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ def test_parts_of_clips(wsshm: Wsshm, brightness: Path, still: Path) -> None:
 
 
 def test_the_sets_to_choose_from() -> None:
-    assert [s.value for s in Set] == [*case_sets.SETS]
+    assert [*Set] == [*SETS]
 
 
 def test_errors_are_one_line(

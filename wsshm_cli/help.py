@@ -1,0 +1,73 @@
+"""Help pages: options in groups, the everyday ones first, the others under ``--help-all``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperOption
+
+from wsshm_cli import report
+
+GROUPS = {"argument": "Arguments", "option": "Options"}  # of parameters that name none
+COLUMN = 24  # characters of the first column; a longer entry has a line to itself
+ALL = "wsshm_cli.help.all"  # key in a context's `meta`: show every option
+
+
+class Command(TyperCommand):
+    """A command whose options are listed by their ``rich_help_panel``.
+
+    An option declared as hidden is left out of ``--help`` and listed by ``--help-all``; the shell
+    completes it like any other.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rare = {p.name for p in self.params if isinstance(p, TyperOption) and p.hidden}
+        for param in self.params:
+            if isinstance(param, TyperOption):
+                param.hidden = False
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write every group that has options to show, with one width of the first column."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if param.name not in self.rare or ctx.meta.get(ALL):
+                group = getattr(param, "rich_help_panel", None) or GROUPS[param.param_type_name]
+                groups.setdefault(group, []).append(_row(param))
+        groups[GROUPS["option"]] = groups.pop(GROUPS["option"])  # the last
+        for title, rows in groups.items():
+            with formatter.section(title):
+                formatter.write_dl([(left.ljust(COLUMN), right) for left, right in rows], COLUMN)
+
+
+def _row(param: Any) -> tuple[str, str]:
+    """Return the two columns of a parameter: how it is written, and what it does."""
+    text = param.help or ""
+    if param.param_type_name == "argument":
+        return param.metavar + ("..." if param.nargs != 1 else ""), text
+    names = ", ".join(sorted(param.opts, key=len))
+    if param.secondary_opts:
+        names += f" / {', '.join(param.secondary_opts)}"
+    if param.metavar:
+        names += f" {param.metavar}"
+    default = getattr(param.default, "value", param.default)
+    if param.show_default and isinstance(default, str | int | float | Path) and not param.is_flag:
+        text += (
+            f" [default: {default:g}]" if isinstance(default, float) else f" [default: {default}]"
+        )
+    return names, text
+
+
+def _show_all(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        ctx.meta[ALL] = True
+        report.out(ctx.get_help())
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
+    typer.Option("--help-all", is_eager=True, callback=_show_all, help="Show all options."),
+]

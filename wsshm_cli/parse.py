@@ -1,0 +1,61 @@
+"""Values of options that are written in more than one way; each raises UsageError."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.errors import UsageError
+
+if TYPE_CHECKING:
+    from engines.video.config import Stream
+
+
+def seconds(option: str, text: str) -> Fraction:
+    """Return ``90``, ``1:30`` or ``0:01:30.5`` in seconds."""
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?|\.\d+", text):
+        raise UsageError(
+            f"{option} {text}: not a time", "write seconds (90.5) or [h:]mm:ss (1:30.5)"
+        )
+    total = Fraction(0)
+    for part in text.split(":"):
+        total = total * 60 + Fraction(part)
+    if total > 10**7:
+        raise UsageError(f"{option} {text}: no video is that long")
+    return total
+
+
+def rate(text: str) -> Fraction:
+    """Return ``25``, ``29.97`` or ``30000/1001`` of ``--fps`` in frames per second."""
+    if re.fullmatch(r"\d{1,5}(\.\d{1,3}|/[1-9]\d{0,4})?", text) and 0.01 < Fraction(text) <= 1000:
+        return Fraction(text)
+    raise UsageError(
+        f"--fps {text}: not a frame rate", "write frames per second, at most 1000: 25 or 30000/1001"
+    )
+
+
+def size(text: str | None) -> int | None:
+    """Return the ``--size`` in pixels; None without one, and for ``auto``."""
+    if text is None or text == "auto":
+        return None
+    if not re.fullmatch(r"\d{1,4}", text) or not 64 <= int(text) <= 2160:
+        raise UsageError(f"--size {text}: not a size", "write pixels, 64 to 2160, or auto")
+    return int(text)
+
+
+def source(text: str | None, webcam: bool, camera: str | None) -> Path | Stream:
+    """Return what INPUT or ``--webcam`` names; raises Unavailable where there is no camera."""
+    from engines.video.read.camera import find_camera
+    from engines.video.read.stream import parse_input
+
+    if camera is not None and not webcam:
+        raise UsageError(f"--camera {camera}: is only for a webcam", "add --webcam")
+    if webcam and text is not None:
+        raise UsageError(f"{text}: --webcam is an input too", "give INPUT or --webcam, not both")
+    if webcam:
+        return find_camera(camera)
+    if text is None:
+        raise UsageError("no input", "give INPUT, as in: wsshm run clip.mp4, or --webcam")
+    return parse_input(text)
