@@ -117,7 +117,8 @@ def _gpu_rows() -> list[Row]:
         text = f"{import_tensorrt().__version__}; plans: wsshm export MODEL --to tensorrt"
         return [*rows, ("TensorRT", True, text, "")]
     except Unavailable as e:
-        return [*rows, ("TensorRT", None, f"only --engine tensorrt needs it ({e})", "")]
+        text = f"only --engine tensorrt needs it ({e.message})"
+        return [*rows, ("TensorRT", None, text, e.remedy)]
 
 
 def _codec_rows() -> list[Row]:
@@ -177,7 +178,7 @@ def _camera_rows() -> list[Row]:
     except (Unavailable, OSError, ValueError) as e:
         return [("cameras", None, f"cannot be listed ({e}); only --webcam needs one", "")]
     if not found:
-        what, _, remedy = no_camera().partition("; ")
+        what, remedy = no_camera()
         return [("cameras", None, f"{what}; only --webcam needs one", remedy)]
     return [
         (f"camera {n}", not c.fault, f"{c.url} ({c.name}){': ' * bool(c.fault)}{c.fault}", c.remedy)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from engines.video.config import PIPES, BackgroundFit, Pipe, PrecisionChoice, Save
+from engines.video.write.codecs import codec_help, crf_help, ten_bits_help
 
 Input = Annotated[
     str | None,
@@ -240,25 +241,10 @@ Preview = Annotated[
 ]
 
 _encoding = partial(typer.Option, rich_help_panel="Encoding")
-Codec = Annotated[
-    str | None,
-    _encoding(
-        "--codec",
-        metavar="NAME",
-        hidden=True,
-        help="h264, hevc, vp9, av1, prores, or an encoder of FFmpeg such as h264_nvenc. "
-        "[default: h264; vp9 for .webm; with alpha, prores for .mov and vp9 for .mkv]",
-    ),
-]
+Codec = Annotated[str | None, _encoding("--codec", metavar="NAME", hidden=True, help=codec_help())]
 Crf = Annotated[
     float | None,
-    _encoding(
-        "--crf",
-        metavar="N",
-        hidden=True,
-        help="Constant rate factor of the encoder, lower is better: at most 51, vp9 and av1 63. "
-        "[default: h264 20, hevc 23, vp9 30, 24 with alpha, av1 32]",
-    ),
+    _encoding("--crf", metavar="N", hidden=True, help=f"Constant rate factor: {crf_help()}"),
 ]
 Bits = Annotated[
     Literal["8", "10"],
@@ -266,7 +252,7 @@ Bits = Annotated[
         "--bits",
         metavar="8|10",
         hidden=True,
-        help="Bit depth of the video from decoding to encoding; the matte has 8. 10 needs h264, "
-        "hevc, av1, prores or ffv1.",
+        help="Bit depth of the video from decoding to encoding; the matte has 8. 10 works with "
+        f"{ten_bits_help()}.",
     ),
 ]

@@ -59,7 +59,8 @@ def find_camera(which: str | None = None) -> Stream:
     found = cameras()
     if which is None:
         if not found:
-            raise Unavailable(f"--webcam: {no_camera()}")
+            what, remedy = no_camera()
+            raise Unavailable(f"--webcam: {what}", remedy)
         camera = next((c for c in found if not c.fault), found[0])
     elif which.isdecimal() and sys.platform != "linux":
         if int(which) >= len(found):
@@ -69,9 +70,11 @@ def find_camera(which: str | None = None) -> Stream:
         url = f"/dev/video{which}" if which.isdecimal() else which
         match = [c for c in found if url in (c.url, c.name) or os.path.realpath(url) == c.url]
         if not match:
-            there = ", ".join(c.url for c in found)
-            what = f"no such camera; there are: {there}" if found else no_camera()
-            raise Unavailable(f"--camera {which}: {what}")
+            what, remedy = no_camera()
+            if found:
+                there = ", ".join(c.url for c in found)
+                what, remedy = "no such camera", f"name one of those there are: {there}"
+            raise Unavailable(f"--camera {which}: {what}", remedy)
         camera = match[0]
     if camera.fault:
         raise Unavailable(f"{camera.url}: {camera.fault}", f"run: {camera.remedy}")
@@ -81,12 +84,12 @@ def find_camera(which: str | None = None) -> Stream:
     )
 
 
-def no_camera() -> str:
-    """Return what to say, and to do, where there is no camera."""
-    text = "no camera on this machine; plug one in"
+def no_camera() -> tuple[str, str]:
+    """Return what to say, and what to do, where there is no camera."""
+    remedy = "plug one in"
     if sys.platform == "linux":
-        text += ", and see that its driver finds it: lsusb; sudo modprobe uvcvideo"
-    return text
+        remedy += ", and see that its driver finds it: lsusb; sudo modprobe uvcvideo"
+    return "no camera on this machine", remedy
 
 
 def _format() -> str:
