@@ -1,14 +1,14 @@
-"""Everything that can go wrong, in one tree, and the one place where foreign errors enter it.
+"""The tree of errors with their exit codes, and the mapping of foreign errors to it.
 
-    WsshmError          70  ours; every message says what failed, on which file, and what to do
+    WsshmError          70  ours; each says what failed, on which file, and what to do about it
     ├── UsageError       2  options that do not fit together
     ├── BadData         65  the input opens but cannot be used, or ends early
-    ├── CannotOpen      66  the input is not there, not readable, not of a known kind
-    ├── Unavailable     69  a device, engine or codec this machine does not have
+    ├── CannotOpen      66  the input is missing, unreadable or of an unknown kind
+    ├── Unavailable     69  a device, engine or codec that is not usable on this machine
     ├── CannotCreate    73  the output cannot be created
-    └── WriteFailed     74  the output cannot be written on, a full disk included
+    └── WriteFailed     74  writing the output failed, a full disk included
 
-Exit codes are those of sysexits.h, so that scripts can tell; 130 and 143 mean SIGINT and SIGTERM.
+Exit codes follow sysexits.h, for scripts; 130 and 143 mean SIGINT and SIGTERM.
 Standard library only.
 """
 
@@ -40,14 +40,14 @@ class WsshmError(Exception):
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
     def __reduce__(self) -> tuple[type[WsshmError], tuple[str, str]]:
-        return type(self), (self.message, self.remedy)  # else processes would pass on half of it
+        return type(self), (self.message, self.remedy)  # else pickling would lose the remedy
 
 
-Say = Callable[[str], None]  # how what runs speaks to its user: one line, now
+Say = Callable[[str], None]  # tells the user one line at once
 
 
 def silent(text: str) -> None:
-    """Say nothing; a `Say` for those who do not listen."""
+    """Say nothing."""
 
 
 class UsageError(WsshmError, ValueError):
@@ -63,7 +63,7 @@ class BadData(WsshmError, ValueError):
 
 
 class CannotOpen(WsshmError, OSError):
-    """The input is missing, unreadable or of no known kind."""
+    """The input is missing, unreadable or of an unknown kind."""
 
     exit_code = 66
 
@@ -81,7 +81,7 @@ class CannotCreate(WsshmError, OSError):
 
 
 class WriteFailed(WsshmError, OSError):
-    """The output was begun and cannot be written on."""
+    """Writing the output failed after it was begun."""
 
     exit_code = 74
 
@@ -101,7 +101,7 @@ exit_codes: dict[int, str] = {
 
 
 def _reason(error: BaseException) -> str:
-    """The plain words of a foreign error: ``No space left on device``, not its class and number."""
+    """Return a foreign error in plain words: ``No space left on device``."""
     code = getattr(error, "errno", None)
     if isinstance(code, int) and 0 < code < 4096:
         return os.strerror(code)
@@ -114,7 +114,7 @@ def _is_av(error: BaseException) -> bool:
 
 @contextmanager
 def reading(path: object) -> Iterator[None]:
-    """Map what PyAV, OpenCV and the system raise while `path` is opened or read.
+    """Map errors of PyAV, OpenCV and the system to ours while `path` is opened or read.
 
     Raises:
         CannotOpen: missing, no permission, a directory.
@@ -127,15 +127,15 @@ def reading(path: object) -> Iterator[None]:
     except FileNotFoundError as e:
         raise CannotOpen(f"{path}: no such file") from e
     except PermissionError as e:
-        raise CannotOpen(f"{path}: permission denied; make it readable for you") from e
+        raise CannotOpen(f"{path}: permission denied", "make it readable for you") from e
     except IsADirectoryError as e:
         raise CannotOpen(f"{path}: is a directory") from e
     except (ValueError, EOFError) as e:
         if not _is_av(e) and not isinstance(e, EOFError):
             raise
         raise BadData(
-            f"{path}: not a readable video ({_reason(e)}); "
-            "it may be incomplete, never finalised, or another kind of file"
+            f"{path}: not a readable video ({_reason(e)})",
+            "it may be incomplete, never finalised, or another kind of file",
         ) from e
     except Exception as e:
         if not _is_av(e) and not isinstance(e, OSError):
@@ -145,7 +145,7 @@ def reading(path: object) -> Iterator[None]:
 
 @contextmanager
 def writing(path: object, *, begun: bool) -> Iterator[None]:
-    """Map what PyAV, OpenCV and the system raise while `path` is created or written.
+    """Map errors of PyAV, OpenCV and the system to ours while `path` is created or written.
 
     Raises:
         CannotCreate: before anything was written (`begun` false), other than a full disk.
@@ -159,7 +159,7 @@ def writing(path: object, *, begun: bool) -> Iterator[None]:
         if not _is_av(e) and not isinstance(e, OSError):
             raise
         full = getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "; free some space and run again" if full else ""
+        remedy = "free some space and run again" if full else ""
         if begun or full:
-            raise WriteFailed(f"{path}: writing failed ({_reason(e)}){advice}") from e
+            raise WriteFailed(f"{path}: writing failed ({_reason(e)})", remedy) from e
         raise CannotCreate(f"{path}: cannot be created ({_reason(e)})") from e

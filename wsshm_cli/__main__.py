@@ -10,23 +10,25 @@ from typing import Any
 
 
 def _leave(signum: int, _: Any) -> None:
-    # Nothing has been written before a command takes signals over, so there is nothing to finish.
+    # Nothing is written before a command installs its own handlers, so there is nothing to finish.
     os._exit(128 + signum)
 
 
 def main() -> None:
-    """Run the command line; exits with a code of `engines.errors.exit_codes`."""
+    """Run the command line, and exit with one of `engines.errors.exit_codes`."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
             signal.signal(signum, _leave)
-    # Read by OpenCV when it is first imported: an image may not ask for any amount of memory.
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(8192 * 8192))
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our one line says what is wrong
-    # Read by ONNX Runtime when it is first imported: its official builds would report home.
+    from engines.files import MAX_PIXELS
+
+    # OpenCV reads this when it is imported: a small file must not claim any amount of memory.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our one error line says what is wrong
+    # ONNX Runtime reads this when it is imported: its official builds send usage data otherwise.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints all its settings otherwise
+    os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints its settings otherwise
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character gets a "?"
+        if isinstance(stream, io.TextIOWrapper):  # "?" for what a terminal cannot show
             stream.reconfigure(errors="replace")
     from wsshm_cli.app import app
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engines.contract import PAPER_SIZE, ModelSpec
+from engines.errors import Unavailable, UsageError
 from engines.measure.estimators.open import describe_files
 from wsshm_cli import __version__, report
 from wsshm_cli.help import HelpAll
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES = "Example: wsshm bench fast peer.onnx --input clip.mp4"
 FRAME = "1280x720"
 _models = partial(typer.Option, rich_help_panel="Models")
-_clip_option = partial(typer.Option, rich_help_panel="Clip")
+_clip = partial(typer.Option, rich_help_panel="Clip")
 _measure = partial(typer.Option, rich_help_panel="Measurement")
 _output = partial(typer.Option, rich_help_panel="Output")
 
@@ -83,7 +85,7 @@ def bench(
     ] = None,
     input: Annotated[
         Path | None,
-        _clip_option(
+        _clip(
             "--input",
             metavar="CLIP",
             readable=False,
@@ -92,7 +94,7 @@ def bench(
     ] = None,
     frames_size: Annotated[
         str | None,
-        _clip_option(
+        _clip(
             "--frames-size",
             metavar="WxH",
             hidden=True,
@@ -101,7 +103,7 @@ def bench(
     ] = None,
     bg: Annotated[
         str,
-        _clip_option(
+        _clip(
             "--bg", metavar="BACKGROUND", help="An image, '#rrggbb' or blur[:N], as in wsshm run."
         ),
     ] = "blur",
@@ -151,8 +153,6 @@ def bench(
     """
     unwind_on_signals()
     from engines import machine
-    from engines.contract import PAPER_SIZE
-    from engines.errors import UsageError
     from engines.measure import drawing
     from engines.measure.speed import bench_table
     from engines.measure.speed.bench import versions
@@ -160,8 +160,8 @@ def bench(
     if paper:
         if end_to_end or any(x is not None for x in (input, frames_size, size, batch)):
             raise UsageError(
-                "--paper says what is measured: leave out --input, --end-to-end, "
-                "--frames-size, --size and --batch"
+                "--paper fixes what is measured",
+                "leave out --input, --end-to-end, --frames-size, --size and --batch",
             )
         end_to_end, frames_size, size = False, f"{PAPER_SIZE}x{PAPER_SIZE}", PAPER_SIZE
     if end_to_end is not False:
@@ -173,7 +173,7 @@ def bench(
     if found["load"] is not None and found["load"] > found["cores"] / 4:
         report.warning(
             f"the machine is busy (load {found['load']:.1f} on {found['cores']} "
-            "cores): times are too long, core-ms hold"
+            "cores): times are too long, core-ms are still right"
         )
     found["versions"] = {"wsshm": __version__, **versions()}
     found |= {"threads": threads or found["cores"], "model_only": None, "end_to_end": None}
@@ -182,12 +182,12 @@ def bench(
         found["models"] = bench_table.models(networks)
         for m in found["models"]:
             if Path(folder) in Path(m["file"]).parents:
-                m["file"] = None  # it goes again, and its weights are random
+                m["file"] = None  # a temporary file with random weights
         if end_to_end is not True:
             found["model_only"] = _alone(networks, threads, seconds, repeats, batch or 1, paper)
         if end_to_end is not False:
-            clip = input or _made(Path(folder), seconds, frame)
-            found["end_to_end"] = _clip(networks, clip, frame, bg, threads, seconds, repeats)
+            clip = input or _make_clip(Path(folder), seconds, frame)
+            found["end_to_end"] = _run_clip(networks, clip, frame, bg, threads, seconds, repeats)
             found["end_to_end"]["clip"] = str(input or "a clip that was made")
     if plot is not None:
         drawing.save(plot, bench_table.chart(found))
@@ -201,16 +201,16 @@ def bench(
 
 
 def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
-    """Width and height of the clip's images, in pixels."""
-    from engines.errors import UsageError
-
+    """Return width and height of the clip's frames, in pixels; raises UsageError."""
     if input is None:
         match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", size or FRAME)
         if match is None or any(int(x) % 2 or not 64 <= int(x) <= 8192 for x in match.groups()):
             raise UsageError(f"--frames-size {size}: write WxH, both even, from 64 to 8192")
         return int(match[1]), int(match[2])
     if size is not None:
-        raise UsageError("--frames-size is of the clip that is made: leave it or --input out")
+        raise UsageError(
+            "--frames-size is for the clip that is made", "leave out --frames-size or --input"
+        )
     from engines.video.read.open import open_source
     from engines.video.read.video import VideoSource
 
@@ -221,11 +221,11 @@ def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
 
 
 def _check_background(spec: str) -> None:
-    from engines.errors import UsageError
+    """Raise what is wrong with ``--bg``."""
     from engines.video.compose.open import open_background
 
     if open_background(spec) is None:
-        raise UsageError(f"--bg {spec}: not into a video; use an image, '#rrggbb' or blur")
+        raise UsageError(f"--bg {spec}: cannot go into an mp4", "use an image, '#rrggbb' or blur")
 
 
 def _networks(
@@ -236,7 +236,7 @@ def _networks(
     size: int | None,
     batch: int,
 ) -> list[Network]:
-    """The paper's, then those that are named, else the default; each with a name of its own."""
+    """Return the paper's networks, then those in `names`, else the default, with unique names."""
     from engines.measure.speed.bench import describe
     from engines.models import resolve_model, shipped
 
@@ -252,14 +252,18 @@ def _networks(
             network = replace(network, name=f"{network.name} ({times})")
         networks.append(network)
     if any(n.cost is None for n in networks):
-        report.line("MACs and parameters are left out: to count them, pip install 'wsshm[train]'")
+        report.line(
+            "MACs and parameters are left out; to count them, run: pip install 'wsshm[train]'"
+        )
     return networks
 
 
 def _random(folder: Path) -> list[tuple[str, Path]]:
-    """The paper's networks, as names and files in `folder`; raises Unavailable without torch."""
-    from engines.contract import PAPER_SIZE, ModelSpec
-    from engines.errors import Unavailable
+    """Export the paper's networks into `folder`, and return their names and files.
+
+    Raises:
+        Unavailable: what training needs is not installed.
+    """
     from engines.measure.speed.bench import PAPER_FPS
 
     try:
@@ -272,7 +276,7 @@ def _random(folder: Path) -> list[tuple[str, Path]]:
     torch.manual_seed(0)
     files = []
     for arch in PAPER_FPS:
-        report.line(f"{arch}: exporting it with random weights")
+        report.line(f"{arch}: exporting with random weights")
         net, path = build(arch).eval(), folder / f"{arch}.onnx"
         export(net, path, ModelSpec(arch, arch, net.stride, PAPER_SIZE, ()))
         files.append((arch, path))
@@ -287,6 +291,7 @@ def _alone(
     batch: int,
     paper: bool,
 ) -> dict[str, Any]:
+    """Time the networks alone, and return the rows of the table."""
     from engines.measure.speed import bench, bench_table
 
     with report.bar(" rounds", "alone") as show:
@@ -301,7 +306,8 @@ def _alone(
     )
 
 
-def _made(folder: Path, seconds: float, frame: tuple[int, int]) -> Path:
+def _make_clip(folder: Path, seconds: float, frame: tuple[int, int]) -> Path:
+    """Write a clip of that length and frame size, and return its path."""
     from engines.measure.speed import sample
 
     path = folder / "made.mp4"
@@ -309,7 +315,7 @@ def _made(folder: Path, seconds: float, frame: tuple[int, int]) -> Path:
     return path
 
 
-def _clip(
+def _run_clip(
     networks: list[Network],
     clip: Path,
     frame: tuple[int, int],
@@ -318,6 +324,7 @@ def _clip(
     seconds: float,
     runs: int,
 ) -> dict[str, Any]:
+    """Time runs from file to file, and return the rows of the table."""
     from engines.measure.speed import bench_clip, bench_table
     from engines.video.config import Clip, RunConfig
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from engines.errors import Unavailable, WsshmError
 from wsshm_cli import report
 
 INSTALL = "pip install --force-reinstall . (in the folder wsshm was installed from)"
@@ -77,7 +78,6 @@ def _checks() -> list[Row]:
 
 def _model_rows() -> list[Row]:
     from engines.engine import open_engine
-    from engines.errors import WsshmError
     from engines.models import shipped, verify
 
     rows: list[Row] = []
@@ -96,7 +96,6 @@ def _model_rows() -> list[Row]:
 
 def _gpu_rows() -> list[Row]:
     from engines.cuda import find_gpu, has_driver
-    from engines.errors import Unavailable
     from engines.models import find
 
     if not has_driver():
@@ -150,7 +149,6 @@ def _hardware_encoders() -> list[str]:
 
     import av
 
-    from engines.errors import WsshmError
     from engines.video.config import Encoding
     from engines.video.frame import FrameFormat
     from engines.video.write import codecs, encoders
@@ -170,7 +168,6 @@ def _hardware_encoders() -> list[str]:
 
 
 def _camera_rows() -> list[Row]:
-    from engines.errors import Unavailable
     from engines.video.read.camera import cameras, no_camera
 
     try:

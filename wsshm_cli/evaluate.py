@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engines.contract import PAPER_SIZE
+from engines.contract import PAPER_SIZE, ModelSpec
+from engines.errors import BadData, Unavailable, UsageError, WsshmError
 from engines.measure.estimators.open import describe_estimators
 from engines.measure.quality.sets import Set
 from wsshm_cli import report
@@ -28,7 +29,7 @@ CLIP = "CLIP[@FIRST-LAST]"
 
 EXAMPLES = "Example: wsshm eval default peer.onnx --data DIR"
 _models = partial(typer.Option, rich_help_panel="Models")
-_data_option = partial(typer.Option, rich_help_panel="Data")
+_data_group = partial(typer.Option, rich_help_panel="Data")
 _output = partial(typer.Option, rich_help_panel="Output")
 
 
@@ -63,7 +64,7 @@ def evaluate(
     ] = False,
     data: Annotated[
         Path | None,
-        _data_option(
+        _data_group(
             "--data",
             metavar="DIR",
             readable=False,
@@ -73,7 +74,7 @@ def evaluate(
     ] = None,
     sets: Annotated[
         list[Set] | None,
-        _data_option(
+        _data_group(
             "--set",
             metavar="|".join(Set),
             help="What to measure on; repeatable. [default: all that DIR holds]",
@@ -81,21 +82,21 @@ def evaluate(
     ] = None,
     split: Annotated[
         str,
-        _data_option("--split", metavar="val|test|train", hidden=True, help="Which images of DIR."),
+        _data_group("--split", metavar="val|test|train", hidden=True, help="Which images of DIR."),
     ] = "val",
     only: Annotated[
         str | None,
-        _data_option(
+        _data_group(
             "--only", metavar="GLOB", hidden=True, help="Only images whose source/name matches."
         ),
     ] = None,
     limit: Annotated[
         int | None,
-        _data_option("--limit", min=1, metavar="N", help="Use at most N images of each source."),
+        _data_group("--limit", min=1, metavar="N", help="Use at most N images of each source."),
     ] = None,
     green: Annotated[
         list[str] | None,
-        _data_option(
+        _data_group(
             "--green",
             metavar=CLIP,
             hidden=True,
@@ -105,7 +106,7 @@ def evaluate(
     ] = None,
     empty: Annotated[
         list[str] | None,
-        _data_option(
+        _data_group(
             "--empty",
             metavar=CLIP,
             hidden=True,
@@ -114,7 +115,7 @@ def evaluate(
     ] = None,
     static: Annotated[
         list[str] | None,
-        _data_option(
+        _data_group(
             "--static",
             metavar=CLIP,
             hidden=True,
@@ -140,14 +141,13 @@ def evaluate(
     help_all: HelpAll = False,
 ) -> None:
     """Measure the quality of models on labelled data."""
-    from engines.errors import UsageError
     from engines.measure.drawing import check_path
     from engines.measure.quality import evaluate as measure
     from engines.measure.quality import table
     from engines.measure.quality.sheet import Sheet
 
     if split not in ("val", "test", "train"):
-        raise UsageError(f"--split {split}: no such split; use val, test or train")
+        raise UsageError(f"--split {split}: no such split", "use val, test or train")
     if sheet is not None:
         check_path("--sheet", sheet, overwrite)
     wanted = sets or None
@@ -160,7 +160,7 @@ def evaluate(
             estimator.name = typed
     names = [m.name for m in estimators]
     if len(set(names)) < len(names):
-        raise UsageError(f"the same model twice: {', '.join(names)}")
+        raise UsageError(f"the same model twice: {', '.join(names)}", "name each once")
     watch = Sheet() if sheet is not None else None
     rows: list[Row] = []
     for name, total, cases in _sets(root, wanted, clips, split, only, limit):
@@ -168,7 +168,7 @@ def evaluate(
         rows += found
         figures = [v for row in found for v in row.values.values()]
         if name == "static" and found and all(v != v for v in figures):
-            raise UsageError("--static: no two images in a row of which a part stands still")
+            raise UsageError("--static: no two images in a row have a part that stands still")
     if not rows:
         raise UsageError(f"no {split} images to measure" + (f" match {only}" if only else ""))
     if sheet is not None and watch is not None:
@@ -183,9 +183,8 @@ def evaluate(
 
 
 def _data(given: Path | None, needed: bool) -> Path | None:
-    """The data folder; None where it is not `needed` and there is none."""
+    """Return the data folder; None if there is none and it is not `needed`."""
     from engines.datasets.layout import find_data
-    from engines.errors import UsageError
 
     try:
         return find_data(given)
@@ -196,7 +195,7 @@ def _data(given: Path | None, needed: bool) -> Path | None:
 
 
 def _open(name: str, size: int | None, as_run: bool) -> Estimator:
-    """A model of any kind, ready to be measured; a checkpoint is exported first."""
+    """Open a model of any kind; a checkpoint is exported to a temporary file first."""
     from engines.measure.estimators.open import open_estimator
     from engines.models import resolve_model
 
@@ -206,12 +205,11 @@ def _open(name: str, size: int | None, as_run: bool) -> Estimator:
     with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
         exported = Path(folder) / f"{path.stem}.onnx"
         _export(path, exported, size or _trained_size(path))
-        return open_estimator(exported, called, size, as_run)  # read whole, so the file may go
+        return open_estimator(exported, called, size, as_run)  # holds all of the file
 
 
 def _trained_size(checkpoint: Path) -> int:
-    """The largest crop that a run's checkpoint has seen, as its folder tells; else the paper's."""
-    from engines.errors import WsshmError
+    """Return the largest crop of the checkpoint's run, in pixels; the paper's if unknown."""
     from train.config import saved
 
     try:
@@ -221,10 +219,7 @@ def _trained_size(checkpoint: Path) -> int:
 
 
 def _export(checkpoint: Path, out: Path, size: int) -> None:
-    """Raises Unavailable where what training needs is not installed."""
-    from engines.contract import ModelSpec
-    from engines.errors import Unavailable
-
+    """Write a checkpoint as an ONNX file; raises Unavailable if training is not installed."""
     try:
         from train.export.export import export, load_net
     except ModuleNotFoundError as e:
@@ -237,7 +232,7 @@ def _export(checkpoint: Path, out: Path, size: int) -> None:
 
 
 def _clips(**given: list[str] | None) -> dict[str, list[Part]]:
-    """The clips of each option that is used; raises as `Part.parse`."""
+    """Return the clips of each option that is used; raises as `Part.parse`."""
     from engines.measure.quality.clips import Part
 
     return {name: [Part.parse(t) for t in texts] for name, texts in given.items() if texts}
@@ -251,8 +246,7 @@ def _sets(
     only: str | None,
     limit: int | None,
 ) -> Iterator[tuple[str, int | None, Iterator[Case]]]:
-    """Name, number of cases where it is known, and cases of each set that is there."""
-    from engines.errors import BadData
+    """Yield name, number of cases (None if not known) and cases of each set that exists."""
     from engines.measure.quality import cases, green_screen
     from engines.measure.quality.clips import empty, static
 
@@ -263,7 +257,7 @@ def _sets(
         if not found:
             if wanted is not None:
                 raise BadData(f"{root}: nothing for --set {name} in its {split} images")
-            report.line(f"{name}: left out, {root} holds no {split} images for it")
+            report.line(f"{name}: left out, as {root} has no {split} images for it")
             continue
         chosen = list(cases.choose(found, only, limit))
         if chosen:
@@ -275,7 +269,7 @@ def _sets(
 
 
 def _counted(cases: Iterator[Case], name: str, total: int | None) -> Iterator[Case]:
-    """Yield the cases with a bar of how many have been measured."""
+    """Yield the cases, and draw a bar of how many have been measured."""
     with report.bar(" images", name) as show:
         show(0, total)
         for done, case in enumerate(cases, 1):

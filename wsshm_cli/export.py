@@ -1,6 +1,6 @@
 """`wsshm export`: a checkpoint → `train.export` → an ONNX file → `engines.tensorrt` → a plan.
 
-Each tells how far it is from what it was made of.
+Each step says how far its alpha is from that of the step before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from engines.contract import PAPER_SIZE, Precision
+from engines.contract import PAPER_SIZE, ModelSpec, Precision
+from engines.errors import CannotCreate, Unavailable, UsageError
 from wsshm_cli import report
 from wsshm_cli.help import HelpAll
 
@@ -134,9 +135,6 @@ def export(
     help_all: HelpAll = False,
 ) -> None:
     """Make a model file from a checkpoint."""
-    from engines.contract import ModelSpec
-    from engines.errors import Unavailable
-
     if to == "tensorrt":
         if checkpoint.suffix.lower() not in (".pt", ".safetensors"):
             _check_none(
@@ -161,12 +159,12 @@ def export(
         from train.export import export as exporter
     except ModuleNotFoundError as e:
         raise Unavailable(f"export needs {e.name}", "run: pip install 'wsshm[train]'") from e
+    from engines.models import resolve_model
+
     net = exporter.load_net(checkpoint)
     folder = _images(calibrate, needed=precision == "int8")
     sizes = tuple(trained_sizes or exporter.trained_sizes(checkpoint))
-    # A run's files have the same name in every folder: the folder's says more.
-    path = checkpoint.absolute()
-    called = name or (path.parent.name if path.stem == "model" else path.stem)
+    called = name or resolve_model(str(checkpoint))[0]
     spec = ModelSpec(
         called,
         net.arch,
@@ -180,7 +178,7 @@ def export(
     )
     frames = exporter.real_frames(folder, spec.size, spec.stride) if folder else []
     if frames:
-        report.line(f"{called}: {net.arch}, looked at on {len(frames)} images of {folder}")
+        report.line(f"{called}: {net.arch}, compared on {len(frames)} images of {folder}")
     exported = exporter.export(net, out, spec, frames)
     if to == "onnx" or not as_json:
         _show(out, precision, exported, as_json)
@@ -189,37 +187,36 @@ def export(
 
 
 def _check_tensorrt(precision: Precision | None) -> None:
-    """Raises UsageError or Unavailable before any work is done."""
+    """Raise UsageError or Unavailable before any work is done."""
     from engines.cuda import find_gpu
-    from engines.errors import UsageError
     from engines.tensorrt.engine import import_tensorrt
 
     if precision == "int8":
-        raise UsageError("--precision int8 is for processors: --to tensorrt takes fp16 or fp32")
+        raise UsageError("--precision int8 is for CPUs", "--to tensorrt takes fp16 or fp32")
     find_gpu()
     import_tensorrt()
 
 
 def _check_none(model: Path, **options: object) -> None:
-    """Raises UsageError for an option that a model file leaves nothing to do for."""
-    from engines.errors import UsageError
-
+    """Raise UsageError for an option that is given and does not apply to a model file."""
     for name, value in options.items():
         if value is not None:
             raise UsageError(
-                f"--{name.replace('_', '-')} is for a checkpoint: {model} is a model file already"
+                f"--{name.replace('_', '-')} is for a checkpoint: {model} is a model file already",
+                "leave it out",
             )
 
 
 def _onnx(model: Path) -> Path:
-    """A shipped model's file for GPUs, or a file of the user's own."""
+    """Return a shipped model's file for GPUs, or the file at a path."""
     from engines.models import files, resolve_model
 
-    resolve_model(str(model))  # raises CannotOpen, in the argument's words
+    resolve_model(str(model))  # raises CannotOpen with the argument as it was given
     return next(iter(files(str(model), ("fp16", "fp32")).values()))
 
 
 def _build(model: Path, size: int | None, as_json: bool) -> None:
+    """Build a TensorRT plan, and print the result."""
     from engines.tensorrt.build import build_plan
 
     with report.bar(" %") as show:
@@ -239,52 +236,49 @@ def _build(model: Path, size: int | None, as_json: bool) -> None:
             }
         )
         return
-    there = "built" if built.is_new else "was there already"
-    report.out(f"{built.path}: plan of {model}, {there}")
+    found = "built" if built.is_new else "already in the cache"
+    report.out(f"{built.path}: plan of {model}, {found}")
     values = ", ".join(f"{name} {value:.2g}" for name, value in built.plan.parity.items())
     report.out(f"alpha differs from ONNX Runtime's by {values}")
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
-    """Raises CannotCreate before any work is done."""
-    from engines.errors import CannotCreate
-
+    """Raise CannotCreate before any work is done."""
     if out.exists() and not overwrite:
-        raise CannotCreate(f"{out}: exists already; name another with -o, or add --overwrite")
+        raise CannotCreate(f"{out}: exists already", "name another with -o, or add --overwrite")
     if not out.parent.is_dir():
-        raise CannotCreate(f"{out}: {out.parent} is not there; make the folder first")
+        raise CannotCreate(f"{out}: {out.parent} does not exist", "make the folder first")
 
 
 def _metrics(given: list[str]) -> dict[str, float]:
-    from engines.errors import UsageError
-
+    """Return ``NAME=VALUE`` of each ``--metric``; raises UsageError."""
     found = {}
     for text in given:
         name, _, value = text.partition("=")
         try:
             found[name] = float(value)
         except ValueError:
-            raise UsageError(f"--metric {text}: write NAME=VALUE, VALUE a number") from None
+            raise UsageError(f"--metric {text}: write NAME=VALUE with a number as VALUE") from None
     return found
 
 
 def _images(given: Path | None, needed: bool) -> Path | None:
-    """The folder of images; None where none is `needed`, nor given, nor found."""
+    """Return the folder of images; None if there is none and it is not `needed`."""
     from engines.datasets.layout import find_data
-    from engines.errors import UsageError
 
     try:
         return find_data(given)
     except UsageError:
         if needed:
             raise UsageError(
-                "int8 is calibrated on real images: name a folder of them with --calibrate"
+                "int8 is calibrated on real images", "name a folder of them with --calibrate"
             ) from None
-        report.line("compared with torch on synthetic frames only: --calibrate takes images")
+        report.line("compared with torch on synthetic frames only; --calibrate takes real images")
         return None
 
 
 def _show(out: Path, precision: Precision, exported: Exported, as_json: bool) -> None:
+    """Print what was written, and how far its alpha is from torch's."""
     if as_json:
         report.as_json(
             {"file": str(out), "bytes": out.stat().st_size, "precision": precision}
@@ -294,7 +288,7 @@ def _show(out: Path, precision: Precision, exported: Exported, as_json: bool) ->
     report.out(f"{out}: {precision}, {out.stat().st_size / 1e6:.1f} MB")
     report.out(f"alpha differs from torch's by {exported.parity}")
     if exported.peak is not None:
-        report.out(f"greatest value: {exported.peak:.0f}; float16 holds 65504")
+        report.out(f"largest value: {exported.peak:.0f}; float16 holds 65504")
     if exported.floats is not None:
         report.out(f"convolutions that stay in float32: {exported.floats}")
     if exported.tap is not None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engines.errors import BadData, CannotOpen, reading
 from wsshm_cli import report
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ def show(
 
     The card names the data and their terms, the recipe, the figures and the limits.
     """
-    from engines.errors import reading
-
     card = _find(name).card
     with reading(card):
         text = card.read_text(encoding="utf-8")
@@ -53,7 +52,6 @@ def verify(
     """Check the files' SHA-256, and load each."""
     from engines import models
     from engines.engine import open_engine
-    from engines.errors import BadData
 
     for model in models.shipped() if name is None else [_find(name)]:
         models.verify(model)
@@ -66,7 +64,6 @@ def verify(
 
 def _find(name: str | None) -> Model:
     """Return a shipped model by name, the default for None; raises CannotOpen."""
-    from engines.errors import CannotOpen
     from engines.models import shipped
 
     for model in shipped():

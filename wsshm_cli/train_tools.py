@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from engines.errors import UsageError
 from wsshm_cli import report
 from wsshm_cli.train import require_torch
 
@@ -52,10 +53,10 @@ def pseudo(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The set to write, DATA/seg/NAME.")],
 ) -> None:
     """Make masks for photographs with boxes."""
-    from engines.models import named
+    from engines.models import resolve_model
     from train.tools.pseudo import label_folder
 
-    _, file = named(model)
+    _, file = resolve_model(model)
     with report.bar(" images") as show:
         kept, total = label_folder(file, images, boxes, out, show)
     report.out(f"{out}: {kept} of {total} images; the others have a box with nobody in it")
@@ -63,8 +64,6 @@ def pseudo(
 
 def _part(text: str) -> tuple[Path, float]:
     """Return ``FILE=WEIGHT`` as file and weight; raises UsageError."""
-    from engines.errors import UsageError
-
     name, sign, weight = text.rpartition("=")
     if not sign:
         return Path(text), 1.0

@@ -91,7 +91,7 @@ def test_int8_is_calibrated_on_images(wsshm: Wsshm, run: Path, tmp_path: Path) -
         (("--precision", "int8"), 2, "name a folder of them with --calibrate"),
         (("--calibrate", "nowhere"), 66, "nowhere: no such folder"),
         (("--metric", "good"), 2, "--metric good: write NAME=VALUE"),
-        (("-o", "nowhere/x.onnx", "--to", "onnx"), 73, "nowhere/x.onnx: nowhere is not there"),
+        (("-o", "nowhere/x.onnx", "--to", "onnx"), 73, "nowhere/x.onnx: nowhere does not exist"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(
