@@ -22,9 +22,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from outline import framed, refined
 
+from benchmarks.outline import framed, refined
 from engines import models
+from engines.arrays import U8
 from engines.datasets.composites import choose_backgrounds, cover, extend_foreground
 from engines.datasets.layout import list_backgrounds, list_cutouts
 from engines.datasets.read import read_cutout, read_image
@@ -33,7 +34,6 @@ from engines.measure.estimators.open import open_estimator
 from engines.measure.quality import cases, metrics
 from engines.measure.quality.clips import Part, read
 from engines.measure.quality.green_screen import read_keyed
-from engines.video import frame as fr
 from engines.video.matte.postprocess import full_size
 from engines.video.matte.shape import remove_islands
 from engines.video.matte.smooth import Smoother
@@ -53,10 +53,10 @@ SHARES = 0.0, 0.01, 0.05, 0.2
 class Clip:
     """Frames as the network saw them, its mattes, and the true alphas, if known."""
 
-    seen: list[fr.Plane]
+    seen: list[U8]
     alphas: list[Any]
     truths: list[Any]
-    images: list[fr.Plane]
+    images: list[U8]
 
     def smoothed(self, strength: float) -> list[Any]:
         smooth = Smoother(strength)
@@ -90,7 +90,7 @@ def main() -> None:
         islands(engine, args.data)
 
 
-def matted(engine: MattingEngine, images: Iterable[tuple[fr.Plane, Any]]) -> Clip:
+def matted(engine: MattingEngine, images: Iterable[tuple[U8, Any]]) -> Clip:
     """Return the mattes of images (H, W, 3) with their truth, (H, W) in [0, 1] or None."""
     clip = Clip([], [], [], [])
     for rgb, truth in images:
@@ -105,7 +105,7 @@ def matted(engine: MattingEngine, images: Iterable[tuple[fr.Plane, Any]]) -> Cli
     return clip
 
 
-def walks(data: Path, speed: int, pans: bool) -> Iterator[Iterator[tuple[fr.Plane, Any]]]:
+def walks(data: Path, speed: int, pans: bool) -> Iterator[Iterator[tuple[U8, Any]]]:
     """Yield cut-outs that move over a background, or with it, each as images with their alpha."""
     backgrounds, sources = list_backgrounds(data, "val"), set()
     for pair in list_cutouts(data, "val"):
@@ -117,9 +117,7 @@ def walks(data: Path, speed: int, pans: bool) -> Iterator[Iterator[tuple[fr.Plan
         yield walk(cutout, read_image(path)[..., :3], speed, pans)
 
 
-def walk(
-    cutout: fr.Plane, background: fr.Plane, speed: int, pans: bool
-) -> Iterator[tuple[fr.Plane, Any]]:
+def walk(cutout: U8, background: U8, speed: int, pans: bool) -> Iterator[tuple[U8, Any]]:
     height, width = cutout.shape[:2]
     wide = max(2 * width, round(height * 16 / 9))
     wall = cover(background, wide, height).astype(np.int32)
@@ -191,7 +189,7 @@ def islands(engine: MattingEngine, data: Path) -> None:
     show("empty room: mass×10³", 1e3 * np.mean(room, axis=0))
 
 
-def small(engine: MattingEngine, rgb: fr.Plane) -> Any:
+def small(engine: MattingEngine, rgb: U8) -> Any:
     return matted(engine, [(rgb, None)]).alphas[0]
 
 

@@ -82,8 +82,11 @@ class Colour:
             return np.broadcast_to(self._rgb, shape)
         return np.ascontiguousarray(cover(self._rgb, fmt.width, fmt.height))
 
-    def planes(self, frame: Frame, _: Any) -> list[Plane]:
+    def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         return fr.planes(fr.from_rgb(self.of(frame.format), frame.format))
+
+    def close(self) -> None:
+        pass
 
 
 def main() -> None:
@@ -232,7 +235,7 @@ def speed(engine: MattingEngine, found: list[Known]) -> None:
     small_rgb = [f.unpad(f.shrink(p)) for p in (rgb, other)]
     planes, fmt = fr.planes(frame.image), frame.format
     background = Colour((255, 0, 255))
-    behind = background.planes(frame, None)
+    behind = background.planes(frame, [])
     background.planes = lambda *_: behind  # type: ignore[method-assign]
     alpha = refined(frame, small)
     alphas = at_planes(alpha, fmt)
@@ -280,7 +283,8 @@ def sheet(engine: MattingEngine, data: Path, path: Path) -> None:
         plain, fine = full_size(small, frame.format), refined(frame, small)
         better = cleaned(frame, small, fine)
         images = [rgb]
-        for background in map(Colour, (BACKGROUND_RGB["magenta"], (0, 177, 64), photograph)):
+        backgrounds = Colour(BACKGROUND_RGB["magenta"]), Colour((0, 177, 64)), Colour(photograph)
+        for background in backgrounds:
             images += [rgb_over(frame, plain, background), rgb_over(better, fine, background)]
         crops = [p[y : y + h, x : x + w].astype(np.uint8) for p in images]
         rows.append(np.hstack([cv2.resize(c, None, fx=3, fy=3, interpolation=0) for c in crops]))

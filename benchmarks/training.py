@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -61,7 +63,12 @@ def main() -> None:
         decay = get_ema_multi_avg_fn(0.999)
         average = AveragedModel(net, multi_avg_fn=decay, use_buffers=True)
 
-        def timed(batches, net=net, optimiser=optimiser, average=average) -> float:
+        def timed(
+            batches: Iterable[Any],
+            net: Any = net,
+            optimiser: Any = optimiser,
+            average: Any = average,
+        ) -> float:
             begun = time.monotonic()
             for items in batches:
                 batch = Batch.of(items, device)

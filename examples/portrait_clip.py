@@ -31,7 +31,7 @@ def portrait_frame(t: float, width: int, height: int) -> NDArray[np.uint8]:
     scale = width / side
     x = (512 - side) * (0.5 + 0.5 * np.sin(2 * np.pi * t) * 0.8)
     y = (512 - side * height / width) * (0.02 + 0.15 * t)
-    move = np.float32([[scale, 0, -x * scale], [0, scale, -y * scale]])
+    move = np.array([[scale, 0, -x * scale], [0, scale, -y * scale]], np.float32)
     frame: NDArray[np.uint8] = cv2.warpAffine(
         portrait, move, (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
     )

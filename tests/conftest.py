@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -93,13 +94,11 @@ Wsshm = Callable[..., "subprocess.CompletedProcess[str]"]
 def wsshm(tmp_path: Path) -> Wsshm:
     """Run the command line in a real process, in an empty folder: ``wsshm("run", clip, …)``."""
 
-    def call(
-        *args: object, timeout: float = 50, **kwargs: object
-    ) -> subprocess.CompletedProcess[str]:
+    def call(*args: object, timeout: float = 50, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "wsshm_cli", *map(str, args)]
         return subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, cwd=tmp_path, **kwargs
-        )  # type: ignore[call-overload,no-any-return]
+        )
 
     return call
 

@@ -45,7 +45,9 @@ def constant(path: Path, value: float) -> Path:
         h.make_node("Mul", ["grey", "zero"], ["none"]),
         h.make_node("Add", ["none", "value"], ["alpha"]),
     ]
-    return build(path, nodes, {"zero": np.float32([0]), "value": np.float32([value])})
+    return build(
+        path, nodes, {"zero": np.array([0], np.float32), "value": np.array([value], np.float32)}
+    )
 
 
 def brightness(path: Path) -> Path:
@@ -55,7 +57,7 @@ def brightness(path: Path) -> Path:
         h.make_node("ReduceMean", ["x"], ["grey"], axes=[3], keepdims=0),
         h.make_node("Div", ["grey", "white"], ["alpha"]),
     ]
-    return build(path, nodes, {"white": np.float32([255])})
+    return build(path, nodes, {"white": np.array([255], np.float32)})
 
 
 def convolutions(path: Path) -> Path:
@@ -88,5 +90,5 @@ def hungry(path: Path, megabytes: int) -> Path:
         h.make_node("Mul", ["same", "zero"], ["nothing"]),
         h.make_node("Mul", ["grey", "nothing"], ["alpha"]),
     ]
-    constants = {"many": np.array([megabytes * 250_000]), "zero": np.float32(0)}
+    constants = {"many": np.array([megabytes * 250_000]), "zero": np.array(0, np.float32)}
     return build(path, nodes, constants)

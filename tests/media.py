@@ -44,6 +44,7 @@ def probe(path: Path) -> Probe:
         for packet in container.demux(video, *container.streams.audio):
             if packet.stream is video:
                 for frame in packet.decode():
+                    assert isinstance(frame, av.VideoFrame)
                     times.append(frame.pts * frame.time_base)
                     hashes.append(hash(frame.to_ndarray().tobytes()))
             elif packet.size:
@@ -69,6 +70,7 @@ def noise_clip(
     base = rng.integers(0, 256, (height + frames, width + frames, 3), np.uint8)
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=30, options=options or {})
+        assert isinstance(video, av.VideoStream)
         video.width, video.height, video.pix_fmt = width, height, pix_fmt
         video.codec_context.time_base = time_base
         for name, value in context.items():
@@ -104,6 +106,7 @@ def sound_clip(path: Path, codec: str = "aac", seconds: float = 1.0) -> Path:
         video.width, video.height, video.pix_fmt = 32, 24, "yuv420p"
         options = {"b": "12200"} if "amr" in codec else {}
         sound = container.add_stream(codec, rate=rate, layout="mono", options=options)
+        assert isinstance(sound, av.AudioStream)
         wave = 8000 * np.sin(2 * np.pi * 220 * np.arange(int(seconds * rate)) / rate)
         tone = av.AudioFrame.from_ndarray(wave[None].astype(np.int16), "s16", "mono")
         tone.sample_rate, tone.pts, tone.time_base = rate, 0, Fraction(1, rate)

@@ -51,7 +51,7 @@ def wrong_input_name(path: Path) -> Path:
         h.make_node("ReduceMean", ["x"], ["y"], axes=[3], keepdims=0),
         h.make_node("Div", ["y", "white"], ["alpha"]),
     ]
-    return graphs.build(path, nodes, {"white": np.float32([255])}, inputs=info)
+    return graphs.build(path, nodes, {"white": np.array([255], np.float32)}, inputs=info)
 
 
 def wrong_output_name(path: Path) -> Path:
@@ -61,7 +61,7 @@ def wrong_output_name(path: Path) -> Path:
         h.make_node("ReduceMean", ["x"], ["y"], axes=[3], keepdims=0),
         h.make_node("Div", ["y", "white"], ["matte"]),
     ]
-    return graphs.build(path, nodes, {"white": np.float32([255])}, outputs=info)
+    return graphs.build(path, nodes, {"white": np.array([255], np.float32)}, outputs=info)
 
 
 def second_input(path: Path) -> Path:
@@ -84,7 +84,7 @@ def _typed_input(path: Path, kind: int) -> Path:
         h.make_node("ReduceMean", ["x"], ["y"], axes=[3], keepdims=0),
         h.make_node("Div", ["y", "white"], ["alpha"]),
     ]
-    return graphs.build(path, nodes, {"white": np.float32([255])}, inputs=info)
+    return graphs.build(path, nodes, {"white": np.array([255], np.float32)}, inputs=info)
 
 
 def int8_input(path: Path) -> Path:
@@ -111,7 +111,7 @@ def wrong_rank(path: Path) -> Path:
         h.make_node("ReduceMean", ["x"], ["y"], axes=[3], keepdims=1),
         h.make_node("Div", ["y", "white"], ["alpha"]),
     ]
-    return graphs.build(path, nodes, {"white": np.float32([255])}, outputs=info)
+    return graphs.build(path, nodes, {"white": np.array([255], np.float32)}, outputs=info)
 
 
 def planar_input(path: Path) -> Path:
@@ -122,7 +122,7 @@ def planar_input(path: Path) -> Path:
         h.make_node("ReduceMean", ["x"], ["y"], axes=[1], keepdims=0),
         h.make_node("Div", ["y", "white"], ["alpha"]),
     ]
-    return graphs.build(path, nodes, {"white": np.float32([255])}, inputs=info)
+    return graphs.build(path, nodes, {"white": np.array([255], np.float32)}, inputs=info)
 
 
 def half_size_output(path: Path) -> Path:
@@ -133,7 +133,7 @@ def half_size_output(path: Path) -> Path:
         h.make_node("Div", ["z", "white"], ["alpha"]),
     ]
     constants = {
-        "white": np.float32([255]),
+        "white": np.array([255], np.float32),
         "begin": np.array([0]),
         "end": np.array([9999]),
         "axes": np.array([1]),

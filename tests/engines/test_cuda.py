@@ -133,7 +133,8 @@ def test_alpha_of_a_gpu_is_the_callers_to_keep(brightness: Path) -> None:
 @pytest.mark.gpu
 def test_gpu_is_used_from_another_thread_than_opened_it(brightness: Path) -> None:
     """As a pipeline does."""
-    engine, found = CudaEngine(brightness), []
+    engine = CudaEngine(brightness)
+    found: list[np.ndarray] = []
     frames = np.full((1, 64, 64, 3), 255, np.uint8)
     thread = threading.Thread(target=lambda: found.extend(engine(frames) for _ in range(3)))
     thread.start()

@@ -98,7 +98,7 @@ def test_bad_values_are_caught_on_any_frame(tmp_path: Path) -> None:
         h.make_node("ReduceMean", ["x"], ["y"], axes=[3], keepdims=0),
         h.make_node("Div", ["y", "little"], ["alpha"]),
     ]
-    path = graphs.build(tmp_path / "bad.onnx", nodes, {"little": np.float32([100])})
+    path = graphs.build(tmp_path / "bad.onnx", nodes, {"little": np.array([100], np.float32)})
     engine = open_engine(path)
     with pytest.raises(BadData, match=r"bad\.onnx.*\[0, 1\]"):
         engine(np.full((1, 32, 32, 3), 255, np.uint8))

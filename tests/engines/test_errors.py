@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import av
 import pytest
@@ -25,7 +26,12 @@ from tests.conftest import REPOSITORY
 README = REPOSITORY / "README.md"
 
 
-def subclasses(cls: type) -> Iterator[type]:
+CLASSES: Any = av.error.classes  # by code; PyAV's stubs take them for errors
+
+C = TypeVar("C")
+
+
+def subclasses(cls: type[C]) -> Iterator[type[C]]:
     """`cls` and all that derive from it."""
     yield cls
     for sub in cls.__subclasses__():
@@ -34,9 +40,9 @@ def subclasses(cls: type) -> Iterator[type]:
 
 def av_errors() -> list[type[Exception]]:
     """Every class PyAV can raise: by the tree, by the module and by the table of codes."""
-    found = {
+    found: set[type[Exception]] = {
         *subclasses(av.error.FFmpegError),
-        *av.error.classes.values(),
+        *CLASSES.values(),
         *(
             c
             for c in vars(av.error).values()
@@ -46,7 +52,7 @@ def av_errors() -> list[type[Exception]]:
     return sorted(found, key=lambda c: c.__name__)
 
 
-CODES = {cls: code for code, cls in av.error.classes.items()}
+CODES: dict[type[Exception], int] = {cls: code for code, cls in CLASSES.items()}
 
 
 def made(cls: type[Exception]) -> Exception:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from engines import models, timing
-from engines.engine import open_engine
+from engines.engine import MattingEngine, open_engine
 from engines.errors import UsageError
 from engines.video import run as job
 from engines.video.config import NETWORK_WORKERS, Clip, RunConfig
@@ -41,10 +41,10 @@ def slow(tmp_path: Path) -> Path:
     return graphs.hungry(tmp_path / "slow.onnx", 100)
 
 
-def opened_by(files: list[Path]) -> Callable[[Path], object]:
+def opened_by(files: list[Path]) -> Callable[[Path], MattingEngine]:
     """`open_engine`, which also writes down what it opened."""
 
-    def opened(file: Path) -> object:
+    def opened(file: Path) -> MattingEngine:
         files.append(file)
         return open_engine(file, threads=1)
 
@@ -144,7 +144,8 @@ def test_memory_does_not_grow_for_ever(
 def test_lower_precision_has_to_be_worth_it(quick: Path, slow: Path, low_is_quick: bool) -> None:
     """The lower where it is faster, the higher where it is not; the second time without trying."""
     low, high = (quick, slow) if low_is_quick else (slow, quick)
-    files, tried = {"int8": low, "fp32": high}, []
+    files = {"int8": low, "fp32": high}
+    tried: list[Path] = []
     for expected in ({quick, slow}, {low} if low_is_quick else {quick, slow}):
         engine, why = timing.open_faster(files, opened_by(tried), lambda spec: SIZE)
         assert engine(np.zeros((1, *SIZE, 3), np.uint8)).min() == 1  # the quick one's alpha

@@ -23,8 +23,10 @@ def held_back(moving: Path) -> int:
     """The most frames that the product's default encoder keeps inside, on images like these."""
     codec = find_codec("h264")
     encoder = av.CodecContext.create(codec.encoder, "w")
+    assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = 160, 120, "yuv420p"
-    encoder.framerate, encoder.time_base, encoder.gop_size = RATE, Fraction(1, 15360), GOP
+    encoder.framerate, encoder.gop_size = Fraction(RATE), GOP
+    encoder.time_base = Fraction(1, 15360)
     encoder.options = {**codec.options, "crf": f"{codec.crf:g}"}
     most = inside = 0
     with av.open(str(moving)) as container:

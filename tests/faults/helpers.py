@@ -103,6 +103,7 @@ def decode(path: Path, *, cut: bool = False) -> Held:
                 if isinstance(frame, av.AudioFrame):
                     samples += frame.samples
                     continue
+                assert isinstance(frame, av.VideoFrame)
                 assert last is None or frame.pts > last, f"{path}: time goes back at {frame.pts}"
                 last, frames = frame.pts, frames + 1
     return Held(frames, samples)

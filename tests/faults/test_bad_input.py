@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ class Case:
     names: str  # what the error line names: a file, or what was typed
     says: str  # of the cause
     advice: str  # a word of what to do about it
-    args: list[object]
+    args: Sequence[object]
     prefix: list[str] = field(default_factory=list)
     keeps: bool = False  # whether what could be read is written
 
@@ -376,7 +376,7 @@ def contents(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_input(name: str, stack: ExitStack, ones: Path, tmp_path: Path):
+def test_bad_input(name: str, stack: ExitStack, ones: Path, tmp_path: Path) -> None:
     """The right exit code, one line that names the file and the remedy, and nothing left behind.
 
     Where a part of the input could be read, that part is there and plays.
@@ -409,7 +409,7 @@ def test_bad_input(name: str, stack: ExitStack, ones: Path, tmp_path: Path):
     assert 0 < held.frames == json.loads(result.stdout)["frames"]
 
 
-def test_half_a_clip_replaces_no_whole_one(wsshm: Wsshm, ones: Path, tmp_path: Path):
+def test_half_a_clip_replaces_no_whole_one(wsshm: Wsshm, ones: Path, tmp_path: Path) -> None:
     """With --overwrite too, what was made of a truncated input stands beside the earlier file."""
     data = moving_clip(tmp_path / "w.mp4", 60, muxing={"movflags": "faststart"}).read_bytes()
     path = bad(tmp_path, "cut.mp4", data[: len(data) // 2])
@@ -423,7 +423,7 @@ def test_half_a_clip_replaces_no_whole_one(wsshm: Wsshm, ones: Path, tmp_path: P
 
 def test_a_background_is_right_or_refused_also_where_none_is_needed(
     wsshm: Wsshm, portrait: Path, ones: Path
-):
+) -> None:
     """A matte needs none; what is wrong with --bg is said all the same."""
     cut = ["run", portrait, "--model", ones, "--save", "alpha", "--duration", 0.2, "-o", "a.mp4"]
     result = wsshm(*cut, "--bg", "nowhere/x.jpg")
@@ -432,7 +432,7 @@ def test_a_background_is_right_or_refused_also_where_none_is_needed(
     assert wsshm(*cut, "--bg", portrait).returncode == 0
 
 
-def test_folder_with_one_broken_image(wsshm: Wsshm, ones: Path, tmp_path: Path):
+def test_folder_with_one_broken_image(wsshm: Wsshm, ones: Path, tmp_path: Path) -> None:
     """The others are written, the broken one is named, exit code 65."""
     folder = tmp_path / "images"
     folder.mkdir()

@@ -7,6 +7,7 @@ import random
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -77,7 +78,9 @@ def trials(container: str, seeds: range, model: Path, folder: Path) -> list[Tria
         assert result.returncode in (0, 65), told
         assert "Traceback" not in result.stderr, told
         assert not parts(folder), told
-        summary = json.loads(result.stdout) if result.stdout else {"frames": 0, "warnings": []}
+        summary: dict[str, Any] = {"frames": 0, "warnings": []}
+        if result.stdout:
+            summary = json.loads(result.stdout)
         there = decodable(clip)
         assert summary["frames"] == there.frames, told
         if there.frames:

@@ -72,7 +72,7 @@ def check(
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("kilobytes", [400, 500])
-def test_full_disk(kilobytes: int, suffix: str, moving: Path, ones: Path, tmp_path: Path):
+def test_full_disk(kilobytes: int, suffix: str, moving: Path, ones: Path, tmp_path: Path) -> None:
     """What fits is finished under its final name; the input is as it was."""
     before = moving.read_bytes()
     with disk(tmp_path / "disk", kilobytes) as folder:
@@ -87,7 +87,7 @@ def test_full_disk(kilobytes: int, suffix: str, moving: Path, ones: Path, tmp_pa
 @pytest.mark.parametrize(("suffix", "kilobytes"), [(".mov", 4000), (".webm", 400), (".mkv", 400)])
 def test_full_disk_with_alpha(
     suffix: str, kilobytes: int, moving: Path, ones: Path, tmp_path: Path
-):
+) -> None:
     """The same for transparent video, whose encoders keep nothing inside."""
     with disk(tmp_path / "disk", kilobytes) as folder:
         output = folder / f"out{suffix}"
@@ -98,7 +98,7 @@ def test_full_disk_with_alpha(
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_file_size_limit(suffix: str, moving: Path, ones: Path, tmp_path: Path):
+def test_file_size_limit(suffix: str, moving: Path, ones: Path, tmp_path: Path) -> None:
     """The same for a file that may not grow on, which needs no privilege to try."""
     before = moving.read_bytes()
     output = tmp_path / f"out{suffix}"
@@ -111,7 +111,9 @@ def test_file_size_limit(suffix: str, moving: Path, ones: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("how", ["disk", "limit"])
-def test_earlier_output_survives(how: str, suffix: str, moving: Path, ones: Path, tmp_path: Path):
+def test_earlier_output_survives(
+    how: str, suffix: str, moving: Path, ones: Path, tmp_path: Path
+) -> None:
     """With --overwrite, an earlier file is not touched; what fitted is beside it and named."""
 
     def run(folder: Path) -> None:
@@ -141,7 +143,7 @@ def test_earlier_output_survives(how: str, suffix: str, moving: Path, ones: Path
         run(tmp_path / "folder")
 
 
-def test_disk_without_any_room(moving: Path, ones: Path, tmp_path: Path):
+def test_disk_without_any_room(moving: Path, ones: Path, tmp_path: Path) -> None:
     """Not one frame fits: no output, nothing left beside it."""
     with disk(tmp_path / "disk", 64) as folder:
         (folder / "filler").write_bytes(bytes(os.statvfs(folder).f_bavail * 4096))
@@ -160,7 +162,7 @@ def test_disk_without_any_room(moving: Path, ones: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["mkv", "y4m"])
-def test_standard_output_is_full(kind: str, moving: Path, ones: Path, tmp_path: Path):
+def test_standard_output_is_full(kind: str, moving: Path, ones: Path, tmp_path: Path) -> None:
     """``-o - > /dev/full``: not a reader that has seen enough, but a fault."""
     with open("/dev/full", "wb") as full:
         result = subprocess.run(
@@ -175,7 +177,7 @@ def test_standard_output_is_full(kind: str, moving: Path, ones: Path, tmp_path: 
     one_error_line(result, "-:", FULL["disk"])
 
 
-def test_images_on_a_full_disk(moving: Path, ones: Path, tmp_path: Path):
+def test_images_on_a_full_disk(moving: Path, ones: Path, tmp_path: Path) -> None:
     """Of a folder of images, each one reported is there and whole, and no other."""
     with disk(tmp_path / "disk", 1000) as folder:
         output = folder / "images"

@@ -119,7 +119,7 @@ def moments(trials: int, held_back: int, sound: str, suffix: str) -> list[int]:
 @pytest.mark.parametrize("sound", SOUNDS)
 def test_kill(
     sound: str, suffix: str, clips: dict[str, Path], ones: Path, held_back: int, tmp_path: Path
-):
+) -> None:
     """SIGKILL loses at most one GOP, one frame, and what the encoder holds.
 
     The bound: of the N frames given to the encoder before the kill, `held_back` may still be
@@ -138,7 +138,7 @@ def test_kill(
 @pytest.mark.parametrize("sound", ["sound", "sound that ends"])
 def test_kill_at_the_worst_frame(
     sound: str, suffix: str, clips: dict[str, Path], ones: Path, held_back: int, tmp_path: Path
-):
+) -> None:
     """The bound holds around the frame at which most is in memory.
 
     That is when the key frame that would send a whole GOP to the disk is about to be let through.
@@ -155,7 +155,7 @@ def test_kill_at_the_worst_frame(
 @pytest.mark.parametrize("sound", SOUNDS)
 def test_many_kills(
     sound: str, suffix: str, clips: dict[str, Path], ones: Path, held_back: int, tmp_path: Path
-):
+) -> None:
     """The same, 20 times for each."""
     for i, frames in enumerate(moments(20, held_back, sound, suffix)):
         trial(frames, clips[sound], ones, tmp_path / f"{i}", suffix, held_back)
@@ -164,7 +164,7 @@ def test_many_kills(
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_next_run_names_what_a_kill_left(
     suffix: str, clips: dict[str, Path], ones: Path, wsshm: Wsshm, tmp_path: Path
-):
+) -> None:
     """The command itself is killed; what it left plays, is named by the next run, and stays."""
     part, output = tmp_path / f"out.part{suffix}", tmp_path / f"out{suffix}"
     args = ["run", clips["sound"], "--model", ones, "-o", output.name]

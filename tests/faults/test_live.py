@@ -46,7 +46,9 @@ def wait_for(path: Path, run: Running) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_source_that_fails(fault: str, clip: Path, wsshm: Wsshm, ones: Path, tmp_path: Path):
+def test_a_source_that_fails(
+    fault: str, clip: Path, wsshm: Wsshm, ones: Path, tmp_path: Path
+) -> None:
     """The file is finished and holds what came; the line says what happened and what to do."""
     with Sender(clip, fault, seconds=2.5) as sender:
         result = wsshm("run", sender.url, "--model", ones, "-o", "out.mp4", "--json")
@@ -66,7 +68,7 @@ def test_a_source_that_fails(fault: str, clip: Path, wsshm: Wsshm, ones: Path, t
     assert f"{summary['dropped']} dropped, latency p50 " in last, last
 
 
-def test_a_source_that_comes_back(clip: Path, ones: Path, tmp_path: Path):
+def test_a_source_that_comes_back(clip: Path, ones: Path, tmp_path: Path) -> None:
     """One file of both connections; the break between them takes as long as it took."""
     args = ["run", None, "--model", ones, "-o", "out.mp4", "--json", "--reconnect"]
     with Sender(clip, "reset", seconds=2, times=2, pause=2) as sender:
@@ -89,7 +91,7 @@ def test_a_source_that_comes_back(clip: Path, ones: Path, tmp_path: Path):
     assert decode(tmp_path / "out.mp4").samples > 0
 
 
-def test_a_network_that_is_too_slow(clip: Path, wsshm: Wsshm, tmp_path: Path):
+def test_a_network_that_is_too_slow(clip: Path, wsshm: Wsshm, tmp_path: Path) -> None:
     """Only the newest frame waits: those it replaces are counted, the others keep their order."""
     slow = graphs.hungry(tmp_path / "slow.onnx", 200)
     with Sender(clip, "close", seconds=4) as sender:
@@ -106,7 +108,7 @@ def test_a_network_that_is_too_slow(clip: Path, wsshm: Wsshm, tmp_path: Path):
     assert summary["latency_ms"][0] < 4 * each, summary
 
 
-def test_what_takes_long_here_is_no_silence(clip: Path):
+def test_what_takes_long_here_is_no_silence(clip: Path) -> None:
     """The first image is there long before the network is loaded."""
     with Sender(clip, "close", seconds=4) as sender:
         stream = parse_input(sender.url)
@@ -121,7 +123,7 @@ def test_what_takes_long_here_is_no_silence(clip: Path):
 @pytest.mark.parametrize(
     "signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )
-def test_a_signal_while_it_is_silent(signum: int, clip: Path, ones: Path, tmp_path: Path):
+def test_a_signal_while_it_is_silent(signum: int, clip: Path, ones: Path, tmp_path: Path) -> None:
     with Sender(clip, "stall", seconds=2.5) as sender:
         args = ["run", sender.url, "--model", ones, "-o", "out.mp4", "--json"]
         with Running(args, tmp_path) as run:
@@ -136,7 +138,7 @@ def test_a_signal_while_it_is_silent(signum: int, clip: Path, ones: Path, tmp_pa
     assert not parts(tmp_path)
 
 
-def test_a_signal_before_it_begins(ones: Path, tmp_path: Path):
+def test_a_signal_before_it_begins(ones: Path, tmp_path: Path) -> None:
     """A server that never sends: the process just ends, and nothing is left."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
@@ -151,7 +153,7 @@ def test_a_signal_before_it_begins(ones: Path, tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_nobody_is_there(wsshm: Wsshm, ones: Path, tmp_path: Path):
+def test_nobody_is_there(wsshm: Wsshm, ones: Path, tmp_path: Path) -> None:
     """Refused at once, or silent: 66, one line, nothing left; the password stays out of it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -164,7 +166,7 @@ def test_nobody_is_there(wsshm: Wsshm, ones: Path, tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_udp(clip: Path, ones: Path, tmp_path: Path):
+def test_udp(clip: Path, ones: Path, tmp_path: Path) -> None:
     """Datagrams to a port nobody has to connect to."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
@@ -197,7 +199,7 @@ def test_udp(clip: Path, ones: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mkv"])
-def test_a_pipe_waits_for_its_reader(suffix: str, ones: Path, tmp_path: Path):
+def test_a_pipe_waits_for_its_reader(suffix: str, ones: Path, tmp_path: Path) -> None:
     """Whoever writes into a pipe waits: no frame is dropped, however slow the network is."""
     clip = moving_clip(tmp_path / f"in{suffix}", 60)
     line = f"cat {clip} | {' '.join(command('run', '-', '--model', ones, '--json'))}"
@@ -209,7 +211,7 @@ def test_a_pipe_waits_for_its_reader(suffix: str, ones: Path, tmp_path: Path):
     assert decode(tmp_path / "stdin_wsshm.mp4").frames == 60
 
 
-def test_a_file_as_standard_input_can_be_wound_back(ones: Path, tmp_path: Path):
+def test_a_file_as_standard_input_can_be_wound_back(ones: Path, tmp_path: Path) -> None:
     """An mp4 has its index at its end."""
     clip = moving_clip(tmp_path / "in.mp4", 60)
     with clip.open("rb") as file:
@@ -226,7 +228,7 @@ def test_a_file_as_standard_input_can_be_wound_back(ones: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_a_pipe_is_silent(signum: int, ones: Path, tmp_path: Path):
+def test_a_signal_while_a_pipe_is_silent(signum: int, ones: Path, tmp_path: Path) -> None:
     data = moving_clip(tmp_path / "in.ts", 90).read_bytes()
     process = subprocess.Popen(
         command("run", "-", "--model", ones, "-o", "out.mp4", "--json"),
@@ -249,7 +251,7 @@ def test_a_signal_while_a_pipe_is_silent(signum: int, ones: Path, tmp_path: Path
     assert decode(tmp_path / "out.mp4").frames == json.loads(stdout)["frames"] > 0
 
 
-def test_a_full_disk_while_a_pipe_is_open(ones: Path, tmp_path: Path):
+def test_a_full_disk_while_a_pipe_is_open(ones: Path, tmp_path: Path) -> None:
     """What is wrong with the output ends the wait for the input."""
     data = moving_clip(tmp_path / "in.ts", 150, 320, 240).read_bytes()
     with disk(tmp_path / "disk", 60) as small:
@@ -269,7 +271,7 @@ def test_a_full_disk_while_a_pipe_is_open(ones: Path, tmp_path: Path):
     assert b"free some space" in stderr
 
 
-def test_junk_in_a_pipe(ones: Path, tmp_path: Path):
+def test_junk_in_a_pipe(ones: Path, tmp_path: Path) -> None:
     line = f"head -c 200000 /dev/urandom | {' '.join(command('run', '-', '--model', ones))}"
     result = subprocess.run(
         ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=50
@@ -301,7 +303,9 @@ def web(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_a_file_by_http_is_no_live_source(web: str, wsshm: Wsshm, ones: Path, tmp_path: Path):
+def test_a_file_by_http_is_no_live_source(
+    web: str, wsshm: Wsshm, ones: Path, tmp_path: Path
+) -> None:
     """It says how long it is: every frame is taken, none has to be in time."""
     moving_clip(tmp_path / "web/clip.mp4", 60, muxing={"movflags": "faststart"})
     result = wsshm("run", f"{web}/clip.mp4", "--model", ones, "--json")

@@ -26,7 +26,9 @@ def afraid_of_light(path: Path) -> Path:
         h.make_node("Gather", ["list", "index"], ["zero"]),
         h.make_node("Mul", ["grey", "zero"], ["alpha"]),
     ]
-    return graphs.build(path, nodes, {"half": np.float32(128), "list": np.float32([0])})
+    return graphs.build(
+        path, nodes, {"half": np.array(128, np.float32), "list": np.array([0], np.float32)}
+    )
 
 
 def test_a_network_that_fails_on_the_way(wsshm: Wsshm, tmp_path: Path) -> None:

@@ -114,7 +114,9 @@ def run_trials(trials: int, to: str, whole: Whole, moving: Path, model: Path, fo
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("to", [".mp4", ".mkv"])
-def test_signals_at_many_moments(to: str, whole: Whole, moving: Path, ones: Path, tmp_path: Path):
+def test_signals_at_many_moments(
+    to: str, whole: Whole, moving: Path, ones: Path, tmp_path: Path
+) -> None:
     """From Python's start to the end of the run, every exit is quick, clean and loses nothing."""
     run_trials(50, to, whole, moving, ones, tmp_path)
 
@@ -180,7 +182,7 @@ def signal_in(
 )
 def test_signal_in_every_phase(
     phase: str, signum: int, whole: Whole, moving: Path, ones: Path, tmp_path: Path
-):
+) -> None:
     signal_in(phase, signum, whole, moving, ones, tmp_path)
 
 
@@ -189,7 +191,7 @@ def test_signal_in_every_phase(
 @pytest.mark.parametrize("phase", ["load", "first frame", "middle", "flush"])
 def test_many_signals_in_every_phase(
     phase: str, whole: Whole, moving: Path, ones: Path, tmp_path: Path
-):
+) -> None:
     """25 fresh processes for each, which makes a hundred."""
     for i in range(25):
         (tmp_path / f"{i}").mkdir()
@@ -197,7 +199,7 @@ def test_many_signals_in_every_phase(
         shutil.rmtree(tmp_path / f"{i}")
 
 
-def test_third_signal_exits_at_once(moving: Path, ones: Path, tmp_path: Path):
+def test_third_signal_exits_at_once(moving: Path, ones: Path, tmp_path: Path) -> None:
     """The third leaves without finishing: no summary, at once, and the unfinished file stays."""
     with Running(["run", moving, "--model", ones, "-o", "out.mp4", "--json"], tmp_path) as run:
         while not (tmp_path / "out.part.mp4").exists():
@@ -218,7 +220,7 @@ def test_third_signal_exits_at_once(moving: Path, ones: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_earlier_output_survives(signum: int, moving: Path, ones: Path, tmp_path: Path):
+def test_earlier_output_survives(signum: int, moving: Path, ones: Path, tmp_path: Path) -> None:
     """An interrupted --overwrite leaves the earlier file alone and names what it has."""
     output = tmp_path / "out.mp4"
     shutil.copy(moving, output)

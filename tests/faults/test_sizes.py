@@ -43,7 +43,7 @@ MORE = [(*size, pixels) for size in SMALL + LARGE for pixels in FORMATS]
 )
 def test_any_size_runs(
     width: int, height: int, pixels: str, wsshm: Wsshm, ones: Path, tmp_path: Path
-):
+) -> None:
     """Exactly the size of the input, or one warning that says what was padded."""
     frames = 2 if (width, height) in LARGE else 10
     clip = odd_clip(tmp_path / "in.nut", width, height, pixels, frames)
@@ -65,7 +65,7 @@ def test_any_size_runs(
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 5), (641, 361)])
 def test_any_size_is_kept_by_images(
     width: int, height: int, wsshm: Wsshm, ones: Path, tmp_path: Path
-):
+) -> None:
     """PNG files have exactly the size of the input, and no warning."""
     clip = odd_clip(tmp_path / "in.nut", width, height, "yuv444p")
     result = wsshm("run", clip, "--model", ones, "--bg", "transparent", "-o", "out", "--json")

@@ -63,7 +63,7 @@ def test_matroska_is_the_default(portrait: Path, ones: Path, tmp_path: Path) -> 
         def read(self, size: int = -1) -> bytes:
             return self._data.read(size)
 
-    with av.open(Pipe(result.stdout)) as container:
+    with av.open(Pipe(result.stdout), "r") as container:
         assert "matroska" in container.format.name
         assert sum(1 for _ in container.decode(video=0)) == 15
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from tests.train.processes import ENDLESS, Training, reached, recipe, saved
 from train.checkpoint import checkpoint
 
 KILLS, EVERY = 50, 3  # steps between checkpoints
+
+
+def has_reached(out: Path, step: int) -> bool:
+    return reached(out) >= step
 
 
 @pytest.mark.long
@@ -32,7 +37,7 @@ def test_fifty_kills_lose_an_interval_each_at_most(dataset: Path, tmp_path: Path
         with Training(tmp_path, *args, *(["--resume"] if kill else [])) as training:
             # Now and then while it starts, mostly around its first checkpoint.
             begun = step + EVERY if kill % 10 else 0
-            training.until(lambda begun=begun: reached(out) >= begun)
+            training.until(partial(has_reached, out, begun))
             time.sleep(rng.uniform(0, 1 if begun else 5))
             training.signal(signal.SIGKILL)
             assert training.finish().returncode == -signal.SIGKILL

@@ -249,7 +249,7 @@ def test_a_loss_that_is_not_finite_ends_a_run(dataset: Path, tmp_path: Path) -> 
         result = training.finish()
     assert result.returncode == 65, result.stderr
     line = one_error_line(result, "the loss is", f"the checkpoint before stays in {out}")
-    step = int(re.search(r"at step (\d+)", line)[1])  # type: ignore[index]
+    step = int(re.search(r"at step (\d+)", line)[1])
     assert reached(out) == step
     named = line.partition("the batch: ")[2].split("; ")
     assert len(named) == 4

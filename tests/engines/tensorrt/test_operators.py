@@ -32,7 +32,7 @@ FLOATS = {T.FLOAT, T.FLOAT16}
 NUMBERS = FLOATS | {T.INT32, T.INT64}
 ANY = NUMBERS | {T.BOOL}
 
-TYPES: dict[str, set[int]] = {
+TYPES: dict[str, set[T.DataType]] = {
     "Add": NUMBERS,
     "AveragePool": FLOATS,
     "BatchNormalization": FLOATS,
@@ -190,7 +190,7 @@ def _resize(**attributes: Any) -> onnx.NodeProto:
     return h.make_node("Resize", ["x", "", "by"], ["y"], **attributes)
 
 
-BY = np.float32([1, 2, 2, 1])
+BY = np.array([1, 2, 2, 1], np.float32)
 AS_IT_IS = h.make_node("Identity", ["x"], ["y"])
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,9 @@ def test_profile_is_that_of_the_models_size() -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(64, 2160), st.sampled_from([8, 16, 32]), st.integers(2, 9000), st.floats(1, 2.4))
-def test_profile_covers_every_common_aspect(size: int, stride: int, short: int, aspect: float):
+def test_profile_covers_every_common_aspect(
+    size: int, stride: int, short: int, aspect: float
+) -> None:
     """Whatever `fit` makes of an image up to 2.4:1, lying or upright, is within the plan."""
     shapes = profile(replace(SPEC, stride=stride), size)
     for width, height in ((int(short * aspect), short), (short, int(short * aspect))):
@@ -61,7 +64,10 @@ def test_size_that_is_none_is_refused(size: int) -> None:
 def test_key_changes_with_everything_a_plan_depends_on() -> None:
     """Each field by itself, and the same fields give the same file again."""
     one = made().key
-    others = [replace(one, **{f.name: "other" if f.type == "str" else 7}) for f in fields(one)]
+    changes: list[dict[str, Any]] = [
+        {f.name: "other" if f.type == "str" else 7} for f in fields(one)
+    ]
+    others = [replace(one, **change) for change in changes]
     assert len({k.path for k in [one, *others]}) == 1 + len(fields(one))
     assert made().key.path == one.path
 

@@ -20,7 +20,8 @@ PLAIN = MatteOptions(smooth=0, refine=False, decontaminate=False)
 
 def run(source: Path, out: Path | None, model: Path, **options: Any) -> Summary:
     """A run on a black background, on which nothing went wrong."""
-    options = {"background": "#000000", "size": 64} | options
+    options.setdefault("background", "#000000")
+    options.setdefault("size", 64)
     summary = job.run(RunConfig(source, out, model=str(model), **options))
     assert summary.error is None
     assert summary.exit_code == 0
@@ -49,8 +50,10 @@ def ramp_clip(path: Path, width: int, height: int) -> np.ndarray:
         video.codec_context.color_range, video.codec_context.colorspace = fr.FULL, fr.BT709
         for _ in range(3):
             image = fr.FrameFormat(width, height, "yuv444p", fr.BT709, fr.FULL).new_image()
-            for plane, values in zip(fr.planes(image), (grey[..., 0], 128, 128), strict=True):
-                plane[:] = values
+            luma, *chroma = fr.planes(image)
+            luma[:] = grey[..., 0]
+            for plane in chroma:
+                plane[:] = 128
             container.mux(video.encode(image))
         container.mux(video.encode(None))
     return grey[..., 0]

@@ -36,7 +36,7 @@ def with_alpha(path: Path) -> list[av.VideoFrame]:
 
 def planes(frame: av.VideoFrame) -> list[np.ndarray]:
     """The planes as floats, in levels of 8 bits."""
-    found = []
+    found: list[np.ndarray] = []
     for plane, component in zip(frame.planes, frame.format.components, strict=True):
         rows = np.frombuffer(memoryview(plane), "<u2" if component.bits > 8 else np.uint8)
         rows = rows.reshape(plane.height, -1)[:, : plane.width]
@@ -109,16 +109,16 @@ def test_colour_and_matte_are_known(
                 out.mux(video.encode(fr.from_rgb(np.dstack([matte] * 3), fmt)))
             out.mux(video.encode(None))
         grey = 16 + matte * (219 / 255)
-    out, is_prores = tmp_path / f"f.{ending}", ending == "mov"
+    made, is_prores = tmp_path / f"f.{ending}", ending == "mov"
     run(
         tmp_path / "in.mkv",
-        out,
+        made,
         brightness,
         save=(Save.foreground,),
         encoding=Encoding(crf=None if is_prores else 4),
         matte=PLAIN,
     )
-    frames = with_alpha(out)
+    frames = with_alpha(made)
     assert len(frames) == 3
     for frame in frames:
         if is_prores:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def described(path: Path, **changes: object) -> Path:
+def described(path: Path, **changes: Any) -> Path:
     """A model with the description `LARGE`, fields of it changed."""
     model = onnx.load(path)
     h.set_model_props(model, {KEY: replace(LARGE, **changes).to_json()})

@@ -50,6 +50,7 @@ def timed_clip(path: Path, case: str, sound: str) -> Path:
         wave = 8000 * np.sin(2 * np.pi * 220 * np.arange(samples) / RATE)
         tone = av.AudioFrame.from_ndarray(wave[None].astype(np.int16), "s16", "mono")
         tone.sample_rate, tone.pts, tone.time_base = RATE, 0, Fraction(1, RATE)
+        assert isinstance(stream, av.AudioStream)
         context = stream.codec_context
         resampler = av.AudioResampler(context.format, "mono", RATE, frame_size=context.frame_size)
         for part in (*resampler.resample(tone), *resampler.resample(None)):
@@ -139,8 +140,12 @@ def ramp(path: Path) -> Path:
         h.make_node("CumSum", ["ones", "columns"], ["k"], exclusive=1),
         h.make_node("Div", ["k", "last"], ["alpha"]),
     ]
-    numbers = {"zero": np.float32([0]), "one": np.float32([1]), "last": np.float32([63])}
-    return graphs.build(path, nodes, numbers | {"columns": np.int64(2)})
+    numbers = {
+        "zero": np.array([0], np.float32),
+        "one": np.array([1], np.float32),
+        "last": np.array([63], np.float32),
+    }
+    return graphs.build(path, nodes, numbers | {"columns": np.array(2)})
 
 
 def patterned(path: Path) -> Path:

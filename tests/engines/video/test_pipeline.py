@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engines.video.pipeline import Pipeline, Stop
+from engines.video.pipeline import Pipeline, Step, Stop
 
 LIMIT = 5.0  # seconds; a run that takes longer hangs
 
@@ -73,7 +73,7 @@ def test_queues_hold_no_more_than_their_depth(depth: int, stages: int, workers: 
         time.sleep(0.004)
         ahead.append(source.made - item)
 
-    work = [[(f"stage {k}", same)] for k in range(stages)]
+    work: list[list[Step]] = [[(f"stage {k}", same)] for k in range(stages)]
     threads = {f"stage {k}": workers for k in range(stages)}
     Pipeline(("source", source), work, ("sink", slow), depth=depth, workers=threads).run()
     assert len(ahead) == 40
@@ -136,7 +136,7 @@ def test_stop_from_another_thread_ends_an_endless_run(stages: int) -> None:
         got.append(item)
         time.sleep(0.001)
 
-    work = [[(f"stage {k}", same)] for k in range(stages)]
+    work: list[list[Step]] = [[(f"stage {k}", same)] for k in range(stages)]
     timer = threading.Timer(0.1, lambda: setattr(stop, "requested", True))
     timer.start()
     began = time.monotonic()
@@ -150,7 +150,8 @@ def test_stop_from_another_thread_ends_an_endless_run(stages: int) -> None:
 
 def test_stop_before_the_run_lets_nothing_through() -> None:
     """A flag that is set already means no work, and no error."""
-    stop, got = Stop(), []
+    stop = Stop()
+    got: list[int] = []
     stop.requested = True
     source = Counted(100)
     Pipeline(("source", source), [[("stage", same)]], ("sink", got.append), stop=stop).run()
@@ -235,7 +236,7 @@ def test_source_is_closed_in_its_own_thread(ends: str) -> None:
     """Whatever ends the run, its thread closes the iterator, before `run` ends."""
     source, stop = Counted(30 if ends == "whole" else None), Stop()
 
-    def act(where: str, item: int) -> int:
+    def act(where: str, item: int) -> Any:
         if item == 5 and ends == f"{where} fails":
             raise Injected(where)
         if item == 5 and ends == "stop":
@@ -291,7 +292,7 @@ def test_error_keeps_the_traceback_of_its_thread() -> None:
 def test_errors_of_every_kind_are_raised(error: type[BaseException], where: str) -> None:
     """What is not an `Exception` ends the run as well, from a thread as from the sink."""
 
-    def act(here: str, item: int) -> int:
+    def act(here: str, item: int) -> Any:
         if here == where and item == 2:
             raise error
         return item

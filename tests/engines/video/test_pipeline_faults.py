@@ -6,10 +6,11 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from engines.video.pipeline import Pipeline, Stop
+from engines.video.pipeline import Pipeline, Step, Stop
 from tests.engines.video.test_pipeline import LIMIT, Counted, Injected
 
 
@@ -48,9 +49,8 @@ class Fault:
         self._got.append(self._act("sink", item))
 
     def run(self) -> None:
-        stages = [
-            [(f"{name} of {self.seed}", lambda item, name=name: self._act(name, item))]
-            for name in self._names[1:-1]
+        stages: list[list[Step]] = [
+            [(f"{name} of {self.seed}", partial(self._act, name))] for name in self._names[1:-1]
         ]
         source = (f"source of {self.seed}", self._items_with_fault())
         sink = "sink", self._sink

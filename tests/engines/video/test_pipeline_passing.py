@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engines.video.pipeline import LatestOnlyQueue, Pipeline
+from engines.video.pipeline import LatestOnlyQueue, Pipeline, Step
 from tests.engines.video.test_pipeline import Counted, Injected, same
 
 # Items that pass by
@@ -54,14 +54,17 @@ def test_items_that_pass_by_keep_their_place(workers: list[int]) -> None:
 
 def test_items_that_pass_by_have_a_taker_of_their_own() -> None:
     """In the sink's thread; where there is none, the sink takes them as well."""
-    items, frames, packets, both = mixed(10), [], [], []
+    items = mixed(10)
+    frames: list[int] = []
+    packets: list[str] = []
+    both: list[int | str] = []
     taken_in: set[int] = set()
 
     def take(item: Any) -> None:
         taken_in.add(threading.get_ident())
         packets.append(item)
 
-    stages = [[("step", same)]]
+    stages: list[list[Step]] = [[("step", same)]]
     Pipeline(
         ("source", items), stages, ("sink", frames.append), works_on=is_number, pass_by=take
     ).run()
@@ -74,7 +77,8 @@ def test_items_that_pass_by_have_a_taker_of_their_own() -> None:
 
 def test_what_passes_by_takes_the_sinks_time_and_no_steps() -> None:
     """A step is not busy with it, the sink is; seconds of single items are those of work alone."""
-    items, times = mixed(10), {}
+    items = mixed(10)
+    times: dict[str, list[float]] = {}
     packets = sum(isinstance(x, str) for x in items)
     pipeline = Pipeline(
         ("source", items),
@@ -116,7 +120,7 @@ def test_items_that_pass_by_fill_the_queues_too() -> None:
 def test_errors_of_what_passes_by_are_raised(where: str) -> None:
     """The question as well as the taker."""
 
-    def act(here: str) -> bool:
+    def act(here: str) -> Any:
         if here == where:
             raise Injected(where)
         return False
@@ -148,7 +152,8 @@ def test_only_the_newest_waits() -> None:
 
 def test_a_slow_sink_does_not_hold_up_the_source() -> None:
     """The source goes at its pace; what is dropped is counted, and the last of it always comes."""
-    paused, got = threading.Event(), []
+    paused = threading.Event()
+    got: list[int] = []
 
     def source() -> Iterator[int]:
         yield from range(200)

@@ -15,7 +15,7 @@ from tests.media import probe
 
 def test_clip_keeps_frames_times_and_sound(
     wsshm: Wsshm, portrait: Path, ones: Path, tmp_path: Path
-):
+) -> None:
     result = wsshm("run", portrait, "--model", ones, "-o", "out.mp4", "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["frames"] == 60

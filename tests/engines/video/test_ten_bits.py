@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def test_blurred_white_stays_white() -> None:
     image, alpha = fmt.new_image(), np.full((48, 64), 191, np.uint8)
     for plane in fr.planes(image):
         plane[:] = 1023
-    frame = fr.Frame(image, fmt, 0, fr.Fraction(1))
+    frame = fr.Frame(image, fmt, 0, Fraction(1))
     for plane in BlurredBackground(3).planes(frame, [alpha] * 3):
         assert (plane == 1023).all()
 
@@ -211,8 +212,8 @@ def test_outputs_of_one_run(tmp_path: Path, ones: Path) -> None:
 def test_edges_are_as_in_eight_bits() -> None:
     """The same head in either: the same alpha, the same colour on its outline."""
     alpha = soft_person()
-    size = alpha.shape[::-1]
-    rgb = over(alpha, textured(PERSON, *size, 0), textured(WALL, *size, 1))
+    height, width = alpha.shape
+    rgb = over(alpha, textured(PERSON, width, height, 0), textured(WALL, width, height, 1))
     small = reduced(alpha, 3)
     seen = cv2.resize(rgb, small.shape[::-1], interpolation=cv2.INTER_AREA)
     eight, ten = (
@@ -227,11 +228,12 @@ def test_edges_are_as_in_eight_bits() -> None:
 def test_images_make_a_video_of_ten_bits(tmp_path: Path) -> None:
     """``--fps``: a grey is its own codes of 10 bits, not four times those of 8."""
     cv2.imwrite(str(tmp_path / "1.png"), np.full((48, 64, 3), 101, np.uint8))
-    with open_source(tmp_path, fps=fr.Fraction(25), bit_depth=10) as source:
+    with open_source(tmp_path, fps=Fraction(25), bit_depth=10) as source:
         (frame,) = source.items()
     assert isinstance(frame, fr.Frame)
     assert frame.image.format.name == "yuv420p10le"
-    assert same(codes(frame.image), [64 + 876 * 101 / 255, 512, 512], 1)
+    levels = [np.array(level) for level in (64 + 876 * 101 / 255, 512, 512)]
+    assert same(codes(frame.image), levels, 1)
 
 
 @pytest.mark.parametrize(

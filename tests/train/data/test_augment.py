@@ -28,9 +28,9 @@ def test_composite_is_equation_one(monkeypatch: pytest.MonkeyPatch) -> None:
         assert alpha.shape == (64, 64)
         assert (image[alpha == 0] == 30).all()
         a = alpha[..., None] / 255
-        off = np.abs(image - (a * np.float64([200, 100, 50]) + (1 - a) * 30))
-        exact += off.max() <= 1  # the light of the place is not pulled in half of them
-        soft += ((alpha > 20) & (alpha < 235)).any()
+        off = np.abs(image - (a * np.array([200.0, 100.0, 50.0]) + (1 - a) * 30))
+        exact += int(off.max() <= 1)  # the light of the place is not pulled in half of them
+        soft += int(((alpha > 20) & (alpha < 235)).any())
     assert soft >= 15
     assert 5 <= exact <= 18
 

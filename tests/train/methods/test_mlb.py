@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ pixels = st.lists(st.tuples(probability, probability, probability), min_size=1, 
 no_deadline = settings(deadline=None)  # machines differ
 
 
-def column(values: list[float]) -> Tensor:
+def column(values: Sequence[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).view(1, 1, 1, -1)
 
 

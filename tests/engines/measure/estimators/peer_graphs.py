@@ -17,12 +17,12 @@ def save(
     outputs: dict[str, list[int]],
     constants: dict[str, np.ndarray] | None = None,
 ) -> Path:
-    values = [
+    taken, given = (
         [h.make_tensor_value_info(name, T.FLOAT, shape) for name, shape in side.items()]
         for side in (inputs, outputs)
-    ]
+    )
     kept = [onnx.numpy_helper.from_array(v, k) for k, v in (constants or {}).items()]
-    graph = h.make_graph(nodes, "peer", *values, kept)
+    graph = h.make_graph(nodes, "peer", taken, given, kept)
     onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), path)
     return path
 
@@ -43,7 +43,11 @@ def rvm(path: Path) -> Path:
         nodes,
         {"src": [1, 3, 72, 128], **{f"{r}i": s for r, s in states.items()}},
         {"fgr": [1, 3, 72, 128], "pha": [1, 1, 72, 128], **{f"{r}o": s for r, s in states.items()}},
-        {"one": np.float32(1), "tenth": np.float32(0.1), "first": np.array([0])},
+        {
+            "one": np.array(1, np.float32),
+            "tenth": np.array(0.1, np.float32),
+            "first": np.array([0]),
+        },
     )
 
 
@@ -61,7 +65,7 @@ def meet(path: Path) -> Path:
         h.make_node("Mul", ["two", "much"], ["out"]),
     ]
     shapes = {"in": [1, 144, 256, 3]}, {"out": [1, 144, 256, 2]}
-    return save(path, nodes, *shapes, {"both": np.array([1, 0]), "much": np.float32(200)})
+    return save(path, nodes, *shapes, {"both": np.array([1, 0]), "much": np.array(200, np.float32)})
 
 
 def sinet(path: Path) -> Path:
@@ -71,4 +75,4 @@ def sinet(path: Path) -> Path:
         h.make_node("Mul", ["two", "much"], ["out"]),
     ]
     shapes = {"in": [1, 3, 320, 320]}, {"out": [1, 2, 320, 320]}
-    return save(path, nodes, *shapes, {"both": np.array([0, 2]), "much": np.float32(50)})
+    return save(path, nodes, *shapes, {"both": np.array([0, 2]), "much": np.array(50, np.float32)})

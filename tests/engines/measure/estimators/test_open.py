@@ -53,7 +53,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     nameless = graphs.build(
         tmp_path / "n.onnx",
         [*__import__("onnx").load(other).graph.node],
-        {"white": np.float32([255])},
+        {"white": np.array([255], np.float32)},
         spec=None,
     )
     with pytest.raises(BadData, match=r"n\.onnx: neither a model of wsshm nor one of RVM") as e:

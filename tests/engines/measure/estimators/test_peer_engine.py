@@ -86,7 +86,7 @@ def test_faults_of_a_peer_are_named(tmp_path: Path) -> None:
         h.make_node("Unsqueeze", ["index", "first"], ["which"]),
         h.make_node("Gather", ["in", "which"], ["out"], axis=3),
     ]
-    values = {"first": np.array([0]), "nine": np.float32(9)}
+    values = {"first": np.array([0]), "nine": np.array(9, np.float32)}
     bright = PeerEngine(peer_graphs.save(tmp_path / "b.onnx", nodes, *shapes, values), fmt, 1)
     with pytest.raises(BadData, match=r"b\.onnx: the model failed \(.*Gather") as e:
         bright(np.full((1, 64, 64, 3), 255, np.uint8))

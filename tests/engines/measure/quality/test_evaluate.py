@@ -57,7 +57,7 @@ def case(i: int, kind: str = "mattes", frame: int | None = None, truth: float = 
 def test_models_are_reset_unless_a_sequence_goes_on() -> None:
     models = [Constant(1), Constant(0)]
     order = [case(1), case(2), case(3, "green", 0), case(4, "green", 1), case(5, "green", 3)]
-    rows = evaluate.evaluate(models, order)
+    rows = evaluate.evaluate([*models], order)
     for model in models:
         assert model.log == [
             "reset",
@@ -110,9 +110,9 @@ def test_where_nobody_is_all_alpha_counts() -> None:
 
 def test_flicker_is_where_the_image_stands_still() -> None:
     """Four columns: changed; still and solid; soft only before; soft only after."""
-    before = np.tile(np.float32([0, 0, 0.06, 0.04]), (3, 1))
-    after = np.tile(np.float32([1, 0.02, 0.04, 0.07]), (3, 1))
-    still = np.tile(np.uint8([0, 255, 255, 255]), (3, 1))
+    before = np.tile(np.array([0, 0, 0.06, 0.04], np.float32), (3, 1))
+    after = np.tile(np.array([1, 0.02, 0.04, 0.07], np.float32), (3, 1))
+    still = np.tile(np.array([0, 255, 255, 255], np.uint8), (3, 1))
     found = evaluate.score_change("static", [before, after], [np.zeros_like(still), still])
     assert found["flicker"] == pytest.approx((0.02 + 0.02 + 0.03) / 3)
     assert found["flicker_soft"] == pytest.approx((0.02 + 0.03) / 2)

@@ -32,19 +32,23 @@ def test_cost_of_convolutions(tmp_path: Path) -> None:
 
 
 def test_cost_of_products(tmp_path: Path) -> None:
+    two = onnx.numpy_helper.from_array(np.array([1, 2], np.float32))
     nodes = [
         h.make_node("MatMul", ["a", "b"], ["ab"]),  # (2, 5, 3) by (3, 4)
         h.make_node("Gemm", ["c", "b", "bias"], ["cb"], transA=1),  # (3, 7) turned by (3, 4)
-        h.make_node("Constant", [], ["k"], value=onnx.numpy_helper.from_array(np.float32([1, 2]))),
+        h.make_node("Constant", [], ["k"], value=two),
     ]
-    sides = [
+    inputs, outputs = (
         [h.make_tensor_value_info(name, T.FLOAT, None) for name in names]
         for names in (("a", "c"), ("ab", "cb"))
-    ]
-    kept = {"b": np.zeros((3, 4), np.float32), "bias": np.zeros(4, np.float32), "i": np.arange(9)}
-    graph = h.make_graph(
-        nodes, "g", *sides, [onnx.numpy_helper.from_array(v, k) for k, v in kept.items()]
     )
+    kept: dict[str, np.ndarray] = {
+        "b": np.zeros((3, 4), np.float32),
+        "bias": np.zeros(4, np.float32),
+        "i": np.arange(9),
+    }
+    constants = [onnx.numpy_helper.from_array(v, k) for k, v in kept.items()]
+    graph = h.make_graph(nodes, "g", inputs, outputs, constants)
     path = tmp_path / "g.onnx"
     onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), path)
     given = {"a": np.zeros((2, 5, 3), np.float32), "c": np.zeros((3, 7), np.float32)}

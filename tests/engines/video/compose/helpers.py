@@ -32,6 +32,7 @@ def composites(
     behind = open_background(background)
     with open_source(path, bit_depth=bit_depth) as source:
         for item in source.items():
+            assert isinstance(item, fr.Frame)
             yield composite(finish(*network.infer(network.scale(item))), behind)
 
 
@@ -39,6 +40,7 @@ def originals(path: Path, bit_depth: int = 8) -> Iterator[list[Plane]]:
     """The planes of every frame of `path`."""
     with open_source(path, bit_depth=bit_depth) as source:
         for item in source.items():
+            assert isinstance(item, fr.Frame)
             yield fr.planes(item.image)
 
 

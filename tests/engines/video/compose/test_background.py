@@ -38,9 +38,9 @@ def redness(path: Path) -> Path:
     constants = {
         "first": np.array(0),
         "second": np.array(1),
-        "white": np.float32(250),
-        "zero": np.float32(0),
-        "one": np.float32(1),
+        "white": np.array(250, np.float32),
+        "zero": np.array(0, np.float32),
+        "one": np.array(1, np.float32),
     }
     return graphs.build(path, nodes, constants)
 

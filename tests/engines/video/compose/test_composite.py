@@ -93,7 +93,7 @@ def test_nobody_on_a_colour_is_flat(tmp_path: Path, zeros: Path, pix_fmt: str, f
     luma = kr * red + (1 - kr - kb) * green + kb * blue
     cb, cr = (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)
     if pix_fmt == "gbrp":
-        levels = [green, blue, red]
+        levels: list[float] = [green, blue, red]
     elif full:
         levels = [luma, 128 + cb, 128 + cr]
     else:
@@ -111,6 +111,7 @@ def test_decoded_frames_are_not_written_to(tmp_path: Path, brightness: Path) -> 
     behind = open_background("blur")
     with open_source(clip) as source:
         for item in source.items():
+            assert isinstance(item, fr.Frame)
             before = [p.copy() for p in fr.planes(item.image)]
             composite(finish(*network.infer(network.scale(item))), behind)
             for a, b in zip(before, fr.planes(item.image), strict=True):

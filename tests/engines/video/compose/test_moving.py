@@ -228,8 +228,8 @@ def test_turned_background_stands_upright(tmp_path: Path, zeros: Path) -> None:
     for matrix in ((none, one, none, minus, none), (none, minus, none, one, none)):
         turned_file = tmp_path / "turned.mov"
         turned_file.write_bytes(data[:at] + b"".join(matrix) + data[at + 20 :])
-        with av.open(str(turned_file)) as container:
-            rotation = next(container.decode(video=0)).rotation
+        with av.open(str(turned_file)) as reread:
+            rotation = next(reread.decode(video=0)).rotation
         expected = {90: "top", -90: "bottom"}[round(rotation)]
         assert brightest(turned_file) == expected
 

@@ -30,10 +30,13 @@ class Colour:
     def __init__(self, colour: tuple[int, int, int]):
         self._colour = colour
 
-    def planes(self, frame: Frame, _: list[Plane]) -> list[Plane]:
+    def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         size = (frame.format.height, frame.format.width, 3)
         rgb = np.broadcast_to(np.array(self._colour, np.uint8), size)
         return fr.planes(fr.from_rgb(rgb, frame.format))
+
+    def close(self) -> None:
+        pass
 
 
 def cleaned(frame: Frame, alpha: Plane, margin: int = 0) -> Frame:

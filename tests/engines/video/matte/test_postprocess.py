@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def seen(pix_fmt: str = "yuv420p") -> tuple[Frame, Plane, np.ndarray, Plane]:
     return framed(rgb, pix_fmt), cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), small, alpha
 
 
-def equal(a: fr.av.VideoFrame, b: fr.av.VideoFrame) -> bool:
+def equal(a: av.VideoFrame, b: av.VideoFrame) -> bool:
     return all(np.array_equal(p, q) for p, q in zip(fr.planes(a), fr.planes(b), strict=True))
 
 

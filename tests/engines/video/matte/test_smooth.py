@@ -54,7 +54,7 @@ def test_what_moves_is_not_late(speed: int) -> None:
     rng, alpha, smooth = np.random.default_rng(1), soft_person(), Smoother(STRENGTH)
     height, width = alpha.shape
     wall, person = textured(WALL, width, height, 1), textured(PERSON, width, height, 0)
-    error = [], []
+    error: tuple[list[float], list[float]] = [], []
     for t in range(16):
         shift = (t - 8) * speed
         truth = np.roll(alpha, shift, axis=1)
@@ -128,7 +128,7 @@ def test_a_newsreader(shared_data: Path) -> None:
     clip = shared_data / "video/person/akiyo_cif.mp4"
     engine, smooth = open_engine(models.find(None)), Smoother(STRENGTH)
     before = None
-    change = [], []
+    change: tuple[list[float], list[float]] = [], []
     for _, rgb in read(Part(clip, 0, 9)):
         f = fit(rgb.shape[1], rgb.shape[0], engine.spec.size, engine.spec.stride)
         small = f.shrink(rgb)

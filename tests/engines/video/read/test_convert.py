@@ -31,6 +31,7 @@ def test_turned_video_is_upright(tmp_path: Path, ones: Path, turn: str, pix_fmt:
     base = np.random.default_rng(3).integers(0, 256, (48, 64, 3), np.uint8)
     with av.open(str(clip), "w") as container:
         stream = container.add_stream("libx264", rate=30, options={"crf": "0"})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
         stream.set_display_matrix([v * 65536 for v in (a, b, 0, c, d, 0, 0, 0)] + [1 << 30])
         for _ in range(3):
@@ -99,7 +100,7 @@ def test_deeper_video_is_made_8_bit_and_said(
         assert len(warned) == 1
         assert "--bits 10 keeps 10" in warned[0]
     for plane, wide in zip(fr.planes(found[0].image), deep.planes, strict=True):
-        codes = np.frombuffer(wide, np.uint16).reshape(wide.height, -1)[:, : wide.width]
+        codes = np.frombuffer(memoryview(wide), np.uint16).reshape(wide.height, -1)[:, : wide.width]
         assert np.abs(plane - codes / (1 << shift)).max() <= 1
 
 
@@ -122,6 +123,7 @@ def test_rgb_video_keeps_its_colours_and_says_so(
     with av.open(str(tmp_path / name), "w") as container:
         options = {"qp": "0"} if codec == "libx264rgb" else {}
         stream = container.add_stream(codec, rate=30, options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
         frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pix_fmt)
         container.mux([*stream.encode(frame), *stream.encode(None)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,7 +62,8 @@ def test_every_source_may_be_left_early(tmp_path: Path, make: Callable[[Path], P
     source = open_source(make(tmp_path))
     items = source.items()
     assert isinstance(next(items), Frame)
-    items.close()  # type: ignore[attr-defined]
+    assert isinstance(items, Generator)
+    items.close()
     source.close()
     assert source.fault is None
 

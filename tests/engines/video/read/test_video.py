@@ -128,7 +128,7 @@ def test_part_is_exact_to_the_frame(
 ) -> None:
     """Frames and sound of [start, start + duration) and no others, start now at 0."""
     begin, length = Fraction(start), Fraction(duration or 1000)
-    part = Clip(float(start), duration and float(duration))
+    part = Clip(float(start), float(duration) if duration else None)
     run(portrait, tmp_path / "out.mp4", ones, part=part)
     source, result = probe(portrait), probe(tmp_path / "out.mp4")
     half = source.time_base / 2  # what is typed in decimals may miss a frame's time by this much

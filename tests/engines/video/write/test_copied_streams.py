@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.subtitles.subtitle import AssSubtitle
 
 from engines.video import run as job
 from engines.video.config import Clip, Encoding, RunConfig
@@ -35,6 +36,7 @@ def clicks(path: Path, codec: str, seconds: float = 1.0) -> Path:
         wave[0, 2 * at : 2 * at + 960] = burst.repeat(2)
         tone = av.AudioFrame.from_ndarray(wave, "s16", "stereo")
         tone.sample_rate, tone.pts, tone.time_base = RATE, 0, Fraction(1, RATE)
+        assert isinstance(sound, av.AudioStream)
         context = sound.codec_context
         resampler = av.AudioResampler(
             context.format, "stereo", RATE, frame_size=context.frame_size or 1024
@@ -188,6 +190,7 @@ def shown(path: Path) -> list[tuple[float, float, str]]:
         stream.codec_context.open(strict=False)
         for packet in container.demux(stream):
             for cue in stream.codec_context.decode2(packet) or () if packet.size else ():
+                assert isinstance(cue, AssSubtitle)
                 text = re.sub(r"{.*?}", "", cue.dialogue.decode())
                 start = packet.pts * packet.time_base - begin
                 end = start + packet.duration * packet.time_base
@@ -237,7 +240,11 @@ def test_title_and_chapters_are_kept(tmp_path: Path, ones: Path, ending: str) ->
             tags = {k.lower(): v for k, v in container.metadata.items()}
             assert tags["artist"] == "Ann"
             return [
-                (c["metadata"]["title"], *(float(c[k] * c["time_base"]) for k in ("start", "end")))
+                (
+                    c["metadata"]["title"],
+                    float(c["start"] * c["time_base"]),
+                    float(c["end"] * c["time_base"]),
+                )
                 for c in container.chapters()
             ]
 

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -181,7 +182,9 @@ def tensor(path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [text, empty, wrapped, foreign, tensor])
-def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path, write) -> None:
+def test_a_file_that_is_no_encoder_is_refused(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
     write(tmp_path / "odd.pth")
     net = build("r18")
     with pytest.raises(BadData, match=r"odd\.pth: ") as error:
@@ -304,8 +307,11 @@ def test_efficientnet_lite_knows_an_espresso() -> None:
     with torch.inference_mode():
         deepest = net.encoder((frame.permute(2, 0, 1)[None] / 255 - net.mean) / net.std)[-1]
         x = F.conv2d(deepest, state["_conv_head.weight"])
-        norm = (state[f"_bn1.{n}"] for n in ("running_mean", "running_var", "weight", "bias"))
-        x = F.relu6(F.batch_norm(x, *norm, eps=1e-3)).mean((2, 3))
+        bn = {k.removeprefix("_bn1."): v for k, v in state.items() if k.startswith("_bn1.")}
+        x = F.batch_norm(
+            x, bn["running_mean"], bn["running_var"], bn["weight"], bn["bias"], eps=1e-3
+        )
+        x = F.relu6(x).mean((2, 3))
         chance = F.linear(x, state["_fc.weight"], state["_fc.bias"]).softmax(1)[0]
     assert chance.argmax() == 967
     assert chance[967] > 0.9
