@@ -1,4 +1,4 @@
-"""A GPU that is not there is one line: what is missing, what mends it. One that is, is used."""
+"""A GPU that is not there is one line: what is missing, and the remedy. One that is, is used."""
 
 from __future__ import annotations
 

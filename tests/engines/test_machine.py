@@ -20,7 +20,7 @@ def holding(megabytes: int) -> Callable[[], float | None]:
 
 
 def test_peak_memory_is_a_processs_own() -> None:
-    """What it gave back counts; what whoever started it holds does not."""
+    """What it gave back counts; what its parent holds does not."""
     block = np.ones(500_000_000, np.uint8)
     with Worker(holding, 1) as small, Worker(holding, 200) as large:
         least, most = small(), large()

@@ -16,7 +16,7 @@ FAULTS = "close", "reset", "stall", "garbage", "sparse"
 
 
 class Sender(threading.Thread):
-    """Sends a clip to whoever connects, one after the other, each from its beginning.
+    """A sender of a clip to each that connects, one after the other, from its beginning.
 
     Args:
         fault: what happens after `seconds` of the clip; "sparse" is sound without an image, of

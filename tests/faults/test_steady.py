@@ -187,7 +187,7 @@ def resident(pid: int) -> int:
 @pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.long)])
 @pytest.mark.timeout(300)
 def test_a_slow_reader(seconds: float, ones: Path, tmp_path: Path) -> None:
-    """A file waits for whoever reads: no frame is lost, and none piles up."""
+    """A file waits for its reader: no frame is lost, and none piles up."""
     clip = moving_clip(tmp_path / "in.mp4", FRAMES, 640, 360)
     reader = SlowReader(tmp_path / "out", seconds)
     reader.start()

@@ -237,7 +237,7 @@ def bars_clip(path: Path, matrix: int, color_range: int) -> Path:
     luma = kr * red + (1 - kr - kb) * green + kb * blue
     cb, cr = (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)
     scale, offset, chroma = (255, 0, 255) if color_range == fr.FULL else (219, 16, 224)
-    codes = luma * scale + offset, cb * chroma + 128, cr * chroma + 128
+    levels = luma * scale + offset, cb * chroma + 128, cr * chroma + 128
     fmt = fr.FrameFormat(BAR * len(BARS), 2 * BAR, "yuv420p", matrix, color_range)
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25, options={"qp": "0"})
@@ -245,8 +245,8 @@ def bars_clip(path: Path, matrix: int, color_range: int) -> Path:
         fmt.tag(video.codec_context)
         for _ in range(3):
             image = fmt.new_image()
-            for plane, code in zip(fr.planes(image), codes, strict=True):
-                plane[:] = np.repeat(np.rint(np.clip(code, 0, 255)), plane.shape[1] // len(BARS))
+            for plane, level in zip(fr.planes(image), levels, strict=True):
+                plane[:] = np.repeat(np.rint(np.clip(level, 0, 255)), plane.shape[1] // len(BARS))
             container.mux(video.encode(image))
         container.mux(video.encode(None))
     return path

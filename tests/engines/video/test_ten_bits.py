@@ -29,8 +29,8 @@ FFV1 = Encoding("ffv1")
 MEANINGS = [(m, r) for m in (fr.BT601, fr.BT709) for r in (fr.LIMITED, fr.FULL)]
 
 
-def codes(frame: av.VideoFrame) -> list[np.ndarray]:
-    """The planes of an image as (H, W) float, in codes of 10 bits."""
+def levels(frame: av.VideoFrame) -> list[np.ndarray]:
+    """The planes of an image as (H, W) float, in levels of 10 bits."""
     found = []
     for plane, part in zip(frame.planes, frame.format.components, strict=True):
         rows = np.frombuffer(memoryview(plane), np.uint8 if part.bits == 8 else "<u2")
@@ -74,21 +74,21 @@ def same(a: list[np.ndarray], b: list[np.ndarray], within: float = 0) -> bool:
 def test_all_person_is_the_input(
     tmp_path: Path, ones: Path, pix_fmt: str, matrix: int, color_range: int
 ) -> None:
-    """Every code from 0 to 1023, its matrix and its range come back; nothing is to be said."""
+    """Every level from 0 to 1023, its matrix and its range come back; nothing is to be said."""
     clip = ramp_clip(tmp_path / "in.mkv", pix_fmt, colorspace=matrix, color_range=color_range)
     out = tmp_path / "o.mkv"
     assert run(clip, out, ones, bit_depth=10, encoding=FFV1).warnings == []
     for before, after in zip(decoded(clip), decoded(out), strict=True):
         assert after.format.name == pix_fmt
         assert (after.colorspace, after.color_range) == (matrix, color_range)
-        assert same(codes(before), codes(after))
+        assert same(levels(before), levels(after))
 
 
 @pytest.mark.parametrize(("matrix", "color_range"), MEANINGS)
 def test_a_colour_behind_is_the_standards(
     tmp_path: Path, zeros: Path, matrix: int, color_range: int
 ) -> None:
-    """Within a code and a half of 10 bits, of which a code of 8 is four."""
+    """Within one and a half levels of 10 bits, of which one of 8 bits is four."""
     clip = ramp_clip(tmp_path / "in.mkv", colorspace=matrix, color_range=color_range)
     kr, kb = KR_KB[matrix]
     for colour in ("3366cc", "00b140", "fefe01", "000000", "ffffff"):
@@ -106,27 +106,27 @@ def test_a_colour_behind_is_the_standards(
         expected = [64 + 876 * y, 512 + 896 * parts[1], 512 + 896 * parts[2]]
         if color_range == fr.FULL:
             expected = [1023 * y, *(min(1023, 512 + 1023 * c) for c in parts[1:])]
-        assert same(codes(decoded(tmp_path / f"{colour}.mkv")[0]), expected, 1.5)
+        assert same(levels(decoded(tmp_path / f"{colour}.mkv")[0]), expected, 1.5)
 
 
 def test_a_video_behind_keeps_its_ten_bits(tmp_path: Path, zeros: Path) -> None:
-    """Where nobody is, its codes, also when it begins again, and under a clip of 8 bits."""
+    """Where nobody is, its levels, also when it begins again, and under a clip of 8 bits."""
     behind = ramp_clip(tmp_path / "behind.mkv", frames=2)
     clip = ramp_clip(tmp_path / "in.mkv", "yuv420p", 200)
     run(clip, tmp_path / "o.mkv", zeros, bit_depth=10, background=str(behind), encoding=FFV1)
     for frame in decoded(tmp_path / "o.mkv"):
-        assert same(codes(decoded(behind)[0]), codes(frame))
+        assert same(levels(decoded(behind)[0]), levels(frame))
 
 
 @pytest.mark.parametrize("color_range", [fr.LIMITED, fr.FULL])
 def test_eight_bits_become_ten_and_that_is_said(
     tmp_path: Path, ones: Path, color_range: int
 ) -> None:
-    """Four codes for each, white included."""
+    """Four levels for each, white included."""
     clip = ramp_clip(tmp_path / "in.mkv", "yuv420p", 256, color_range=color_range)
     (said,) = run(clip, tmp_path / "o.mkv", ones, bit_depth=10, encoding=FFV1).warnings
     assert said == "yuv420p video is processed as 10-bit yuv420p10le"
-    before, after = codes(decoded(clip)[0]), codes(decoded(tmp_path / "o.mkv")[0])
+    before, after = levels(decoded(clip)[0]), levels(decoded(tmp_path / "o.mkv")[0])
     assert same(before, after, 3 if color_range == fr.FULL else 0)
     assert after[0].max() == (1023 if color_range == fr.FULL else 1020)
 
@@ -136,11 +136,11 @@ def test_a_blurred_sky_has_no_bands(tmp_path: Path, zeros: Path, pix_fmt: str) -
     """A gentle slope is as fine as 10 bits are, also where 8 came in; with 8 it has wide steps."""
     steps, start = (12, 100) if pix_fmt == "yuv420p" else (48, 400)
     clip = ramp_clip(tmp_path / "in.mkv", pix_fmt, steps, start)
-    sky, widest = codes(decoded(clip)[0])[0][16, 60:-60], {}
+    sky, widest = levels(decoded(clip)[0])[0][16, 60:-60], {}
     for bit_depth in (8, 10):
         out = tmp_path / f"{bit_depth}.mkv"
         run(clip, out, zeros, bit_depth=bit_depth, background="blur:10", encoding=FFV1)
-        row = codes(decoded(out)[0])[0][16, 60:-60]
+        row = levels(decoded(out)[0])[0][16, 60:-60]
         assert (np.diff(row) >= 0).all()
         assert np.abs(row - sky).max() <= 4
         widest[bit_depth] = np.diff(row).max()
@@ -148,7 +148,7 @@ def test_a_blurred_sky_has_no_bands(tmp_path: Path, zeros: Path, pix_fmt: str) -
 
 
 def test_blurred_white_stays_white() -> None:
-    """Weights are rounded; no code comes out over 1023."""
+    """Weights are rounded; no level comes out over 1023."""
     fmt = fr.FrameFormat(64, 48, "yuv444p10le", range=fr.FULL)
     image, alpha = fmt.new_image(), np.full((48, 64), 191, np.uint8)
     for plane in fr.planes(image):
@@ -178,8 +178,8 @@ def test_every_encoder_that_can_is_given_ten(
     run(clip, tmp_path / name, ones, bit_depth=10, encoding=Encoding(codec, crf))
     frame = decoded(tmp_path / name)[1]
     assert frame.format.name == pix_fmt
-    luma, *_ = codes(decoded(clip)[1])
-    assert np.abs(codes(frame)[0] - luma).mean() < 0.7
+    luma, *_ = levels(decoded(clip)[1])
+    assert np.abs(levels(frame)[0] - luma).mean() < 0.7
     assert np.abs(4 * np.rint(luma / 4) - luma).mean() == 1
 
 
@@ -193,9 +193,9 @@ def test_foreground_keeps_ten_bits_of_colour(
         run(clip, tmp_path / name, model, save=(Save.foreground,), bit_depth=10, overwrite=True)
         frame = decoded(tmp_path / name)[0]
         assert frame.format.name.startswith("yuva444p1")
-        for before, after in zip(codes(decoded(clip)[0]), codes(frame)[:3], strict=True):
+        for before, after in zip(levels(decoded(clip)[0]), levels(frame)[:3], strict=True):
             assert np.abs((before if alpha else 512) - after).mean() <= within  # or plain grey
-        assert np.abs(codes(frame)[3] - alpha).max() < 1
+        assert np.abs(levels(frame)[3] - alpha).max() < 1
 
 
 def test_outputs_of_one_run(tmp_path: Path, ones: Path) -> None:
@@ -221,19 +221,19 @@ def test_edges_are_as_in_eight_bits() -> None:
         for pix_fmt in ("yuv444p", "yuv444p10le")
     )
     assert np.abs(eight.alphas[0].astype(int) - ten.alphas[0]).mean() < 0.2
-    for a, b in zip(codes(eight.foreground), codes(ten.foreground), strict=True):
+    for a, b in zip(levels(eight.foreground), levels(ten.foreground), strict=True):
         assert np.abs(a - b).mean() < 1.5
 
 
 def test_images_make_a_video_of_ten_bits(tmp_path: Path) -> None:
-    """``--fps``: a grey is its own codes of 10 bits, not four times those of 8."""
+    """``--fps``: a grey has its own level of 10 bits, not four times that of 8."""
     cv2.imwrite(str(tmp_path / "1.png"), np.full((48, 64, 3), 101, np.uint8))
     with open_source(tmp_path, fps=Fraction(25), bit_depth=10) as source:
         (frame,) = source.items()
     assert isinstance(frame, fr.Frame)
     assert frame.image.format.name == "yuv420p10le"
-    levels = [np.array(level) for level in (64 + 876 * 101 / 255, 512, 512)]
-    assert same(codes(frame.image), levels, 1)
+    expected = [np.array(level) for level in (64 + 876 * 101 / 255, 512, 512)]
+    assert same(levels(frame.image), expected, 1)
 
 
 @pytest.mark.parametrize(
@@ -284,4 +284,4 @@ def test_the_command(tmp_path: Path, ones: Path, wsshm: Wsshm) -> None:
         )
     assert result.returncode == 0, result.stderr
     assert "256x32 in 10 bits" in result.stderr
-    assert same(codes(decoded(clip)[0]), codes(decoded(tmp_path / "o.mkv")[0]))
+    assert same(levels(decoded(clip)[0]), levels(decoded(tmp_path / "o.mkv")[0]))

@@ -28,12 +28,12 @@ def composites(
     path: Path, model: Path, background: str, size: int = 64, bit_depth: int = 8
 ) -> Iterator[Composited]:
     """Every frame of `path` through source, network and composite."""
-    network, finish = Network(open_engine(model), size), MattePostprocessor(NOTHING)
+    network, postprocess = Network(open_engine(model), size), MattePostprocessor(NOTHING)
     behind = open_background(background)
     with open_source(path, bit_depth=bit_depth) as source:
         for item in source.items():
             assert isinstance(item, fr.Frame)
-            yield composite(finish(*network.infer(network.scale(item))), behind)
+            yield composite(postprocess(*network.infer(network.scale(item))), behind)
 
 
 def originals(path: Path, bit_depth: int = 8) -> Iterator[list[Plane]]:

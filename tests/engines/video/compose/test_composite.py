@@ -107,13 +107,13 @@ def test_nobody_on_a_colour_is_flat(tmp_path: Path, zeros: Path, pix_fmt: str, f
 def test_decoded_frames_are_not_written_to(tmp_path: Path, brightness: Path) -> None:
     """The composite is a new image; the decoder's own stays as it was."""
     clip = noise(tmp_path, "yuv420p", 64, 48, full=False)
-    network, finish = Network(open_engine(brightness), 64), MattePostprocessor(NOTHING)
+    network, postprocess = Network(open_engine(brightness), 64), MattePostprocessor(NOTHING)
     behind = open_background("blur")
     with open_source(clip) as source:
         for item in source.items():
             assert isinstance(item, fr.Frame)
             before = [p.copy() for p in fr.planes(item.image)]
-            composite(finish(*network.infer(network.scale(item))), behind)
+            composite(postprocess(*network.infer(network.scale(item))), behind)
             for a, b in zip(before, fr.planes(item.image), strict=True):
                 np.testing.assert_array_equal(a, b)
 

@@ -46,7 +46,7 @@ def cleaned(frame: Frame, alpha: Plane, margin: int = 0) -> Frame:
 
 
 def fringe(frame: Frame, alpha: Plane, foreground: Plane, colour: tuple[int, int, int]) -> float:
-    """Error of the composite over a colour: mean |difference| on the outline, in codes of RGB."""
+    """Error of the composite over a colour: mean |difference| on the outline, in levels of RGB."""
     rgb_of = fr.RgbScaler(frame.format)
     size = (frame.format.width, frame.format.height)
     made = composite(
@@ -103,12 +103,12 @@ def test_only_the_outline_is_changed(pix_fmt: str) -> None:
         assert (new != old).any()
 
 
-@pytest.mark.parametrize("code", [0, 255])
-def test_without_an_outline_nothing_is_changed(code: int) -> None:
+@pytest.mark.parametrize("level", [0, 255])
+def test_without_an_outline_nothing_is_changed(level: int) -> None:
     """Nobody, or nothing but a person: the same image, tagged as the frame is."""
     noise = np.random.default_rng(0).integers(0, 256, (61, 83, 3), np.uint8)
     frame = framed(noise)
-    image = cleaned(frame, np.full((61, 83), code, np.uint8)).image
+    image = cleaned(frame, np.full((61, 83), level, np.uint8)).image
     for old, new in zip(fr.planes(frame.image), fr.planes(image), strict=True):
         np.testing.assert_array_equal(old, new)
     assert (image.colorspace, image.color_range) == (fr.BT709, fr.LIMITED)

@@ -51,8 +51,8 @@ def test_coarse_is_nearly_as_good(pix_fmt: str) -> None:
     """At half the size most of what refining brings is still there."""
     frame, rgb, small, true = seen(pix_fmt)
     bilinear, coarse, fine = (
-        mse(MattePostprocessor(finish)(frame, rgb, small).alphas[0] / 255, true / 255)
-        for finish in (NOTHING, MatteOptions(coarse=True), MatteOptions())
+        mse(MattePostprocessor(options)(frame, rgb, small).alphas[0] / 255, true / 255)
+        for options in (NOTHING, MatteOptions(coarse=True), MatteOptions())
     )
     assert fine < coarse < 0.75 * bilinear
 
@@ -103,21 +103,21 @@ def test_islands_go_before_anything_remembers_them() -> None:
     frame, rgb, small, _ = seen()
     speck = small.copy()
     speck[2:5, 2:5] = 1
-    finisher = MattePostprocessor(MatteOptions(islands=0.05))
+    postprocess = MattePostprocessor(MatteOptions(islands=0.05))
     for alpha in (speck, small):
-        done = finisher(frame, rgb, alpha)
+        done = postprocess(frame, rgb, alpha)
         assert all(a[:8, :8].max() == 0 for a in done.alphas)
     assert MattePostprocessor(MatteOptions())(frame, rgb, speck).alphas[0][:12, :12].max() > 0
 
 
 def test_frames_of_several_sizes() -> None:
     """A stream may change its size, to less than the network's too, and comes back from it."""
-    finisher = MattePostprocessor(MatteOptions(islands=0.01, erode=-40, feather=2.5))
+    postprocess = MattePostprocessor(MatteOptions(islands=0.01, erode=-40, feather=2.5))
     for width, height in ((64, 48), (2, 2), (853, 479), (64, 48)):
         for pix_fmt in FORMATS:
             rng = np.random.default_rng(width)
             frame = framed(rng.integers(0, 256, (height, width, 3), np.uint8), pix_fmt)
             small = rng.integers(0, 256, (32, 57, 3), np.uint8)
-            done = finisher(frame, small, rng.random((32, 57)).astype(np.float32))
+            done = postprocess(frame, small, rng.random((32, 57)).astype(np.float32))
             assert [a.shape[::-1] for a in done.alphas] == list(frame.format.plane_sizes)
             assert (done.foreground.width, done.foreground.height) == (width, height)

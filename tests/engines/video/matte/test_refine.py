@@ -88,10 +88,10 @@ def test_stays_within_what_the_network_saw_nearby() -> None:
     rng = np.random.default_rng(2)
     frame = framed(rng.integers(0, 256, (150, 210, 3), np.uint8))
     alpha = cv2.GaussianBlur(rng.random((50, 70)).astype(np.float32), (0, 0), 1)
-    codes = cv2.convertScaleAbs(alpha, alpha=255)
+    levels = cv2.convertScaleAbs(alpha, alpha=255)
     around = np.ones((5, 5), np.uint8)
     low, high = (
-        cv2.resize(f(codes, around), (210, 150), interpolation=cv2.INTER_NEAREST)
+        cv2.resize(f(levels, around), (210, 150), interpolation=cv2.INTER_NEAREST)
         for f in (cv2.erode, cv2.dilate)
     )
     ours = refined(frame, alpha)

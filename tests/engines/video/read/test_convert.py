@@ -100,8 +100,9 @@ def test_deeper_video_is_made_8_bit_and_said(
         assert len(warned) == 1
         assert "--bits 10 keeps 10" in warned[0]
     for plane, wide in zip(fr.planes(found[0].image), deep.planes, strict=True):
-        codes = np.frombuffer(memoryview(wide), np.uint16).reshape(wide.height, -1)[:, : wide.width]
-        assert np.abs(plane - codes / (1 << shift)).max() <= 1
+        rows = np.frombuffer(memoryview(wide), np.uint16).reshape(wide.height, -1)
+        levels = rows[:, : wide.width]
+        assert np.abs(plane - levels / (1 << shift)).max() <= 1
 
 
 @pytest.mark.parametrize(
