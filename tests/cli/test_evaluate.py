@@ -179,11 +179,11 @@ def test_tables_json_and_sheet(
     for head in ("IoU", "MSE×10³", "MAD×10³", "SAD÷10³", "Grad÷10³", "Conn÷10³", "dtSSD×10²"):
         assert any(head in line.split() for line in lines), head
     iou = masks["mean_over_sources"]["brightness"]["iou"]
-    after = lines[lines.index("masks, the whole image") + 2]
-    assert after.split() == ["brightness", f"{iou:.3f}"]
+    cells = lines[lines.index("masks, the whole image") + 2]
+    assert cells.split() == ["brightness", f"{iou:.3f}"]
     mad = sets["mattes"]["mean_over_sources"]["zeros"]["mad"]
-    row = next(x for x in lines[lines.index("mattes, the whole image") :] if "  zeros " in x)
-    assert row.split()[2] == f"{mad * 1000:.3f}" or row.split()[2] == f"{mad * 1000:.1f}"
+    of_zeros = next(x for x in lines[lines.index("mattes, the whole image") :] if "  zeros " in x)
+    assert of_zeros.split()[2] == f"{mad * 1000:.3f}" or of_zeros.split()[2] == f"{mad * 1000:.1f}"
 
 
 def test_parts_of_the_data(wsshm: Wsshm, brightness: Path, data: Path) -> None:

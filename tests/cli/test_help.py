@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import typer
@@ -10,14 +11,10 @@ import typer
 from tests.conftest import Wsshm
 from wsshm_cli.app import app
 
-GROUP = typer.main.get_command(app)
-COMMANDS = [
-    (name,) for name, command in GROUP.commands.items() if not hasattr(command, "commands")
-] + [
-    (name, sub)
-    for name, command in GROUP.commands.items()
-    for sub in getattr(command, "commands", {})
-]
+GROUP: Any = typer.main.get_command(app)
+COMMANDS: list[tuple[str, ...]] = []
+for _name, _command in GROUP.commands.items():
+    COMMANDS += [(_name, sub) for sub in getattr(_command, "commands", {})] or [(_name,)]
 
 
 def shown(page: str) -> set[str]:
