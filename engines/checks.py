@@ -1,4 +1,4 @@
-"""The checks of every engine: the file, its inputs and outputs, and each alpha it returns."""
+"""The checks of all engines: the file, its inputs and outputs, and each alpha it returns."""
 
 from __future__ import annotations
 
@@ -75,5 +75,5 @@ def check_alpha(
 
 
 def first_line(error: object) -> str:
-    """Return the first line of a foreign error's text, at most 200 characters."""
+    """Return the first line of an error's text, at most 200 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

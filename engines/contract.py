@@ -13,6 +13,7 @@ from typing import Any, Literal
 from engines.errors import BadData
 
 KEY = "wsshm"
+MAX_SIZE = 8192  # pixels of the shorter edge that a network sees
 FORMAT = 1
 Precision = Literal["fp32", "fp16", "int8"]  # of a model file's weights and arithmetic
 PAPER_SIZE = 512  # pixels: shorter edge of the images on which the paper tests
@@ -74,7 +75,7 @@ class ModelSpec:
                     raise TypeError(f"{name} is {value!r}")
             if not all(isinstance(s, int) for s in spec.trained_sizes):
                 raise TypeError(f"trained_sizes is {spec.trained_sizes}")
-            if not (0 < spec.stride <= 256 and 0 < spec.size <= 8192):
+            if not (0 < spec.stride <= 256 and 0 < spec.size <= MAX_SIZE):
                 raise ValueError(f"stride {spec.stride}, size {spec.size}")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             if isinstance(e, BadData):

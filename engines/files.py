@@ -1,4 +1,4 @@
-"""What holds for files everywhere: which are images, their order, and how one is replaced."""
+"""Rules for all files: which are images, their natural order, and how to replace one atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from engines.errors import writing
 
-# What is taken for an image by its name; what is written is fewer (`engines.video.write.pictures`).
+# The suffixes of images that are read; fewer are written (`engines.video.write.pictures`).
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 MAX_PIXELS = 8192 * 8192  # of an image or a frame: a small file may ask for any amount of memory
 
@@ -44,16 +44,16 @@ def part_of(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path, *, private: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
-    """Open `part_of` a file to write, and move it to `path` when all went well.
+    """Open `part_of` a file to write, and move it to `path` on success.
 
     Args:
-        private: readable for this user alone, and under a name of its own, so that two processes
+        private: readable for this user alone, and under a unique name, so that two processes
             may write at once.
         durable: flushed to the disk before it is moved, so that it outlives a power failure.
 
     Raises:
         CannotCreate: the folder is missing or not writable.
-        WriteFailed: a full disk, for one; `path` is as it was and nothing is left beside it.
+        WriteFailed: such as a full disk; `path` is unchanged and no temporary file is left.
     """
     with writing(path, begun=False):
         if private:
@@ -77,7 +77,7 @@ def replacing(path: Path, *, private: bool = False, durable: bool = True) -> Ite
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename in `folder` outlive a power failure, where folders can be opened."""
+    """Make a rename in `folder` survive a power failure, where folders can be opened."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Train a run after what it needs: its pre-training is trained first, its teacher is found.
+"""Train a run and what it needs: train its pre-training first, and find its teacher.
 
 Runs are kept in one folder, each in ``<kind>-<arch>``; a finished one holds ``model.safetensors``.
 """
@@ -100,7 +100,7 @@ def newest_teacher(runs: Path) -> Path:
     """Return the released weights of the teacher that was finished last.
 
     Raises:
-        CannotOpen: there is none.
+        CannotOpen: no teacher is finished.
     """
     found = sorted(runs.glob(f"teacher-*/{RELEASED}"), key=lambda p: p.stat().st_mtime)
     if not found:

@@ -92,7 +92,7 @@ TERMS: dict[str, Term] = {
 
 
 def check_terms(weights: dict[str, float], has_teacher: bool) -> None:
-    """Raise UsageError if a loss needs a teacher and there is none."""
+    """Raise UsageError if a loss needs a teacher and the run has no teacher."""
     if NEEDS_TEACHER & weights.keys() and not has_teacher:
         needing = ", ".join(sorted(NEEDS_TEACHER & weights.keys()))
         raise UsageError(f"the loss `{needing}` needs a teacher", "take it out of the recipe")

@@ -26,7 +26,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that speaks and writes files."""
+        """Whether this process is the one that prints and writes files."""
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
@@ -47,7 +47,7 @@ def joined(device: str) -> Iterator[World]:
             to the process.
 
     Raises:
-        Unavailable: a CUDA device is asked for and there is none.
+        Unavailable: a CUDA device is requested and missing.
         UsageError: there is no such device.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

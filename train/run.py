@@ -1,4 +1,4 @@
-"""A run and its folder: what it holds, whether it is this run's, and where it can go on."""
+"""A run and its folder: describe it, claim it, and find the state to resume."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Run:
 
 
 def unseen(done: int, total: int, note: str) -> None:
-    """Show nothing; the `Progress` of those who do not look."""
+    """Ignore a report of progress."""
 
 
 def claim(run: Run, say: Say) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The commands of `wsshm`: here they get their names and places, and their errors an end."""
+"""The commands of `wsshm`: their names, groups, and error handling."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
 
 
 def _check_background(spec: str) -> None:
-    """Raise what is wrong with ``--bg``."""
+    """Raise a WsshmError if ``--bg`` cannot be used."""
     from engines.video.compose.open import open_background
 
     if open_background(spec) is None:

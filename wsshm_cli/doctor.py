@@ -1,4 +1,4 @@
-"""`wsshm doctor`: what works on this machine, and for each fault what fixes it."""
+"""`wsshm doctor`: check this machine, and say how to fix each fault."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def doctor() -> None:
 
 
 def _checks() -> list[Row]:
-    """Return every finding, in the order in which a run needs the things."""
+    """Return every finding, in the order in which a run needs the parts."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 

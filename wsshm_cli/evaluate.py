@@ -183,7 +183,7 @@ def evaluate(
 
 
 def _data(given: Path | None, needed: bool) -> Path | None:
-    """Return the data folder; None if there is none and it is not `needed`."""
+    """Return the data folder; None if it is missing and not `needed`."""
     from engines.datasets.layout import find_data
 
     try:

@@ -263,7 +263,7 @@ def _metrics(given: list[str]) -> dict[str, float]:
 
 
 def _images(given: Path | None, needed: bool) -> Path | None:
-    """Return the folder of images; None if there is none and it is not `needed`."""
+    """Return the folder of images; None if it is missing and not `needed`."""
     from engines.datasets.layout import find_data
 
     try:

@@ -1,4 +1,4 @@
-"""`wsshm models`: what is shipped, how good it is, and whether the files are intact."""
+"""`wsshm models`: list the shipped models, show their cards, verify their files."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def bar(unit: str, name: str = "", *, slow: bool = False) -> Iterator[Show]:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """End a command: errors are one line and an exit code, faults of ours a traceback and 70."""
+    """End a command: print an error as one line, a bug with its traceback; exit with its code."""
     try:
         yield
     except WsshmError as e:

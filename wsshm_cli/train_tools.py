@@ -1,4 +1,4 @@
-"""`wsshm train average` and `pseudo`: tools beside the training itself."""
+"""`wsshm train average` and `pseudo`: tools for masks and finished weights."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def text(line: str, width: int) -> U8:
 
 
 def _ascii(line: str) -> str:
-    """Replace what is not ASCII: OpenCV cannot draw it."""
+    """Replace characters other than ASCII: OpenCV cannot draw them."""
     for letter, plain in (("×", " x "), ("÷", " / "), ("²", "^2"), ("³", "^3")):
         line = line.replace(letter, plain)
     return line.encode("ascii", "replace").decode()

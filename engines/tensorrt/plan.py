@@ -19,7 +19,7 @@ from typing import Any
 
 import platformdirs
 
-from engines.contract import KEY, ModelSpec
+from engines.contract import KEY, MAX_SIZE, ModelSpec
 from engines.cuda import Gpu
 from engines.errors import BadData, UsageError, writing
 from engines.files import replacing
@@ -55,8 +55,8 @@ def profile(spec: ModelSpec, size: int | None = None) -> Profile:
         UsageError: `size` is too small or too large.
     """
     size = size or spec.size
-    if not spec.stride <= size <= 8192:
-        raise UsageError(f"--size {size}: from {spec.stride} to 8192 for {spec.name}")
+    if not spec.stride <= size <= MAX_SIZE:
+        raise UsageError(f"--size {size}: from {spec.stride} to {MAX_SIZE} for {spec.name}")
     aspects = (1, 1), (16, 9), (12, 5)
     square, wide, widest = (fit(w, h, size, spec.stride) for w, h in aspects)
     return Profile(

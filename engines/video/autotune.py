@@ -98,7 +98,7 @@ def settle(
 
     Raises:
         UsageError: the input has no rate to hold, or a size is given as well.
-        WsshmError: what is wrong with the request or the input.
+        WsshmError: the request or the input cannot be used.
     """
     option = "realtime" if config.realtime else "size auto"
     path = config.input
@@ -199,7 +199,7 @@ class _Choice:
 
     @property
     def merit(self) -> tuple[bool, float]:
-        """Sort key: of those that hold the rate the one nearest its own size, else the fastest."""
+        """Sort key: of those that hold the rate, the one nearest its own size; else the fastest."""
         return self.holds, self.share if self.holds else self.fps
 
 

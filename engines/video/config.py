@@ -1,4 +1,4 @@
-"""What a run is asked to do, as plain data. Standard library only: the command line imports it."""
+"""The request of a run, as plain data. Standard library only: the command line imports it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Save(str, Enum):
 class BackgroundFit(str, Enum):
     """The way a background of another aspect ratio fills the frame."""
 
-    cover = "cover"  # all of the frame; what is over is cut off evenly
+    cover = "cover"  # fills the frame; the excess is cropped evenly
     contain = "contain"  # the whole background is seen; the rest is black
     stretch = "stretch"  # distorted
 
@@ -124,7 +124,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything `wsshm run` was asked to do."""
+    """The complete request of a run."""
 
     input: Path | Stream
     output: Path | None = None

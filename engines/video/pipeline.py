@@ -251,7 +251,7 @@ class Pipeline:
 
 
 def _passed_by(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a step that leaves a `PassBy` as it is."""
+    """Return a step that leaves a `PassBy` unchanged."""
     return lambda item: item if isinstance(item, PassBy) else function(item)
 
 

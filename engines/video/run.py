@@ -44,16 +44,16 @@ def run(
     """Matte and composite a clip, an image, a folder of images, or a live source.
 
     Args:
-        stop: set from a signal handler to finish early with what there is.
+        stop: set from a signal handler to finish early and keep the frames so far.
         on_start: called before the first frame.
         on_frame: called after each frame with the number of frames so far.
-        say: told at once what the user is to know meanwhile: a size that was chosen, a live source
-            that stopped. All else is among the summary's warnings.
+        say: told at once what the user should know during the run: a size that was chosen, a
+            live source that stopped. All else is among the summary's warnings.
         pipeline: runs the steps; another one can measure them.
         network: opens the engine; another one can bring an engine of another kind.
 
     Raises:
-        WsshmError: what is wrong with the request or the input, before anything is written.
+        WsshmError: the request or the input cannot be used; nothing is written.
     """
     stop = stop or Stop()
     if (config.auto_size or config.realtime) and isinstance(config.input, Path):
@@ -187,7 +187,7 @@ def run(
 
 
 def _matte_options(config: RunConfig, source: FrameSource) -> MatteOptions:
-    """Return what of `config.matte` makes sense for this source and these outputs."""
+    """Return `config.matte` without the steps that this source or these outputs do not need."""
     options = config.matte
     if not source.rate:  # images that have nothing to do with one another
         options = replace(options, smooth=0.0)

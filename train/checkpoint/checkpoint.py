@@ -3,7 +3,7 @@
     step-00000250.pt   state of a run (`save`, `load`, `newest`, `keep`)
     name.safetensors   weights to give away (`save_weights`, `weights`)
 
-Files of strangers are examined by `train.checkpoint.safe_load` before torch reads them.
+Untrusted files are examined by `train.checkpoint.safe_load` before torch reads them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read files of strangers safely: no code runs, and nothing makes the reader allocate.
+"""Read untrusted files safely: no code runs, and no claimed size makes the reader allocate.
 
 ``weights_only=True`` stops code, not bombs: torch inflates what is deflated, believes the size that
 a storage claims and calls ``bytearray(10**10)``. So `examine` checks all of that before it reads.

@@ -40,7 +40,7 @@ class Item:
 
 
 def check(root: Path, say: Say) -> str:
-    """Say every fault of the data in `root`, a line each.
+    """Report every fault of the data in `root`, one line each.
 
     Returns:
         A line with the number of files, if there is no fault.

@@ -1,4 +1,4 @@
-"""The interface of everything that is evaluated."""
+"""The interface of estimators."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def _vector(row: Row, names: list[str]) -> NDArray[np.float64]:
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over the first axis of what is not NaN; NaN if there is nothing."""
+    """Return the mean over the first axis, ignoring NaN; NaN where all values are NaN."""
     count = (~np.isnan(values)).sum(0)
     total: NDArray[np.float64] = np.nan_to_num(values).sum(0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -21,7 +21,7 @@ MIN_SIGMA_PIXELS = 0.3  # of a Gaussian; OpenCV takes 0 for "choose one"
 
 
 class Background(Protocol):
-    """What is put behind the person."""
+    """The image or video behind the person."""
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         """Return the planes to put behind a frame, of the same sizes and bit depth as its own.
@@ -31,7 +31,7 @@ class Background(Protocol):
         """
 
     def close(self) -> None:
-        """Release what is open."""
+        """Release the open files."""
 
 
 class ImageBackground:

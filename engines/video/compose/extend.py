@@ -1,4 +1,4 @@
-"""The person's colours, extended to where alpha is 0.
+"""Extend the person's colours to where alpha is 0.
 
 A file with straight alpha has colours there too. They are not shown, but they can be extracted, and
 a player that scales colour and alpha separately mixes them into the outline. So they are made from
@@ -34,7 +34,7 @@ def extend(planes: Sequence[Plane], alpha: Plane) -> list[Plane]:
         Three planes of the same sizes and type; where alpha is 255 they show the person blurred.
     """
     height, width = alpha.shape
-    if is_deep := planes[0].dtype == np.uint16:  # 8 bits are enough for what is not shown
+    if is_deep := planes[0].dtype == np.uint16:  # 8 bits are enough: it is not shown
         planes = [cv2.convertScaleAbs(p, alpha=1 / 4) for p in planes]
     halvings = max(0, (min(width, height) // MIN_MEANS_LINES).bit_length() - 1)
     size = max(1, width >> halvings), max(1, height >> halvings)
@@ -50,7 +50,7 @@ def extend(planes: Sequence[Plane], alpha: Plane) -> list[Plane]:
 def _weighted(planes: Sequence[Plane], alpha: Plane, size: tuple[int, int]) -> F32:
     """Return three planes times α², and α² in [0, 1], at a `size` of (w, h): (h, w, 4).
 
-    They are weighted before they are shrunk: a pixel on the outline would mix in what is behind.
+    They are weighted before they are shrunk: a pixel on the outline would mix in the background.
     The weight is the square, as mixed pixels tell little of the person's colour.
     """
     luma = cv2.multiply(alpha, alpha, scale=1 / 255)

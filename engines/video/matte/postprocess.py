@@ -1,4 +1,4 @@
-"""Turn the network's alpha into what is composited.
+"""Turn the network's alpha into the matte and the foreground to composite.
 
     islands → smooth → enlarge, refined on the outline → decontaminate → erode, feather
       the network's size   ┘        the frame's size

@@ -51,7 +51,7 @@ class Watch:
 
     @property
     def nobody(self) -> str | None:
-        """What to say at the end if no frame has shown a person; None if one has."""
+        """The warning that no frame has shown a person; None if one has."""
         if self._somebody or not self._frames:
             return None
         where = "the image" if self._frames == 1 else f"any of {self._frames} frames"

@@ -13,7 +13,7 @@ import av
 from engines.errors import Unavailable
 from engines.video.config import Stream
 
-# What is asked of a camera; one that cannot gives what it has.
+# The mode requested of a camera; a camera without it gives another.
 CAMERA_OPTIONS = {"video_size": "1280x720", "framerate": "30"}
 MJPEG_OPTIONS = {"input_format": "mjpeg"}  # without it most do not reach 30 frames of that size
 JOIN_GROUP = "run: sudo usermod -aG video $USER, then log in again"
@@ -54,7 +54,7 @@ def find_camera(which: str | None = None) -> Stream:
     """Return the camera that ``--camera`` names by number or path; the first that works for None.
 
     Raises:
-        Unavailable: there is none, or it cannot be used; the remedy says what to do.
+        Unavailable: no such camera, or it cannot be used; the remedy says what to do.
     """
     found = cameras()
     if which is None:

@@ -1,4 +1,4 @@
-"""From decoded images to the frame format of a run: the colour policy, and the conversion.
+"""Convert decoded images to the frame format of a run, and choose that format.
 
 8-bit planar YUV stays as it is; anything else is converted once, and the run is told. Untagged
 video has the matrix that its height suggests. HDR is refused.

@@ -1,4 +1,4 @@
-"""Streams as sources: their pace, their silence, and their return."""
+"""Streams as sources: timeouts, live timestamps, and reconnecting."""
 
 from __future__ import annotations
 

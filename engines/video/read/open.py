@@ -1,4 +1,4 @@
-"""Open what a run reads, whatever kind it is of."""
+"""Open the input of a run: the factory of sources."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _open_path(
                 raise CannotOpen(
                     f"{path}: neither a file nor a folder", f"use: wsshm run - < {path}"
                 )
-            with path.open("rb"):  # says plainly what is wrong where FFmpeg would not
+            with path.open("rb"):  # names the fault more plainly than FFmpeg
                 pass
     if fps is not None and not is_folder:
         raise UsageError(f"{path}: --fps is for a folder of images; this has its own times")

@@ -1,4 +1,4 @@
-"""The interface of what frames come from: video files, images, folders of images, streams."""
+"""The interface of a source of frames: a video file, an image, a folder of images, a stream."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class FrameSource(ABC):
 
 
 def _once(say: Say) -> Say:
-    """Return `say` without the texts that were said before."""
+    """Return a `say` that leaves out repeated texts."""
     said: set[str] = set()
 
     def say_new(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Open inputs that are no files with FFmpeg: standard input, network addresses, cameras.
+"""Open inputs other than files with FFmpeg: standard input, network addresses, cameras.
 
 A stream cannot be rewound, and may fall silent: every wait for it ends, by itself or by a stop.
 """
@@ -51,7 +51,7 @@ def open_container(
     must = {**PROBE_OPTIONS, **limit}
     wishes = must | dict(stream.options)
     try:
-        # A camera may refuse what is only wished for.
+        # A camera may refuse the options: they are only a preference.
         with suppress(*(ValueError, OSError) if stream.is_camera else ()):
             return av.open(stream.url, format=stream.format, options=wishes, **how)
         return av.open(stream.url, format=stream.format, options=must, **how)

@@ -29,7 +29,7 @@ class VideoSource(FrameSource):
         path: the file.
         clip: the part of it to give.
         threads: of the decoder; 0 leaves it to FFmpeg. The frames do not depend on it.
-        bit_depth: of the samples of the frames, 8 or 10, whatever the file has.
+        bit_depth: of the frames' samples, 8 or 10, independent of the file's.
         warn: told what is converted, left out or damaged.
 
     Raises:
@@ -113,7 +113,7 @@ class VideoSource(FrameSource):
         """Decode up to the first image of the clip.
 
         Raises:
-            CannotOpen, BadData: there is none.
+            CannotOpen, BadData: the clip has no image.
         """
         with reading(self.path):
             for item in self._queue:

@@ -183,7 +183,7 @@ class _ReencodedAudio:
 
 
 class _ConvertedSubtitles:
-    """Subtitles of text in another format.
+    """Text subtitles converted to another format.
 
     Raises:
         ValueError: they are images.

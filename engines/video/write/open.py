@@ -263,7 +263,7 @@ def open_viewers(
     next_background: Callable[[], None],
     say: Say,
 ) -> Iterator[FrameSink]:
-    """Open the outputs that somebody watches while they are made, one after the other.
+    """Open the outputs that are watched live, one after the other.
 
     Args:
         stop: requested when the preview window is closed.

@@ -1,4 +1,4 @@
-"""What can be kept of a video file whose writing failed."""
+"""Repair a video file whose writing failed, and count its frames."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The interface of an output: it takes composited frames in order.
 
 Files are written under a temporary name and renamed when complete, so that a name never stands for
-half a file and an earlier complete file is never lost. Whatever ends a run, `close` keeps what
+half a file and an earlier complete file is never lost. However a run ends, `close` keeps what
 exists.
 """
 

@@ -1,4 +1,4 @@
-"""A video file or standard output as a sink: it outlives a kill, and keeps what it holds."""
+"""A video file or standard output as a sink; what was written survives a kill."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ def _padded(plane: Plane, width: int, height: int) -> Plane:
 
 
 def _new_part(path: Path) -> Path:
-    """Create an empty file beside `path` to write into: ``name.part.mp4``, or ``.part2`` and so on.
+    """Create an empty file next to `path`, ``name.part.mp4``, ``name.part2.mp4`` and up.
 
     An earlier part is kept: it holds what a killed run had finished.
     """

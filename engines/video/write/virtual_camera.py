@@ -1,6 +1,6 @@
 """A virtual camera as an output: other programs see the result as a camera.
 
-It needs the kernel module v4l2loopback on Linux, and OBS on Windows and macOS. Whatever is missing
+It needs the kernel module v4l2loopback on Linux, and OBS on Windows and macOS. Anything missing
 is found before pyvirtualcam is called, and reported with its remedy.
 """
 
@@ -121,7 +121,7 @@ def find_loopback(device: str | None, root: Path = Path("/")) -> Loopback:
     """Return the device with this path, or the first that can be written to for None.
 
     Raises:
-        Unavailable: there is none, or it cannot be written to.
+        Unavailable: no such device, or it cannot be written to.
     """
     found = loopbacks(root)
     if not found:

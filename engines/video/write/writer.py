@@ -36,7 +36,7 @@ class Writer:
         self._latencies: deque[float] = deque(maxlen=MAX_LATENCIES)
 
     def write(self, item: Composited) -> None:
-        """Write a frame to every sink, at its time if they are to be in time."""
+        """Write a frame to every sink, held back until its time if `in_time`."""
         if self._in_time:
             self._wait(item.frame)
         for sink in self._sinks:
