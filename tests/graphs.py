@@ -79,15 +79,20 @@ def convolutions(path: Path) -> Path:
     return build(path, nodes, weights | {"channel": np.array([1])})
 
 
-def hungry(path: Path, megabytes: int) -> Path:
-    """Alpha is 0; so many MB are held meanwhile."""
+def hungry(path: Path, megabytes: int, times: int = 1) -> Path:
+    """Alpha is 0; so many MB are held meanwhile, and filled and read so many times."""
+    passes = []
+    for i in range(times):
+        passes += [
+            h.make_node("Expand", [f"one{i}", "many"], [f"big{i}"]),
+            h.make_node("ReduceMin", [f"big{i}"], [f"one{i + 1}"], keepdims=0),
+        ]
     nodes = [
         h.make_node("Cast", ["frames"], ["x"], to=T.FLOAT),
         h.make_node("ReduceMean", ["x"], ["grey"], axes=[3], keepdims=0),
-        h.make_node("ReduceMax", ["grey"], ["one"], keepdims=0),
-        h.make_node("Expand", ["one", "many"], ["big"]),
-        h.make_node("ReduceMin", ["big"], ["same"], keepdims=0),
-        h.make_node("Mul", ["same", "zero"], ["nothing"]),
+        h.make_node("ReduceMax", ["grey"], ["one0"], keepdims=0),
+        *passes,
+        h.make_node("Mul", [f"one{times}", "zero"], ["nothing"]),
         h.make_node("Mul", ["grey", "nothing"], ["alpha"]),
     ]
     constants = {"many": np.array([megabytes * 250_000]), "zero": np.array(0, np.float32)}
