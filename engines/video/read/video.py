@@ -321,4 +321,7 @@ class VideoSource(FrameSource):
 
     def close(self) -> None:
         self._queue.close()
+        # Its threads may be decoding ahead. Freed while one of them waits for Python's lock, as to
+        # log, the decoder would wait for that thread for ever.
+        self._video.codec_context.flush_buffers()
         self._container.close()
