@@ -57,13 +57,7 @@ def pretrain(
 
     The other steps do this by themselves where they need it.
     """
-    config: dict[str, Any] = {
-        "arch": arch,
-        "seed": seed,
-        "masks": masks,
-        "mattes": mattes,
-        "precision": precision,
-    }
+    config: dict[str, Any] = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
     config |= {"precision": precision}
     start = {"init": init, "encoder": encoder_weights, "tf_range": tf_encoder}
     _train("pretrain", recipe, config, runs, out, data, device, workers, resume, **start)
@@ -92,13 +86,7 @@ def teacher(
 
     The mattes' people are composited over the backgrounds.
     """
-    config: dict[str, Any] = {
-        "arch": arch,
-        "seed": seed,
-        "masks": masks,
-        "mattes": mattes,
-        "precision": precision,
-    }
+    config: dict[str, Any] = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
     config |= {"precision": precision, "loss": _boundary(lambda_)}
     start = {"init": init, "encoder": encoder_weights, "tf_range": tf_encoder}
     _train("teacher", recipe, config, runs, out, data, device, workers, resume, **start)
@@ -131,13 +119,7 @@ def student(
 
     The teacher refines the boundaries of the masks.
     """
-    config: dict[str, Any] = {
-        "arch": arch,
-        "seed": seed,
-        "masks": masks,
-        "mattes": mattes,
-        "precision": precision,
-    }
+    config: dict[str, Any] = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
     config |= {"precision": precision, "loss": _boundary(lambda_), "labels": labels}
     config |= {"strong": None if strong_aug else False, "teacher_ema": None if ema else 0.0}
     start = {"init": init, "encoder": encoder_weights, "tf_range": tf_encoder, "teacher": teacher}
