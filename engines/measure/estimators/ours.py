@@ -24,6 +24,7 @@ class OurModel:
     def __init__(self, engine: MattingEngine, name: str, size: int | None = None):
         self.name, self.size = name, size or engine.spec.size
         self._engine = engine
+        self.reset()
 
     def __call__(self, rgb: U8) -> F32:
         return estimate_alpha(self._engine, rgb, self.size)
@@ -32,18 +33,8 @@ class OurModel:
         """Do nothing: each image is seen by itself."""
 
 
-class OurModelAsRun:
-    """The network and the default post-processing of ``wsshm run``: the alpha that a run writes.
-
-    Args:
-        name: in results.
-        size: shorter edge of what the network sees, in pixels; None for the model's own.
-    """
-
-    def __init__(self, engine: MattingEngine, name: str, size: int | None = None):
-        self.name, self.size = name, size or engine.spec.size
-        self._engine = engine
-        self.reset()
+class OurModelAsRun(OurModel):
+    """The network and the default post-processing of ``wsshm run``: the alpha that a run writes."""
 
     def reset(self) -> None:
         self._postprocess = MattePostprocessor(MatteOptions(decontaminate=False))
