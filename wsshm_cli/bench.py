@@ -19,6 +19,7 @@ from engines.errors import Unavailable, UsageError
 from engines.measure.estimators.open import describe_files
 from wsshm_cli import __version__, report
 from wsshm_cli.help import HelpAll
+from wsshm_cli.parse import MAX_SIZE, MIN_SIZE, SIZES
 from wsshm_cli.signals import unwind_on_signals
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ def bench(
         int | None,
         _models(
             "--size",
-            min=64,
-            max=2160,
+            min=MIN_SIZE,
+            max=MAX_SIZE,
             metavar="PIXELS",
-            help="Shorter edge of our models' input (64 to 2160). [default: each model's own]",
+            help=f"Shorter edge of our models' input ({SIZES}). [default: each model's own]",
         ),
     ] = None,
     batch: Annotated[

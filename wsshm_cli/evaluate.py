@@ -17,6 +17,7 @@ from engines.measure.estimators.open import describe_estimators
 from engines.measure.quality.sets import Set
 from wsshm_cli import report
 from wsshm_cli.help import HelpAll
+from wsshm_cli.parse import MAX_SIZE, MIN_SIZE, SIZES
 
 if TYPE_CHECKING:
     from engines.measure.estimators.estimator import Estimator
@@ -47,10 +48,10 @@ def evaluate(
         int | None,
         _models(
             "--size",
-            min=64,
-            max=2160,
+            min=MIN_SIZE,
+            max=MAX_SIZE,
             metavar="PIXELS",
-            help="Shorter edge of our models' input (64 to 2160). [default: each model's own, "
+            help=f"Shorter edge of our models' input ({SIZES}). [default: each model's own, "
             f"{PAPER_SIZE} for weights without their run's folder]",
         ),
     ] = None,

@@ -16,6 +16,7 @@ from engines.contract import PAPER_SIZE, ModelSpec, Precision
 from engines.errors import CannotCreate, Unavailable, UsageError
 from wsshm_cli import report
 from wsshm_cli.help import HelpAll
+from wsshm_cli.parse import MAX_SIZE, MIN_SIZE, SIZES
 
 if TYPE_CHECKING:
     from train.export.export import Exported
@@ -88,10 +89,10 @@ def export(
         int | None,
         _card(
             "--size",
-            min=64,
-            max=2160,
+            min=MIN_SIZE,
+            max=MAX_SIZE,
             metavar="PIXELS",
-            help="Shorter edge at which it runs by default (64 to 2160). [default: the run's "
+            help=f"Shorter edge at which it runs by default ({SIZES}). [default: the run's "
             f"largest crop, {PAPER_SIZE} for weights without their run's folder]",
         ),
     ] = None,

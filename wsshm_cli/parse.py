@@ -12,6 +12,9 @@ from engines.errors import UsageError
 if TYPE_CHECKING:
     from engines.video.config import Stream
 
+MIN_SIZE, MAX_SIZE = 64, 2160  # pixels: shorter edge that ``--size`` takes
+SIZES = f"{MIN_SIZE} to {MAX_SIZE}"
+
 
 def seconds(option: str, text: str) -> Fraction:
     """Return ``90``, ``1:30`` or ``0:01:30.5`` in seconds."""
@@ -40,8 +43,8 @@ def size(text: str | None) -> int | None:
     """Return the ``--size`` in pixels; None without one, and for ``auto``."""
     if text is None or text == "auto":
         return None
-    if not re.fullmatch(r"\d{1,4}", text) or not 64 <= int(text) <= 2160:
-        raise UsageError(f"--size {text}: not a size", "write pixels, 64 to 2160, or auto")
+    if not re.fullmatch(r"\d{1,4}", text) or not MIN_SIZE <= int(text) <= MAX_SIZE:
+        raise UsageError(f"--size {text}: not a size", f"write pixels, {SIZES}, or auto")
     return int(text)
 
 

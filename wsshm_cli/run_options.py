@@ -9,6 +9,7 @@ import typer
 
 from engines.video.config import PIPES, BackgroundFit, Pipe, PrecisionChoice, Save
 from engines.video.write.codecs import codec_help, crf_help, ten_bits_help
+from wsshm_cli.parse import SIZES
 
 Input = Annotated[
     str | None,
@@ -165,7 +166,7 @@ Size = Annotated[
     _network(
         "--size",
         metavar="PIXELS|auto",
-        help="Shorter edge of the network's input (64 to 2160); auto is the largest that keeps "
+        help=f"Shorter edge of the network's input ({SIZES}); auto is the largest that keeps "
         "up with the clip. [default: the model's]",
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from engines.errors import BadData, Say
 from engines.files import MAX_PIXELS, natural_key
 
 MIN_MASK_LEVEL = 128  # of 255, at which a pixel of a coarse mask is a person
-_TOO_LARGE = "more than 8192x8192 pixels; make it smaller or remove it"
+_SIDE = math.isqrt(MAX_PIXELS)
+_TOO_LARGE = f"more than {_SIDE}x{_SIDE} pixels; make it smaller or remove it"
 _EMPTY = "remove it and its image, or put the image in background"
 
 Fault = tuple[Path, str]  # the file, then what is wrong with it and what to do
