@@ -37,11 +37,12 @@ from engines.measure.quality.clips import Part, read
 from engines.measure.quality.metrics import boundary_region, gradient_error, mad, mse
 from engines.preprocess import fit
 from engines.video import frame as fr
+from engines.video.blend import at_planes
 from engines.video.compose import composite as compositing
 from engines.video.frame import Frame, FrameFormat, RgbScaler
 from engines.video.matte import outline
 from engines.video.matte.decontaminate import decontaminate
-from engines.video.matte.postprocess import Matted, at_planes, full_size
+from engines.video.matte.postprocess import Matted, full_size
 from engines.video.matte.refine import refine
 from engines.video.matte.shape import erode, feather, remove_islands
 from engines.video.matte.smooth import Smoother

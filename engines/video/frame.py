@@ -102,7 +102,9 @@ class Frame:
     `image` is of `format` and is never written to: the decoder may still refer to it. `duration`
     is in ticks of the time base, 0 if unknown. `name` is that of the file it came from, without
     folder and suffix, and empty in a video. `arrived` is `time.perf_counter()` when a live source
-    gave the frame, 0 for other sources.
+    gave the frame, 0 for other sources. `alpha` is the input's own, (H, W) uint8 at the frame's
+    size, 255 = opaque; None means opaque everywhere. An image with alpha has straight colours, and
+    has gone through `blend.visible`: what lies hidden is not in it.
     """
 
     image: av.VideoFrame
@@ -112,6 +114,7 @@ class Frame:
     duration: int = 0
     name: str = ""
     arrived: float = 0.0
+    alpha: Plane | None = None
 
 
 def is_frame(item: Frame | av.Packet) -> TypeGuard[Frame]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from engines.arrays import F32, Plane
 from engines.video import frame as fr
+from engines.video.blend import NEUTRAL, at_planes, over
 from engines.video.config import BackgroundFit
 from engines.video.frame import Frame, FrameFormat
 
@@ -80,10 +81,13 @@ class BlurredBackground:
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         sigma = self._strength / 100 * min(frame.format.width, frame.format.height)
+        image = frame.image
+        if frame.alpha is not None:  # seen in part, else the blur would show it in full
+            image = over(image, at_planes(frame.alpha, frame.format), NEUTRAL, frame.format)
         depth = cv2.CV_8U if frame.format.bit_depth == 8 else cv2.CV_16U
         blurred: list[Plane] = []
         weights: dict[tuple[int, ...], Any] = {}  # by shape: both chroma planes have the same
-        for plane, alpha in zip(fr.planes(frame.image), alphas, strict=True):
+        for plane, alpha in zip(fr.planes(image), alphas, strict=True):
             # The plane is halved while sigma stays over 2 pixels: nothing visible is lost.
             plane_sigma = sigma * plane.shape[0] / frame.format.height
             halvings = int(math.log2(max(1, plane_sigma / 2)))

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import av
 import cv2
-import numpy as np
 
 from engines.arrays import Plane
 from engines.video import frame as fr
+from engines.video.blend import at_planes, blend
 from engines.video.compose.background import Background
 from engines.video.compose.extend import extend
 from engines.video.config import Save
 from engines.video.frame import Frame, FrameFormat
-from engines.video.matte.postprocess import Matted, at_planes
+from engines.video.matte.postprocess import Matted
 
 # Alpha, of 255, up to which a foreground shows nothing of the frame, and from which on it shows the
 # frame's colour alone. Networks leave a haze of a few levels over a tenth of a room: it is hardly
 # seen, but the room can be made out in it.
 HAZE_ALPHA, SOLID_ALPHA = 4, 16
-STRIP_ROWS = 64  # blended at a time, so that the wider products stay in the cache
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,8 @@ class Composited:
 
     Attributes:
         frame: the frame with its time; its `image` is the composite, or else the foreground, so
-            that what waits to be encoded does not hold the decoded image too: 12 MB in 4K.
+            that what waits to be encoded does not hold the decoded image too: 12 MB in 4K. The
+            input's alpha is in `alpha`.
         alpha: (H, W) uint8 at the frame's size, 255 = person.
         foreground: F, the person's colours with nothing of the room; None where no output has it.
         composite: αF + (1 - α)B; None where there is no background.
@@ -54,26 +53,6 @@ class Composited:
         return self.foreground, self.alpha
 
 
-def blend(foreground: Plane, background: Plane, alpha: Plane, out: Plane) -> None:
-    """Write ``(α·F + (255 - α)·B) / 255`` to `out`, rounded to nearest; all (H, W).
-
-    α is uint8; the others are uint8, or uint16 of 10 bits. Exact: α = 255 gives F, α = 0 gives B.
-    """
-    wide: Any = np.uint16 if out.dtype == np.uint8 else np.uint32
-    for row in range(0, out.shape[0], STRIP_ROWS):
-        strip = slice(row, row + STRIP_ROWS)
-        a = alpha[strip].astype(wide)
-        mix = foreground[strip].astype(wide)
-        rest = background[strip].astype(wide)
-        mix *= a
-        a ^= 255  # 255 - α
-        rest *= a
-        mix += rest
-        mix += 127
-        mix //= 255  # which NumPy does by multiplying
-        out[strip] = mix
-
-
 def composite(
     matted: Matted, background: Background | None, *, keep_foreground: bool = False
 ) -> Composited:
@@ -93,7 +72,7 @@ def composite(
         colours = fr.planes(matted.foreground)
         for planes in zip(colours, behind, alphas, fr.planes(image), strict=True):
             blend(*planes)
-    shown = replace(frame, image=image or foreground or matted.foreground)
+    shown = replace(frame, image=image or foreground or matted.foreground, alpha=None)
     return Composited(shown, alphas[0], foreground, image)
 
 

@@ -1,7 +1,10 @@
 """Turn the network's alpha into the matte and the foreground to composite.
 
-    islands → smooth → enlarge, refined on the outline → decontaminate → erode, feather
+    islands → smooth → enlarge, refined on the outline → decontaminate → erode, feather → × input's
       the network's size   ┘        the frame's size
+
+At the end the matte is multiplied by the alpha of the input, if that has one: so it is neither
+smoothed nor refined.
 
 One `MattePostprocessor` takes the frames of a run one after the other.
 """
@@ -17,6 +20,7 @@ import cv2
 
 from engines.arrays import F32, U8, Plane
 from engines.video import frame as fr
+from engines.video.blend import at_planes
 from engines.video.config import MatteOptions
 from engines.video.frame import Frame, FrameFormat
 from engines.video.matte import outline
@@ -74,7 +78,10 @@ class MattePostprocessor:
         if do.decontaminate:  # by the matte of what was seen, before it is reshaped
             foreground = decontaminate(frame, alphas, found)
         if do.erode or do.feather:
-            alphas = at_planes(feather(erode(full, do.erode), do.feather), fmt)
+            full = feather(erode(full, do.erode), do.feather)
+            alphas = at_planes(full, fmt)
+        if frame.alpha is not None:
+            alphas = at_planes(cv2.multiply(full, frame.alpha, scale=1 / 255), fmt)
         return Matted(frame, alphas, foreground)
 
     def _margin(self, scale: float) -> int:
@@ -87,10 +94,3 @@ def full_size(alpha: F32, fmt: FrameFormat) -> U8:
     levels = cv2.convertScaleAbs(alpha, alpha=255)
     resized: Any = cv2.resize(levels, (fmt.width, fmt.height), interpolation=cv2.INTER_LINEAR)
     return resized
-
-
-def at_planes(alpha: Plane, fmt: FrameFormat) -> list[Plane]:
-    """Scale (H, W) alpha to the size of each of the frame's three planes."""
-    full, half, _ = fmt.plane_sizes
-    chroma = alpha if half == full else cv2.resize(alpha, half, interpolation=cv2.INTER_AREA)
-    return [alpha, chroma, chroma]

@@ -12,7 +12,8 @@ from av.video.reformatter import ColorRange, Interpolation
 
 from engines.engine import open_engine
 from engines.video import frame as fr
-from engines.video.compose.composite import blend, composite
+from engines.video.blend import blend
+from engines.video.compose.composite import composite
 from engines.video.compose.open import open_background
 from engines.video.matte.network import Network
 from engines.video.matte.postprocess import MattePostprocessor

@@ -14,11 +14,12 @@ from engines.datasets.layout import list_cutouts
 from engines.datasets.read import read_cutout
 from engines.measure.quality import cases
 from engines.video import frame as fr
+from engines.video.blend import at_planes
 from engines.video.compose.composite import composite
 from engines.video.frame import Frame
 from engines.video.matte import outline
 from engines.video.matte.decontaminate import decontaminate
-from engines.video.matte.postprocess import Matted, at_planes
+from engines.video.matte.postprocess import Matted
 from tests.outlines import FORMATS, PERSON, WALL, framed, over, reduced, soft_person, textured
 
 MAGENTA = (255, 0, 255)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import av
 import cv2
 import numpy as np
@@ -10,11 +12,12 @@ import pytest
 from engines.arrays import Plane
 from engines.measure.quality.metrics import mse
 from engines.video import frame as fr
+from engines.video.blend import at_planes
 from engines.video.config import MatteOptions
 from engines.video.frame import Frame
 from engines.video.matte import outline
 from engines.video.matte.decontaminate import decontaminate
-from engines.video.matte.postprocess import MattePostprocessor, at_planes, full_size
+from engines.video.matte.postprocess import MattePostprocessor, full_size
 from engines.video.matte.refine import refine
 from tests.outlines import FORMATS, PERSON, WALL, framed, over, reduced, soft_person, textured
 
@@ -121,3 +124,22 @@ def test_frames_of_several_sizes() -> None:
             done = postprocess(frame, small, rng.random((32, 57)).astype(np.float32))
             assert [a.shape[::-1] for a in done.alphas] == list(frame.format.plane_sizes)
             assert (done.foreground.width, done.foreground.height) == (width, height)
+
+
+@pytest.mark.parametrize("pix_fmt", FORMATS)
+@pytest.mark.parametrize("options", [NOTHING, MatteOptions(), MatteOptions(erode=2, feather=3)])
+def test_the_inputs_alpha_multiplies_the_matte_at_the_end(
+    pix_fmt: str, options: MatteOptions
+) -> None:
+    """By nothing else: neither the alpha of the past nor the picture's edges have a part in it."""
+    frame, rgb, small, _ = seen(pix_fmt)
+    ramp = np.tile(np.linspace(0, 255, frame.format.width).astype(np.uint8), (180, 1))
+    plain, with_alpha = MattePostprocessor(options), MattePostprocessor(options)
+    for own in (ramp, np.ascontiguousarray(ramp[:, ::-1])):
+        before = plain(frame, rgb, small).alphas[0]
+        done = with_alpha(replace(frame, alpha=own), rgb, small)
+        assert np.abs(done.alphas[0] - before * (own / 255)).max() <= 0.5
+        for alpha, expected in zip(
+            done.alphas, at_planes(done.alphas[0], frame.format), strict=True
+        ):
+            np.testing.assert_array_equal(alpha, expected)
