@@ -7,6 +7,7 @@ hold, or left out, and a warning says so.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -74,22 +75,23 @@ class CopiedStreams:
             return
         self._warnings.append(f"{loss}: re-encoded as {codec}{better}")
 
-    def mux(self, packet: av.Packet) -> None:
-        """Write a packet of any stream of the source; those of unknown streams are left out."""
+    def convert(self, packet: av.Packet) -> Iterator[av.Packet]:
+        """Yield the packets to mux for one of the source; none for those of unknown streams."""
         stream = self._streams.get(packet.stream_index)
         if stream is None:
             return
         index = packet.stream_index
         for one in stream.convert(packet):
-            self._mux(index, stream.out, one)
+            yield from self._in_order(index, stream.out, one)
 
-    def end(self) -> None:
-        """Write the packets that encoders still hold."""
+    def flush(self) -> Iterator[av.Packet]:
+        """Yield the packets that encoders still hold."""
         for index, stream in self._streams.items():
             for packet in stream.flush():
-                self._mux(index, stream.out, packet)
+                yield from self._in_order(index, stream.out, packet)
 
-    def _mux(self, index: int, out: Any, packet: av.Packet) -> None:
+    def _in_order(self, index: int, out: Any, packet: av.Packet) -> Iterator[av.Packet]:
+        """Yield a packet as one of an output stream, unless its time is before the last one's."""
         dts, last = packet.dts or 0, self._last_dts.get(index)
         if last is not None and dts <= last and out.type == "subtitle":
             packet.pts = packet.dts = dts = last + 1  # two are shown together
@@ -100,7 +102,7 @@ class CopiedStreams:
             return
         self._last_dts[index] = dts
         packet.stream = out
-        self._container.mux(packet)
+        yield packet
 
 
 def _holds(muxer: str, stream: Any) -> bool:

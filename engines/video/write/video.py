@@ -153,7 +153,7 @@ class VideoSink(FrameSink):
             self._waiting.append(packet)
             return
         with writing(self.path, begun=True):
-            self._copied.mux(packet)
+            self._container.mux(self._copied.convert(packet))
 
     def write(self, item: Composited) -> None:
         if self._container is None:
@@ -241,7 +241,7 @@ class VideoSink(FrameSink):
                     if self.frames:
                         self._mux(self._stream.encode(None), at_end=True)
                         if self._copied:
-                            self._copied.end()
+                            self._container.mux(self._copied.flush())
                 finally:
                     self._container.close()
             finished = True
