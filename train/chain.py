@@ -14,7 +14,9 @@ from train import config as configs
 from train import methods
 from train.checkpoint import checkpoint
 from train.data.samples import listed
-from train.losses import check_terms
+from train.methods.teacher import load_teacher
+from train.networks import build
+from train.objective import check_terms
 from train.process import joined
 from train.run import RELEASED, Progress, Run, claim, unseen
 from train.trainer import train
@@ -59,7 +61,7 @@ def chain(
             claim(run, say)
             listed(run.data, config)
             if run.teacher:
-                checkpoint.weights(run.teacher)
+                load_teacher(run.teacher)
             first = pretraining(run, recipe, runs)
             if not finished(first) and (code := train(first, world, say, progress)):
                 return code
@@ -69,7 +71,7 @@ def chain(
 
 def pretraining(run: Run, recipe: str, runs: Path) -> Run:
     """Return the run that makes the weights `run` starts from."""
-    shared = ("arch", "seed", "masks", "precision")
+    shared = ("arch", "seed", "masks", "precision", "own_losses")
     config = configs.load(recipe, "pretrain", **{k: getattr(run.config, k) for k in shared})
     if config.composites:
         config = replace(config, mattes=run.config.mattes)
@@ -84,8 +86,8 @@ def finished(run: Run) -> bool:
     """
     if not (run.out / RELEASED).exists():
         return False
-    theirs, ours = configs.saved(run.out), run.config.plain()
-    other = [k for k, v in ours.items() if theirs.get(k) != v]
+    theirs = configs.saved(run.out)
+    other = configs.differing(theirs, run.config)
     if theirs.get("run", {}).get("data") != str(run.data.absolute()):
         other.append("data")
     if other:
@@ -97,15 +99,17 @@ def finished(run: Run) -> bool:
 
 
 def newest_teacher(runs: Path) -> Path:
-    """Return the released weights of the teacher that was finished last.
+    """Return the released weights of the teacher that was finished last and predicts boundaries.
 
     Raises:
-        CannotOpen: no teacher is finished.
+        CannotOpen: no such teacher is finished.
+        BadData: one of them cannot be read.
     """
     found = sorted(runs.glob(f"teacher-*/{RELEASED}"), key=lambda p: p.stat().st_mtime)
-    if not found:
-        raise CannotOpen(
-            f"{runs}: no finished teacher in it",
-            "run wsshm train teacher first, or give one with --teacher",
-        )
-    return found[-1]
+    for path in reversed(found):
+        if build(checkpoint.weights(path)[0]).predicts_boundary:
+            return path
+    raise CannotOpen(
+        f"{runs}: no finished teacher in it{' that predicts a boundary' if found else ''}",
+        "run wsshm train teacher first, or give one with --teacher",
+    )

@@ -47,8 +47,13 @@ class Config:
     kind: str  # one of KINDS
     arch: str  # one of train.networks.architectures
     stages: tuple[Stage, ...]
-    loss: dict[str, float]  # weight of each term of LOSSES; `boundary` is the paper's λ
+    # Weight of each term of LOSSES; `boundary` is the paper's λ, and left out where the network
+    # predicts no boundary.
+    loss: dict[str, float]
     lr: float
+    # A network of other authors learns by their losses, on the labels that the method makes, in
+    # place of `loss`; false: it learns by `loss`, on its alpha alone.
+    own_losses: bool = True
     encoder_lr: float = 0.0  # 0: the same as lr
     weight_decay: float = 0.0
     schedule: str = "cosine"  # or "constant"
@@ -204,6 +209,18 @@ def modernised(data: dict[str, Any], kind: str = "") -> dict[str, Any]:
         method = data["labels"] if is_student else "masks"
         new["method"] = METHOD_OF_LABELS.get(method, method) if isinstance(method, str) else method
     return new
+
+
+def differing(saved: dict[str, Any], config: Config) -> list[str]:
+    """Return the fields in which a run differs from `config`.
+
+    Args:
+        saved: its fields, as of `Config.plain`; those that an earlier version did not have yet
+            count as their defaults.
+    """
+    defaults = {f.name: f.default for f in fields(Config)}
+    theirs = defaults | modernised(saved)
+    return [name for name, value in config.plain().items() if theirs.get(name) != value]
 
 
 def load(recipe: str, kind: str, **options: Any) -> Config:

@@ -106,7 +106,7 @@ def draw(
         columns = {"input": batch.image}
         columns["mask" if config.kind != "teacher" else "alpha"] = batch.label
         columns |= method.targets(batch, teacher, config).shown
-        columns["matte"] = prediction.matte.sigmoid()
+        columns["matte"] = prediction.deployed_alpha
         if prediction.boundary is not None:
             columns["its boundary"] = prediction.boundary.sigmoid()
     net.train(was)

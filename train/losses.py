@@ -6,14 +6,8 @@ about edges can leave out samples that only have a coarse mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from engines.errors import UsageError
-from train.networks.network import Prediction, Targets
 
 
 def mse(matte: Tensor, alpha: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -72,63 +66,3 @@ def _mean(x: Tensor, weight: Tensor | None = None) -> Tensor:
     if weight is None:
         return x.flatten(1).mean(1)
     return (x * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1)
-
-
-NEEDS_TEACHER = {"context"}  # terms that compare with features of a teacher
-# What a step computes each term from: alpha (N, 1, S, S) = σ(matte), then prediction and targets.
-Term = Callable[[Tensor, Prediction, Targets], Tensor]
-# A new loss is a function above, a row here and its name in `train.config.LOSSES`.
-TERMS: dict[str, Term] = {
-    "mse": lambda alpha, _, t: mse(alpha, t.label, t.pixel_weight),
-    "l1": lambda alpha, _, t: l1(alpha, t.label, t.pixel_weight),
-    "bce": lambda _, p, t: bce(p.matte, t.label, t.pixel_weight),
-    "gradient": lambda alpha, _, t: gradient(alpha, t.label) * t.judge_edges,
-    "laplacian": lambda alpha, _, t: laplacian_pyramid(alpha, t.label) * t.judge_edges,
-    "boundary": lambda _, p, t: bce(_given(p.boundary, "boundary"), t.boundary) * t.judge_edges,
-    "context": lambda _, p, t: context(
-        _given(p.features, "context"), _given(t.features, "context")
-    ),
-}
-
-
-def check_terms(weights: dict[str, float], has_teacher: bool) -> None:
-    """Raise UsageError if a loss needs a teacher and the run has no teacher."""
-    if NEEDS_TEACHER & weights.keys() and not has_teacher:
-        needing = ", ".join(sorted(NEEDS_TEACHER & weights.keys()))
-        raise UsageError(f"the loss `{needing}` needs a teacher", "take it out of the recipe")
-
-
-def _given(tensor: Tensor | None, term: str) -> Tensor:
-    if tensor is None:
-        raise UsageError(
-            f"the loss `{term}` compares what the network or its teacher does not predict",
-            "take it out of the recipe",
-        )
-    return tensor
-
-
-def matting_losses(
-    prediction: Prediction,
-    targets: Targets,
-    weights: dict[str, float],
-    side_losses: dict[str, Tensor] | None = None,
-) -> dict[str, Tensor]:
-    """Return the weighted terms of one step and their ``total``, each a scalar, the batch's mean.
-
-    Terms about edges (``gradient``, ``laplacian``, ``boundary``) leave out samples for which
-    `Targets.judge_edges` is False: they count as zero, so that the means of batches split among
-    processes average to that of the whole.
-
-    Args:
-        weights: of `TERMS` by name; those left out are not computed.
-        side_losses: of `Network.side_losses`; they are added as they are.
-
-    Raises:
-        UsageError: a term compares what was not predicted.
-    """
-    alpha = prediction.matte.sigmoid()
-    losses = {
-        name: weight * TERMS[name](alpha, prediction, targets).mean()
-        for name, weight in weights.items()
-    } | (side_losses or {})
-    return losses | {"total": torch.stack(list(losses.values())).sum()}

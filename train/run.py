@@ -88,8 +88,7 @@ def claim(run: Run, say: Say) -> dict[str, Any] | None:
         say(line)
     if missing := STATE_KEYS - set(state):
         raise BadData(f"{path}: not a checkpoint of a run (no {', '.join(sorted(missing))} in it)")
-    if (theirs := configs.modernised(state["config"])) != config.plain():
-        other = [k for k, v in config.plain().items() if theirs.get(k) != v]
+    if other := configs.differing(state["config"], config):
         raise UsageError(
             f"{path}: was begun with another {', '.join(other)}", "use the same, or --out"
         )

@@ -33,12 +33,12 @@ from train.data.samples import Samples
 from train.ema import averaged, to_device
 from train.export.export import export
 from train.log import Log, draw
-from train.losses import matting_losses
 from train.methods.method import Batch, Method, Teacher
 from train.methods.teacher import open_teacher
 from train.networks import build
 from train.networks.encoders.imagenet import start_encoder
 from train.networks.network import Network
+from train.objective import matting_losses
 from train.process import World, choose_precision, signals
 from train.run import MODEL, RELEASED, Progress, Run, claim, describe, unseen, version
 
@@ -83,6 +83,8 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     cv2.setNumThreads(1)
 
     # Networks.
+    if line := _learns_by(net, config):
+        say(line)
     if state is None:
         say(_start(run, net, samples))
         if world.is_main:
@@ -255,9 +257,15 @@ def step_losses(
     targets = method.targets(batch, teacher, config)
     prediction = model(batch.image)
     with torch.autocast(batch.image.device.type, enabled=False):  # losses are computed in float32
-        prediction = prediction.float()
-        sides = net.side_losses(prediction, targets)
-        return matting_losses(prediction, targets, config.loss, sides)
+        prediction, own = prediction.float(), None
+        if config.own_losses:
+            own = net.own_losses(batch.image, prediction, targets)
+        return matting_losses(prediction, targets, judged(net, config), own)
+
+
+def judged(net: Network, config: Config) -> dict[str, float]:
+    """Return the recipe's losses by weight without those of what the network does not predict."""
+    return {k: w for k, w in config.loss.items() if k != "boundary" or net.predicts_boundary}
 
 
 def rate(step: int, config: Config) -> float:
@@ -284,8 +292,18 @@ def distribute(net: Network, config: Config, world: World) -> nn.Module:
                 f"a batch of {stage.batch} cannot be shared evenly by {world.size} processes"
             )
     devices = [world.device.index] if world.device.type == "cuda" else None
-    unused = "boundary" not in config.loss  # its head gets no gradient then
+    # A head that no loss judges gets no gradient.
+    unused = net.has_own_losses or "boundary" not in config.loss
     return DistributedDataParallel(net, device_ids=devices, find_unused_parameters=unused)
+
+
+def _learns_by(net: Network, config: Config) -> str:
+    """Return a line that says how the losses of a run differ from its recipe's, or nothing."""
+    if config.own_losses and net.has_own_losses:
+        return f"losses: those of {net.arch}'s authors; own_losses = false takes the recipe's"
+    if judged(net, config) != config.loss:
+        return f"losses: {', '.join(judged(net, config))}; {net.arch} predicts no boundary"
+    return ""
 
 
 def _start(run: Run, net: Network, samples: Samples) -> str:

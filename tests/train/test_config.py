@@ -17,6 +17,7 @@ from train.config import (
     RECIPES,
     Config,
     Stage,
+    differing,
     load,
     saved,
 )
@@ -71,6 +72,7 @@ EVERY_FIELD = Config(
     (Stage(3, 4, (32, 64)), Stage(5, 2, (96,))),
     {"l1": 1.0, "laplacian": 3.5, "boundary": 0.01},
     lr=3e-4,
+    own_losses=False,
     encoder_lr=1e-5,
     weight_decay=1e-4,
     schedule="constant",
@@ -280,3 +282,11 @@ def test_recipes_and_runs_of_earlier_versions_are_read(tmp_path: Path) -> None:
         old = config.plain() | {"average": config.ema_decay, "labels": labels}
         del old["ema_decay"], old["method"]
         assert Config.from_dict(old, "here") == config
+
+
+def test_a_run_of_an_earlier_version_had_the_default_of_a_key_it_lacks() -> None:
+    config = load("paper", "student")
+    earlier = config.plain()
+    del earlier["own_losses"]
+    assert differing(earlier, config) == []
+    assert differing(earlier, replace(config, own_losses=False, seed=3)) == ["own_losses", "seed"]

@@ -35,7 +35,7 @@ class Deployed(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Return alpha (N, H, W) float in [0, 1] of frames (N, H, W, 3) uint8 RGB."""
         prediction = self.net(frames.float().permute(0, 3, 1, 2) / 255)
-        return prediction.matte.sigmoid()[:, 0]
+        return prediction.deployed_alpha[:, 0]
 
 
 def trace(net: Network, spec: ModelSpec, widen: bool = False) -> onnx.ModelProto:

@@ -44,8 +44,10 @@ def quantise(
         expected: the network's alpha for each of `held_out`, (N, H, W).
     """
     seen = observe(model, before_first(model, taps), calibration)
+    outside = before_first(model, {})
     for tap in taps or ("",):
-        result = _quantised(model, seen, upstream(model, taps[tap]) if tap else set())
+        floats = upstream(model, taps[tap]) if tap else set()
+        result = _quantised(model, seen, outside | floats)
         if differences(result, held_out, expected).mean() <= TARGET_MEAN_DIFFERENCE:
             break
     return result, tap
@@ -78,21 +80,24 @@ def _quantised(
 
 
 def _ranges(model: onnx.ModelProto, seen: dict[str, Activation]) -> TensorsData:
-    """Return the range of each activation; that of the logits without what alpha cannot show."""
+    """Return the range of each activation; that of the last without what alpha cannot show."""
     ranges = {name: (np.float32(a.low), np.float32(a.high)) for name, a in seen.items()}
-    logits = _logits(model.graph)
-    low, high = ranges[logits]
-    ranges[logits] = max(low, np.float32(-MAX_LOGIT)), min(high, np.float32(MAX_LOGIT))
+    last, least, most = _last(model.graph)
+    if last in ranges:
+        low, high = ranges[last]
+        ranges[last] = max(low, np.float32(least)), min(high, np.float32(most))
     return TensorsData(CalibrationMethod.MinMax, ranges)
 
 
-def _logits(graph: onnx.GraphProto) -> str:
-    """Return the tensor whose values, rearranged, alpha is the sigmoid of."""
+def _last(graph: onnx.GraphProto) -> tuple[str, float, float]:
+    """Return the tensor that alpha is the sigmoid of, or clipped, and the values it shows."""
     made_by = {output: node for node in graph.node for output in node.output}
-    name = graph.output[0].name
-    while (node := made_by[name]).op_type in (*REARRANGING, "Sigmoid"):
+    name, least, most = graph.output[0].name, 0.0, 1.0
+    while (node := made_by[name]).op_type in (*REARRANGING, "Sigmoid", "Clip"):
         name = node.input[0]
-    return name
+        if node.op_type == "Sigmoid":
+            least, most = -MAX_LOGIT, MAX_LOGIT
+    return name, least, most
 
 
 def _correct_biases(graph: onnx.GraphProto, seen: dict[str, Activation], names: list[str]) -> None:

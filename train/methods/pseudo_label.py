@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engines.errors import UsageError
 from train.methods.method import Batch, Teacher, boundary_label
 from train.networks.network import Targets
 
@@ -27,18 +26,15 @@ class PseudoLabel(NamedTuple):
 
 
 def pseudo_label(teacher: Teacher | None, batch: Batch) -> PseudoLabel:
-    """Return what the teacher predicts for the batch without strong augmentation.
-
-    Raises:
-        UsageError: the teacher does not predict a boundary.
-    """
+    """Return what a teacher of `train.methods.teacher` predicts for the batch's weak view."""
     assert teacher is not None
     assert batch.weak is not None
     with torch.no_grad():
-        matte, boundary, features, _ = teacher(batch.weak).float()
-        if boundary is None:
-            raise UsageError("the teacher predicts no boundary", "use one that does with --teacher")
-        return PseudoLabel(matte.sigmoid(), boundary.sigmoid(), features)
+        predicted = teacher(batch.weak).float()
+        assert predicted.boundary is not None
+        return PseudoLabel(
+            predicted.deployed_alpha, predicted.boundary.sigmoid(), predicted.features
+        )
 
 
 def refined_targets(batch: Batch, teacher: PseudoLabel, label: Tensor) -> Targets:

@@ -22,16 +22,34 @@ class Prediction(NamedTuple):
     """The outputs of a network for N frames of H×W pixels.
 
     Attributes:
-        matte: (N, 1, H, W) logits of alpha.
+        matte: (N, 1, H, W) logits of alpha, or alpha itself if `is_alpha`.
         boundary: (N, 1, H, W) logits of the boundary, or None if the network does not predict it.
         features: (N, C, h, w) deep features after a ReLU, or None if the network offers none.
-        sides: further outputs by name, which `Network.side_losses` alone reads, or None.
+        sides: further outputs by name, which `Network.own_losses` alone reads, or None.
+        is_alpha: the network computes alpha without a final sigmoid, as those do that fuse several
+            mattes. It may exceed [0, 1].
     """
 
     matte: Tensor
     boundary: Tensor | None = None
     features: Tensor | None = None
     sides: dict[str, Tensor] | None = None
+    is_alpha: bool = False
+
+    @property
+    def alpha(self) -> Tensor:
+        """Alpha (N, 1, H, W) as losses judge it; outside [0, 1] it still has a gradient."""
+        return self.matte if self.is_alpha else self.matte.sigmoid()
+
+    @property
+    def deployed_alpha(self) -> Tensor:
+        """Alpha (N, 1, H, W) in [0, 1]."""
+        return self.matte.clamp(0, 1) if self.is_alpha else self.matte.sigmoid()
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits of alpha (N, 1, H, W); of an alpha, limited to those of 1e-4 and 1 - 1e-4."""
+        return torch.logit(self.matte, 1e-4) if self.is_alpha else self.matte
 
     def float(self) -> Prediction:
         """Return the prediction in float32, for losses."""
@@ -40,6 +58,7 @@ class Prediction(NamedTuple):
             None if self.boundary is None else self.boundary.float(),
             None if self.features is None else self.features.float(),
             self.sides and {name: x.float() for name, x in self.sides.items()},
+            self.is_alpha,
         )
 
 
@@ -78,6 +97,7 @@ class Network(nn.Module):
         backbone: name of these weights in `train.networks.encoders.imagenet`; empty: there are
             none.
         feature_channels: C of `Prediction.features`; 0: the network offers none.
+        predicts_boundary: whether there is a `Prediction.boundary`.
         exact_weights: prefixes of the names of parameters that an exported file keeps in float32.
         mean, std: (1, 3, 1, 1) buffers, the normalisation of RGB in [0, 1].
     """
@@ -85,6 +105,7 @@ class Network(nn.Module):
     encoder: nn.Module
     backbone: str = ""
     feature_channels: int = 0
+    predicts_boundary: bool = False
     exact_weights: tuple[str, ...] = ()
 
     def __init__(self, arch: str, stride: int):
@@ -110,13 +131,24 @@ class Network(nn.Module):
         """Return the parameters that learn at the recipe's ``encoder_lr``."""
         return self.encoder.parameters()
 
-    def side_losses(self, prediction: Prediction, targets: Targets) -> dict[str, Tensor]:
-        """Return the network's own weighted losses by name, each a scalar.
+    def own_losses(
+        self, frames: Tensor, prediction: Prediction, targets: Targets
+    ) -> dict[str, Tensor]:
+        """Return the weighted losses that the network's authors train it by, each a scalar.
 
-        They are added to those of the recipe, which judge `Prediction.matte`. A network that
-        predicts more judges its `Prediction.sides` here, against the label the method made.
+        They judge its matte and its `Prediction.sides`, and take the place of the recipe's losses
+        unless its ``own_losses`` is false. Their alpha is the label the method made, their trimap
+        that of `train.networks.transition`.
+
+        Args:
+            frames: (N, 3, S, S) float in [0, 1], of which `prediction` was made.
         """
         return {}
+
+    @property
+    def has_own_losses(self) -> bool:
+        """Whether the network overrides `own_losses`."""
+        return type(self).own_losses is not Network.own_losses
 
     def deployed(self, widen: bool = False) -> Network:
         """Return a copy in eval mode with the same matte, in the form that is fastest to run.

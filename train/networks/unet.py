@@ -34,6 +34,7 @@ BLOCK_CHANNELS = BLOCK_SIDE_PIXELS**2  # that a kernel computes at once on CPUs 
 class UNet(Network):
     """A U-Net with a head for the matte and one for the boundary."""
 
+    predicts_boundary = True
     exact_weights = ("matte",)
 
     def __init__(self, arch: str, encoder: Any, aspp: int, decoder: tuple[int, ...]):

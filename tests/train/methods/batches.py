@@ -19,6 +19,8 @@ CPU = torch.device("cpu")
 class Constant(Network):
     """A network that predicts the same for every image: logits of what it is given."""
 
+    predicts_boundary = True
+
     def __init__(self, matte: float, boundary: float):
         super().__init__("constant", 1)
         self.said = nn.Parameter(torch.logit(torch.tensor([matte, boundary])))

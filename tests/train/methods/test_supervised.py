@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from tests.train.methods.batches import config, targets
-from train.losses import matting_losses
 from train.methods.method import Batch, boundary_label
 from train.methods.supervised import METHOD
 from train.networks.network import Prediction
+from train.objective import matting_losses
 
 
 def test_without_a_teacher_labels_are_learnt_as_they_are(batch: dict[str, Any]) -> None:

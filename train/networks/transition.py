@@ -1,0 +1,71 @@
+"""The trimap that networks with one learn from, made of any method's label.
+
+    unknown  U = where 0.05 < label < 0.95, boundary > 0.5 or the label jumps, widened
+    person       where label >= 0.95 outside U
+    background   the rest
+
+A network keeps its own losses: the label stands in for its alpha and this trimap for its trimap.
+Terms inside U leave out samples whose edges may not be judged, whose label is a coarse mask. Terms
+that need the true foreground and background are left out: photographs have none.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from train.networks.network import Targets
+
+# Diameter of the ellipse that widens U, as a share of the crop's side: 15 pixels of 512.
+WIDENING_SHARE = 15 / 512
+BACKGROUND, UNKNOWN, PERSON = 0, 1, 2  # the classes of a trimap
+
+
+class Trimap(NamedTuple):
+    """The trimaps of N crops of S×S pixels.
+
+    Attributes:
+        classes: (N, S, S) int64, of `BACKGROUND`, `UNKNOWN` and `PERSON`.
+        unknown: (N, 1, S, S) float, 1 in U, else 0.
+        judged: (N,) float, 1 where terms inside U count, else 0.
+    """
+
+    classes: Tensor
+    unknown: Tensor
+    judged: Tensor
+
+    @classmethod
+    def of(cls, targets: Targets) -> Trimap:
+        """Make the trimaps of a method's targets."""
+        label = targets.label
+        lowest, highest = -F.max_pool2d(-label, 3, 1, 1), F.max_pool2d(label, 3, 1, 1)
+        jumps = (lowest <= 0.05) & (highest >= 0.95)
+        seed = jumps | ((label > 0.05) & (label < 0.95)) | (targets.boundary > 0.5)
+        unknown = widened(seed.to(label.dtype), round(label.shape[-1] * WIDENING_SHARE))
+        classes = torch.where(label >= 0.95, PERSON, BACKGROUND)
+        classes = torch.where(unknown > 0, UNKNOWN, classes)[:, 0]
+        return cls(classes, unknown, targets.judge_edges.to(label.dtype))
+
+    def mean_inside(self, values: Tensor) -> Tensor:
+        """Return the mean of values (N, 1, S, S) over each judged sample's U, averaged over N.
+
+        The samples left out count as zero, so that the means of batches split among processes
+        average to that of the whole.
+        """
+        sums = (values * self.unknown).flatten(1).sum(1)
+        return (self.judged * sums / self.unknown.flatten(1).sum(1).clamp_min(1)).mean()
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Return the cross-entropy of logits (N, 3, S, S) and the classes, their mean."""
+        return F.cross_entropy(logits, self.classes)
+
+
+def widened(region: Tensor, diameter: int) -> Tensor:
+    """Widen a region (N, 1, H, W), 1 inside and 0 outside, by an ellipse (OpenCV's, but odd)."""
+    radius = diameter // 2
+    d = torch.arange(-radius, radius + 1, device=region.device, dtype=region.dtype)
+    disc = (d.square()[:, None] + d.square() <= radius**2).to(region.dtype)
+    return (F.conv2d(region, disc[None, None], padding=radius) > 0.5).to(region.dtype)
