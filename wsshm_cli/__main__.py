@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import signal
 import sys
 from typing import Any
 
@@ -16,9 +14,12 @@ def _leave(signum: int, _: Any) -> None:
 
 def main() -> None:
     """Run the command line, and exit with one of `engines.errors.exit_codes`."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(signum, _leave)
+    from wsshm_cli import signals, streams
+
+    signals.handle(_leave)
+    streams.secure()
+
+    from engines.errors import WsshmError, writing
     from engines.files import MAX_PIXELS
 
     # OpenCV reads this when it is imported: a small file must not claim any amount of memory.
@@ -27,12 +28,16 @@ def main() -> None:
     # ONNX Runtime reads this when it is imported: its official builds send usage data otherwise.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints its settings otherwise
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # "?" for what a terminal cannot show
-            stream.reconfigure(errors="replace")
+    from wsshm_cli import report
     from wsshm_cli.app import app
 
-    app(prog_name="wsshm")
+    try:
+        with writing("stdout", begun=True):  # for help pages; commands handle their own errors
+            app(prog_name="wsshm")
+    except WsshmError as e:
+        streams.discard_stdout()
+        report.error(str(e))
+        sys.exit(e.exit_code)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,7 +11,8 @@ from typing import Any
 
 import typer
 
-from engines.errors import WsshmError
+from engines.errors import WsshmError, memory_error, writing
+from wsshm_cli import streams
 
 # Seconds between two states of a bar: on a terminal, and in a log file.
 PAUSES_SECONDS = 0.2, 10.0
@@ -47,13 +47,25 @@ def fault(e: BaseException) -> None:
 
 
 def out(text: str) -> None:
-    """Print a line of a command's result."""
-    print(text, flush=True)
+    """Print a line of a command's result.
+
+    Raises:
+        BrokenPipeError: its reader has left.
+        WriteFailed: such as a full disk.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        streams.discard_stdout()
+        with writing("stdout", begun=True):
+            raise
 
 
 def as_json(data: dict[str, Any]) -> None:
     """Print one JSON object on one line of stdout."""
-    print(json.dumps(data), flush=True)
+    out(json.dumps(data))
 
 
 @contextmanager
@@ -109,8 +121,11 @@ def ending() -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except BrokenPipeError:  # the reader of our output has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.discard_stdout()
         raise typer.Exit from None
     except Exception as e:
+        if known := memory_error(e):
+            error(str(known))
+            raise typer.Exit(known.exit_code) from e
         fault(e)
         raise typer.Exit(WsshmError.exit_code) from e
