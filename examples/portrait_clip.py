@@ -7,7 +7,7 @@ sound, so that one can hear that sound is kept.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,7 +62,9 @@ def write_clip(
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description="Write portrait.mp4 and stars.jpg.")
+    parser.add_argument("folder", type=Path, help="where to; made if it is not there")
+    folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     write_clip(folder / "portrait.mp4")
     stars = cv2.cvtColor(data.hubble_deep_field(), cv2.COLOR_RGB2BGR)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from engines.errors import UsageError
 from wsshm_cli import report
 
 GROUPS = {"argument": "Arguments", "option": "Options"}  # of parameters that name none
@@ -28,6 +29,20 @@ class Command(TyperCommand):
         for param in self.params:
             if isinstance(param, TyperOption):
                 param.hidden = False
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, and say how to name a file that looks like an option."""
+        given = list(args)
+        try:
+            rest: list[str] = super().parse_args(ctx, args)
+        except Exception as e:
+            files = [a for a in given if a[:1] == "-" and a != "-" and Path(a).exists()]
+            if type(e).__name__ == "NoSuchOption" and files:  # click's, wherever Typer keeps it
+                raise UsageError(
+                    f"{files[0]}: begins like an option", f"name it after --, or as ./{files[0]}"
+                ) from e
+            raise
+        return rest
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write every group that has options to show, with one width of the first column."""

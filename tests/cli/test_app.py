@@ -44,6 +44,14 @@ def test_an_unknown_command_is_refused(wsshm: Wsshm) -> None:
     refuses(wsshm("walk"), "walk")
 
 
+@pytest.mark.parametrize("args", [["-clip.mp4"], ["-o", "out.mp4", "--clip.mp4"]])
+def test_a_file_that_looks_like_an_option(wsshm: Wsshm, tmp_path: Path, args: list[str]) -> None:
+    (tmp_path / args[-1]).touch()
+    result = wsshm("run", *args)
+    refuses(result, args[-1], "--, or as ./")
+    assert "No such option" in wsshm("run", "-no.mp4").stderr
+
+
 def test_the_list_of_commands_fits_80_columns(wsshm: Wsshm) -> None:
     for group in ((), ("models",), ("train",)):
         _, commands = wsshm(*group, "--help").stdout.split("Commands:\n")
