@@ -4,11 +4,11 @@
     ├── UsageError       2  options that do not fit together
     ├── BadData         65  the input opens but cannot be used, or ends early
     ├── CannotOpen      66  the input is missing, unreadable or of an unknown kind
-    ├── Unavailable     69  a device, engine or codec that is not usable on this machine
+    ├── Unavailable     69  a device, engine or codec that is not usable here; not enough memory
     ├── CannotCreate    73  the output cannot be created
     └── WriteFailed     74  writing the output failed, a full disk included
 
-Exit codes follow sysexits.h, for scripts; 130 and 143 mean SIGINT and SIGTERM.
+Exit codes follow sysexits.h, for scripts; 129, 130 and 143 mean SIGHUP, SIGINT and SIGTERM.
 Standard library only.
 """
 
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -69,7 +71,7 @@ class CannotOpen(WsshmError, OSError):
 
 
 class Unavailable(WsshmError, RuntimeError):
-    """A device, engine or codec that is not usable on this machine."""
+    """A device, engine or codec that is not usable on this machine, or not enough memory."""
 
     exit_code = 69
 
@@ -91,13 +93,46 @@ exit_codes: dict[int, str] = {
     2: "options that do not make sense",
     65: "bad data: junk, no image in it, or it ends early (what could be read is kept)",
     66: "the input cannot be opened",
-    69: "a device, engine or codec is not available, or a live input stopped",
+    69: "a device, engine or codec is not available, memory runs out, or a live input stopped",
     70: "a fault of wsshm itself; please report it",
     73: "the output cannot be created",
     74: "writing failed, a full disk included (what was written is kept)",
-    130: "stopped by Ctrl-C (what was written is finished and kept)",
+    129: "stopped as its terminal was closed (what was written is finished and kept)",
+    130: "stopped by Ctrl-C (likewise)",
     143: "stopped by SIGTERM (likewise)",
 }
+
+# The signals that end a process early. Windows has no SIGHUP, which comes when a terminal closes.
+ENDING_SIGNALS = (
+    (signal.SIGINT, signal.SIGTERM)
+    if sys.platform == "win32"
+    else (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+)
+
+# How libraries say that memory runs out, where they raise no MemoryError.
+MEMORY_TEXTS = (
+    "bad_alloc",
+    "can't start new thread",
+    "cannot allocate memory",
+    "failed to allocate memory",
+    "failed to map segment",
+    "insufficient memory",
+    "not enough memory",
+)
+
+
+def memory_error(error: BaseException | None) -> Unavailable | None:
+    """Return the error to show for one that comes of too little memory; None for any other."""
+    while error is not None:
+        text = f"{error}".lower()
+        no_thread = _is_av(error) and getattr(error, "errno", None) == errno.EAGAIN
+        if isinstance(error, MemoryError) or no_thread or any(t in text for t in MEMORY_TEXTS):
+            return Unavailable(
+                f"not enough memory ({text.splitlines()[0] if text else 'MemoryError'})",
+                "close other programs, raise the limit (ulimit -v), or use a smaller --size",
+            )
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _reason(error: BaseException) -> str:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
+
+from engines.errors import Unavailable
+
+if sys.platform != "win32":
+    import resource
+
+MIN_ADDRESS_SPACE = 1280 << 20  # bytes; a run of a small clip on two cores takes a little more
 
 
 def cores() -> int:
@@ -13,6 +21,23 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def check_memory() -> None:
+    """Check that the process may take the memory without which libraries crash as they load.
+
+    Raises:
+        Unavailable: its address space is limited to less than `MIN_ADDRESS_SPACE`.
+    """
+    if sys.platform == "win32":
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < MIN_ADDRESS_SPACE:
+        raise Unavailable(
+            f"not enough memory: this process may have {limit >> 20} MB, and needs "
+            f"{MIN_ADDRESS_SPACE >> 20}",
+            "raise the limit: ulimit -v unlimited",
+        )
 
 
 def cpu() -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from engines.errors import Unavailable, UsageError
+from engines.errors import ENDING_SIGNALS, Unavailable, UsageError
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,10 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in the list; a second one ends the process at once."""
+    """Collect signals that end a run in the list; a second one ends the process at once.
+
+    Ignored ones stay ignored, as SIGHUP under nohup.
+    """
     caught: list[int] = []
 
     def handle(signum: int, _: Any) -> None:
@@ -97,7 +100,9 @@ def signals() -> Iterator[list[int]]:
             os._exit(128 + signum)
         caught.append(signum)
 
-    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: h for s in ENDING_SIGNALS if (h := signal.getsignal(s)) is not signal.SIG_IGN}
+    for signum in before:
+        signal.signal(signum, handle)
     try:
         yield caught
     finally:

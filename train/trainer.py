@@ -55,7 +55,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
         world: of `train.process.joined`.
 
     Returns:
-        0, or 130 or 143 when a signal ended the run after a checkpoint.
+        0, or 129, 130 or 143 when a signal ended the run after a checkpoint.
 
     Raises:
         UsageError: the folder holds another run, or this one without `resume`.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from engines.errors import UsageError, WsshmError
+from engines.machine import check_memory
 from engines.video.config import (
     STDOUT,
     BackgroundFit,
@@ -77,6 +78,7 @@ def run(
 ) -> None:
     """Put a person on another background."""
     stop = stop_on_signals()  # before the heavy imports, so that no signal finds Python's handlers
+    check_memory()
     out = None if output is None else Path(output)
     if as_json and out == STDOUT:
         raise UsageError("--json: -o - writes the video to stdout", "leave one of them out")

@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do while a command works; ignored ones, as under nohup, stay ignored."""
+"""What signals that end a process do while a command works; ignored ones stay ignored."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from engines.errors import ENDING_SIGNALS
+
 if TYPE_CHECKING:
     from engines.video.pipeline import Stop
-
-SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
 def stop_on_signals() -> Stop:
@@ -19,7 +19,7 @@ def stop_on_signals() -> Stop:
 
     stop, seen = Stop(), 0
 
-    def handle(signum: int, _: Any) -> None:
+    def count(signum: int, _: Any) -> None:
         nonlocal seen
         seen += 1
         if seen > 2:
@@ -27,7 +27,7 @@ def stop_on_signals() -> Stop:
         stop.signum = stop.signum or signum
         stop.requested = True
 
-    _handle(handle)
+    handle(count)
     return stop
 
 
@@ -37,7 +37,7 @@ def end_on_signals() -> Callable[[], None]:
     For the wait until a stream begins: nothing looks at a `Stop` there, and there is nothing to
     finish.
     """
-    taken = {s: signal.getsignal(s) for s in SIGNALS}
+    taken = {s: signal.getsignal(s) for s in ENDING_SIGNALS}
     for signum, handler in taken.items():
         if callable(handler):
             signal.signal(signum, signal.SIG_DFL)
@@ -55,10 +55,11 @@ def unwind_on_signals() -> None:
     def leave(signum: int, _: Any) -> None:
         raise SystemExit(128 + signum)
 
-    _handle(leave)
+    handle(leave)
 
 
-def _handle(handler: Callable[[int, Any], None]) -> None:
-    for signum in SIGNALS:
+def handle(handler: Callable[[int, Any], None]) -> None:
+    """Call `handler` for each signal that ends a process, unless it is ignored, as under nohup."""
+    for signum in ENDING_SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, handler)

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 
 from engines.engine import MattingEngine
-from engines.errors import Say, silent
+from engines.errors import Say, memory_error, silent
 from engines.video.autotune import measure, settle
 from engines.video.compose.composite import Composited, composite
 from engines.video.compose.open import BackgroundCycle, open_background
@@ -159,7 +159,7 @@ def run(
         try:
             steps.run()
         except Exception as e:
-            error = e
+            error = memory_error(e) or e
         if watch.nobody is not None:
             warnings.append(watch.nobody)
         cut = stop.requested or source.fault

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at any moment of `wsshm run`: what was written is finished and kept."""
+"""SIGINT, SIGTERM, SIGHUP at any moment of `wsshm run`: what was written is finished and kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.faults.helpers import Ended, Running, decode, parts
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LIMIT = 2.0  # seconds a run may take to finish what it has
 
 
@@ -93,12 +93,9 @@ def trial(moment: float, signum: int, moving: Path, model: Path, folder: Path, t
 
 
 def moments(trials: int, length: float) -> list[tuple[float, int]]:
-    """Seeded random moments, one in each of `trials` equal parts of a run, both signals in turn."""
+    """Seeded random moments, one in each of `trials` equal parts of a run, the signals in turn."""
     rng = random.Random(20240624)
-    return [
-        ((i + rng.random()) / trials * length * 1.02, SIGNALS[(i + i // 2) % 2])
-        for i in range(trials)
-    ]
+    return [((i + rng.random()) / trials * length * 1.02, SIGNALS[i % 3]) for i in range(trials)]
 
 
 def run_trials(trials: int, to: str, whole: Whole, moving: Path, model: Path, folder: Path) -> None:
@@ -178,7 +175,7 @@ def signal_in(
 
 
 @pytest.mark.parametrize(
-    ("phase", "signum"), [(phase, SIGNALS[i % 2]) for i, phase in enumerate(PHASES)]
+    ("phase", "signum"), [(phase, SIGNALS[i % 3]) for i, phase in enumerate(PHASES)]
 )
 def test_signal_in_every_phase(
     phase: str, signum: int, whole: Whole, moving: Path, ones: Path, tmp_path: Path
@@ -195,7 +192,7 @@ def test_many_signals_in_every_phase(
     """25 fresh processes for each, which makes a hundred."""
     for i in range(25):
         (tmp_path / f"{i}").mkdir()
-        signal_in(phase, SIGNALS[i % 2], whole, moving, ones, tmp_path / f"{i}")
+        signal_in(phase, SIGNALS[i % 3], whole, moving, ones, tmp_path / f"{i}")
         shutil.rmtree(tmp_path / f"{i}")
 
 

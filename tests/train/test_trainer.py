@@ -191,7 +191,11 @@ def test_a_teacher_of_the_same_architecture_follows(chain: Chain) -> None:
 
 @pytest.mark.parametrize(
     ("signum", "code"),
-    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGTERM, 143)],
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.long),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.long),
+    ],
 )
 def test_a_signal_ends_a_run_after_a_checkpoint(
     signum: int, code: int, dataset: Path, tmp_path: Path

@@ -19,7 +19,7 @@ from engines.arrays import U8
 from engines.datasets.composites import extend_foreground
 from engines.datasets.layout import Pair, list_backgrounds, list_cutouts, list_pairs
 from engines.datasets.read import read_cutout, read_image, read_pair
-from engines.errors import BadData
+from engines.errors import ENDING_SIGNALS, BadData
 from train import methods
 from train.config import Config
 from train.data import augment
@@ -222,6 +222,6 @@ class Batches(Sampler):
 
 def quiet_worker(_: int) -> None:
     """Prepare a loader's worker process: it ignores signals, which its parent handles."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for signum in ENDING_SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
     cv2.setNumThreads(1)

@@ -1,4 +1,4 @@
-"""Run measurements in a separate process that Ctrl-C and SIGTERM end cleanly."""
+"""Run measurements in a separate process that signals end cleanly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
-from engines.errors import Unavailable, WsshmError
+from engines.errors import ENDING_SIGNALS, Unavailable, WsshmError
 
 
 class Worker:
@@ -79,7 +79,7 @@ class Worker:
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the end of the block.
+    """Hold signals that end a process back until the end of the block.
 
     A process that is interrupted while it starts would print a traceback. What starts inside the
     block keeps SIGINT blocked: a terminal sends Ctrl-C to every process, also to one that has not
@@ -88,7 +88,7 @@ def _signals_held() -> Iterator[None]:
     arrived: list[int] = []
     handlers: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in ENDING_SIGNALS:
             if callable(handler := signal.getsignal(signum)):
                 handlers[signum] = handler
                 signal.signal(signum, lambda signum, _: arrived.append(signum))
