@@ -52,7 +52,8 @@ class Config:
     loss: dict[str, float]
     lr: float
     # A network of other authors learns by their losses, on the labels that the method makes, in
-    # place of `loss`; false: it learns by `loss`, on its alpha alone.
+    # place of `loss`; false: by `loss` on its final alpha alone. What chooses among several mattes
+    # (the glance of gfm) learns nothing then.
     own_losses: bool = True
     encoder_lr: float = 0.0  # 0: the same as lr
     weight_decay: float = 0.0

@@ -20,6 +20,18 @@ def l1(matte: Tensor, alpha: Tensor, weight: Tensor | None = None) -> Tensor:
     return _mean((matte - alpha).abs(), weight)
 
 
+def charbonnier(
+    matte: Tensor, alpha: Tensor, weight: Tensor | None = None, epsilon: float = 1e-6
+) -> Tensor:
+    """Return the mean of `smooth_abs` of the difference, optionally weighted per pixel."""
+    return _mean(smooth_abs(matte - alpha, epsilon), weight)
+
+
+def smooth_abs(difference: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """Return ``sqrt(d² + ε²)`` of each value (the alpha loss of Xu et al., 2017)."""
+    return (difference.square() + epsilon**2).sqrt()
+
+
 def bce(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the binary cross-entropy of logits and soft labels, optionally weighted per pixel."""
     return _mean(F.binary_cross_entropy_with_logits(logits, label, reduction="none"), weight)
@@ -31,17 +43,17 @@ def gradient(matte: Tensor, alpha: Tensor) -> Tensor:
     return _mean(d.diff(dim=-1).abs()) + _mean(d.diff(dim=-2).abs())
 
 
-def laplacian_pyramid(matte: Tensor, alpha: Tensor, levels: int = 5) -> Tensor:
+def laplacian_pyramid(matte: Tensor, alpha: Tensor, levels: int = 5, even: bool = False) -> Tensor:
     """Return the L1 of a Laplacian pyramid (Niklaus et al., 2018), level k of n weighs 2^k / n.
 
-    The pyramid is linear, so that of the difference is enough. Sides must be multiples of
-    ``2 ** levels``.
+    With `even`, each level weighs 1. The pyramid is linear, so that of the difference is enough.
+    Sides must be multiples of ``2 ** levels``.
     """
     d, total = matte - alpha, matte.new_zeros(matte.shape[0])
     for level in range(levels):
         down = F.avg_pool2d(_blur(d), 2)
         up = F.interpolate(down, scale_factor=2, mode="bilinear", align_corners=False)
-        total = total + 2**level / levels * _mean((d - up).abs())
+        total = total + (1 if even else 2**level / levels) * _mean((d - up).abs())
         d = down
     return total
 

@@ -50,7 +50,8 @@ Arch = Annotated[
     _network(
         "--arch",
         metavar="NAME",
-        help="r101, r50, r34, r18, r18x0.5, r18x0.25, mbv2 or lite0 to lite2. "
+        help="r101, r50, r34, r18, r18x0.5, r18x0.25, mbv2, lite0 to lite2, or of other papers: "
+        "modnet, gfm. "
         "[default: the recipe's]",
     ),
 ]

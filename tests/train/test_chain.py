@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.train.conftest import Refused
 from tests.train.processes import Chain
+from train.chain import newest_teacher
+from train.checkpoint import checkpoint
+from train.networks import build
 
 pytestmark = pytest.mark.timeout(900)  # every process imports torch, on whatever machine
 
@@ -25,3 +30,33 @@ def test_pretraining_from_other_masks_is_refused_with_advice(
     assert code == 2
     weights = chain.out("pretrain") / "model.safetensors"
     assert f"was made with another masks; --init {weights} takes it as it is" in words
+
+
+@pytest.fixture
+def without_boundary(tmp_path: Path) -> Path:
+    """A finished teacher of another kind, in a folder of runs."""
+    path = tmp_path / "other" / "teacher-modnet" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    checkpoint.save_weights(path, "modnet", build("modnet").state_dict(), {})
+    return path
+
+
+def test_a_teacher_that_predicts_no_boundary_is_refused(
+    student: Refused, tmp_path: Path, without_boundary: Path
+) -> None:
+    code, words = student("--out", tmp_path / "out", "--teacher", without_boundary)
+    assert code == 2
+    assert f"{without_boundary}: is a modnet, which predicts no boundary; give one" in words
+    code, words = student("--runs", without_boundary.parents[1])
+    assert code == 66
+    assert "no finished teacher in it that predicts a boundary; run wsshm train" in words
+
+
+def test_a_newer_teacher_without_a_boundary_is_passed_over(
+    chain: Chain, without_boundary: Path
+) -> None:
+    runs = without_boundary.parents[1]
+    older = runs / "teacher-r18x0.25" / "model.safetensors"
+    shutil.copytree(chain.out("teacher"), older.parent)
+    os.utime(older, (1, 1))
+    assert newest_teacher(runs) == older

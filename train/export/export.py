@@ -29,7 +29,14 @@ from train import config
 from train.checkpoint import checkpoint
 from train.export.graph import Deployed, before_first, observe, trace
 from train.export.half import check_range, half
-from train.export.parity import TOLERANCES, TRACE_TOLERANCE, Parity, compare, synthetic
+from train.export.parity import (
+    TOLERANCES,
+    TRACE_TOLERANCE,
+    Parity,
+    compare,
+    synthetic,
+    tolerated,
+)
 from train.export.quantise import quantise
 from train.networks import build
 from train.networks.network import Network
@@ -137,11 +144,13 @@ def export(net: Network, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) 
     model = trace(net, spec, widen=spec.precision == "int8")
     taps = net.taps(model)
     peak, floats, tap = None, None, None
-    compare(model, held_out, expected, real=bool(frames)).check(TRACE_TOLERANCE, out)
+    compare(model, held_out, expected, real=bool(frames)).check(
+        tolerated(TRACE_TOLERANCE, net.chooses), out
+    )
     if spec.precision == "fp16":
         early = before_first(model, taps)
         peak = check_range(model, observe(model, early, held_out))
-        model, floats = half(model, early, held_out, expected)
+        model, floats = half(model, early, held_out, expected, net.chooses)
     elif spec.precision == "int8":
         calibration = [frame for i, frame in enumerate(frames) if i % HELD_OUT_STEP]
         model, tap = quantise(model, taps, calibration, held_out, expected)
@@ -151,7 +160,7 @@ def export(net: Network, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) 
     model.doc_string = f"{spec.name}: human matting, wsshm"
     onnx.checker.check_model(model, full_check=True)
     parity = compare(model, held_out, expected, real=bool(frames))
-    parity.check(TOLERANCES[spec.precision], out)
+    parity.check(tolerated(TOLERANCES[spec.precision], net.chooses), out)
     with replacing(out) as f:
         f.write(model.SerializeToString())
     return Exported(parity, peak, floats, tap)

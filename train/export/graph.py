@@ -49,6 +49,8 @@ def trace(net: Network, spec: ModelSpec, widen: bool = False) -> onnx.ModelProto
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # this exporter needs no more packages
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # of nodes removed below
+        # An instance norm takes the image's own statistics in any mode.
+        warnings.filterwarnings("ignore", "ONNX export mode.*instance_norm", UserWarning)
         torch.onnx.export(
             Deployed(net.deployed(widen)).eval(),
             (example,),

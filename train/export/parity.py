@@ -60,6 +60,18 @@ class Parity:
                 )
 
 
+def tolerated(allowed: dict[str, float], chooses: bool) -> dict[str, float]:
+    """Return what is allowed: where a network chooses, ``max`` holds for 99 % of the pixels.
+
+    Args:
+        allowed: as of `Parity.check`.
+        chooses: of `Network.chooses`.
+    """
+    if not chooses:
+        return allowed
+    return {"p99" if name == "max" else name: most for name, most in allowed.items()}
+
+
 def synthetic(stride: int) -> list[U8]:
     """Return frames (N, H, W, 3) uint8 of random blocks, in all `SHAPES`."""
     rng, made = np.random.default_rng(0), []

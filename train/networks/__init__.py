@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 from engines.errors import UsageError
+from train.networks.gfm import GFM
+from train.networks.modnet import MODNet
 from train.networks.network import Network
 from train.networks.unet import lite_unet, mobilenet_v2_unet, resnet_unet
 
@@ -21,6 +23,8 @@ NETWORKS: dict[str, Callable[[str], Network]] = {
     "lite0": partial(lite_unet, number=0),
     "lite1": partial(lite_unet, number=1),
     "lite2": partial(lite_unet, number=2),
+    "modnet": MODNet,
+    "gfm": GFM,
 }
 architectures = tuple(NETWORKS)
 

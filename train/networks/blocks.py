@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,3 +40,77 @@ class ASPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.project(torch.cat([b(x) for b in self.branches], 1))
         return F.relu(self.bn(out + self.pooled(x.mean((2, 3), keepdim=True))))
+
+
+def adaptive_avg_pool(x: Tensor, count: int) -> Tensor:
+    """Return `F.adaptive_avg_pool2d` of x (N, C, H, W) to `count` × `count`.
+
+    As products with two matrices of shares, made of H and W in the graph: exporters refuse torch's
+    where `count` is no divisor of them, and the matrices fit any size.
+    """
+    return _shares(x, x.shape[2], count) @ x @ _shares(x, x.shape[3], count).t()
+
+
+def _shares(like: Tensor, length: int, count: int) -> Tensor:
+    """Return (count, length): row i is the mean from floor(i·L/n) to ceil((i + 1)·L/n)."""
+    place = torch.arange(length, device=like.device)
+    row = torch.arange(count, device=like.device)[:, None]
+    start, end = row * length // count, ((row + 1) * length + count - 1) // count
+    inside = ((place >= start) & (place < end)).to(like.dtype)
+    return inside / inside.sum(1, keepdim=True)
+
+
+class PyramidPooling(nn.Module):
+    """The means of parts of the image beside the features (Zhao et al., PSPNet).
+
+    Returns the features and, of each bin size, a 1×1 convolution of the means, enlarged to the
+    features' size: (N, C + the branches' channels, h, w).
+    """
+
+    def __init__(self, branches: Iterable[nn.Module], bins: tuple[int, ...], align: bool):
+        """Build the pyramid.
+
+        Args:
+            branches: what the means of each bin size go through.
+            bins: into how many parts each side is divided.
+            align: corners, where the means are enlarged.
+        """
+        super().__init__()
+        self.branches, self.bins, self.align = nn.ModuleList(branches), bins, align
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [x]
+        for branch, count in zip(self.branches, self.bins, strict=True):
+            means = branch(adaptive_avg_pool(x, count))
+            parts.append(
+                F.interpolate(means, x.shape[2:], mode="bilinear", align_corners=self.align)
+            )
+        return torch.cat(parts, 1)
+
+
+def max_pool_2x2(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Halve x (N, C, H, W), H and W even, and say where each maximum was.
+
+    Returns:
+        The maxima (N, C, H/2, W/2), and masks (N, C, 4, H/2, W/2) that are 1 at the maximum among
+        the four places of a window, the first in the order of rows where several are equal.
+    """
+    pooled = F.max_pool2d(x, 2)
+    with torch.no_grad():
+        free, masks = torch.ones_like(pooled), []
+        for i in range(4):
+            place = x[:, :, i // 2 :: 2, i % 2 :: 2]
+            masks.append((place >= pooled).to(x.dtype) * free)
+            free = free - masks[-1]
+    return pooled, torch.stack(masks, 2)
+
+
+def max_unpool_2x2(x: Tensor, masks: Tensor) -> Tensor:
+    """Return x (N, C, h, w) at the places of the maxima, 0 elsewhere: (N, C, 2h, 2w).
+
+    The same as `F.max_unpool2d`, which has no form that both ONNX and TensorRT take.
+
+    Args:
+        masks: of `max_pool_2x2`.
+    """
+    return F.pixel_shuffle((masks * x[:, :, None]).flatten(1, 2), 2)

@@ -98,6 +98,8 @@ class Network(nn.Module):
             none.
         feature_channels: C of `Prediction.features`; 0: the network offers none.
         predicts_boundary: whether there is a `Prediction.boundary`.
+        chooses: alpha is one of several mattes at each pixel, so that it jumps where two are as
+            likely: an exported file may differ from torch by any amount there.
         exact_weights: prefixes of the names of parameters that an exported file keeps in float32.
         mean, std: (1, 3, 1, 1) buffers, the normalisation of RGB in [0, 1].
     """
@@ -106,6 +108,7 @@ class Network(nn.Module):
     backbone: str = ""
     feature_channels: int = 0
     predicts_boundary: bool = False
+    chooses: bool = False
     exact_weights: tuple[str, ...] = ()
 
     def __init__(self, arch: str, stride: int):
@@ -177,3 +180,14 @@ class Network(nn.Module):
             {name of the tap: name of its tensor in the graph}.
         """
         return {}
+
+
+def output_of(model: ModelProto, part: str) -> str:
+    """Return the tensor that a part of the network gives in its graph.
+
+    Args:
+        model: of `train.export.graph.trace`.
+        part: the module, as in the names of its nodes, such as ``encoder/layer1``.
+    """
+    prefix = f"/net/{part}/"
+    return next(str(n.output[0]) for n in reversed(model.graph.node) if n.name.startswith(prefix))

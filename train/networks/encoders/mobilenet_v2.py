@@ -13,13 +13,18 @@ class MobileNetV2Encoder(nn.Module):
 
     backbone: ClassVar[str] = "mbv2"
     strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
-    ends: ClassVar[tuple[int, ...]] = (1, 3, 6, 13, 17)  # layers whose outputs are f1 … f5
 
-    def __init__(self) -> None:
-        """Build the encoder with random weights."""
+    def __init__(self, whole: bool = False) -> None:
+        """Build the encoder with random weights.
+
+        Args:
+            whole: with the last 1×1 convolution, so that f5 has 1280 channels.
+        """
         super().__init__()
-        self.features = torchvision.models.mobilenet_v2(weights=None).features[:18]
-        self.channels = [16, 24, 32, 96, 320]
+        layers = torchvision.models.mobilenet_v2(weights=None).features
+        self.features = layers if whole else layers[:18]
+        self.channels = [16, 24, 32, 96, 1280 if whole else 320]
+        self.ends = (1, 3, 6, 13, 18 if whole else 17)  # layers whose outputs are f1 … f5
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return f1 … f5 for normalised frames (N, 3, H, W)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 
 
@@ -100,4 +101,33 @@ class ResNetEncoder(nn.Module):
         features = [F.relu(self.bn1(self.conv1(x)))]
         for i in range(1, 5):
             features.append(getattr(self, f"layer{i}")(features[-1]))
+        return features
+
+
+class PooledResNet(nn.Module):
+    """torchvision's ResNet without its classifier: f1…f5 at strides 2, 4, 8, 16, 32."""
+
+    def __init__(self, depth: int, dilated: tuple[bool, bool, bool] = (False, False, False)):
+        """Build the encoder with random weights.
+
+        Args:
+            depth: number of layers, as in torchvision's names.
+            dilated: of the last three stages, those that keep the size and dilate instead.
+        """
+        super().__init__()
+        self.backbone = f"r{depth}"
+        whole = getattr(torchvision.models, f"resnet{depth}")(
+            weights=None, replace_stride_with_dilation=dilated
+        )
+        for name, module in whole.named_children():
+            if name not in ("avgpool", "fc"):
+                self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return f1 … f5 for normalised frames (N, 3, H, W)."""
+        features = [self.relu(self.bn1(self.conv1(x)))]
+        x = self.maxpool(features[0])
+        for i in range(1, 5):
+            x = getattr(self, f"layer{i}")(x)
+            features.append(x)
         return features
