@@ -97,7 +97,7 @@ def grey_clip(path: Path, images: list[np.ndarray]) -> Path:
     return path
 
 
-def sound_clip(path: Path, codec: str = "aac", seconds: float = 1.0) -> Path:
+def sound_clip(path: Path, codec: str = "aac", seconds: float = 1.0, layout: str = "mono") -> Path:
     """Noise images at 30 frames a second, with a tone in any codec."""
     rate = {"libopus": 48000, "libopencore_amrnb": 8000}.get(codec, 44100)
     rng = np.random.default_rng(0)
@@ -105,13 +105,13 @@ def sound_clip(path: Path, codec: str = "aac", seconds: float = 1.0) -> Path:
         video = container.add_stream("libx264", rate=30)
         video.width, video.height, video.pix_fmt = 32, 24, "yuv420p"
         options = {"b": "12200"} if "amr" in codec else {}
-        sound = container.add_stream(codec, rate=rate, layout="mono", options=options)
+        sound = container.add_stream(codec, rate=rate, layout=layout, options=options)
         assert isinstance(sound, av.AudioStream)
         wave = 8000 * np.sin(2 * np.pi * 220 * np.arange(int(seconds * rate)) / rate)
         tone = av.AudioFrame.from_ndarray(wave[None].astype(np.int16), "s16", "mono")
         tone.sample_rate, tone.pts, tone.time_base = rate, 0, Fraction(1, rate)
         resampler = av.AudioResampler(
-            sound.codec_context.format, "mono", rate, frame_size=sound.codec_context.frame_size
+            sound.codec_context.format, layout, rate, frame_size=sound.codec_context.frame_size
         )
         for part in (*resampler.resample(tone), *resampler.resample(None)):
             container.mux(sound.encode(part))

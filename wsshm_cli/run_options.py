@@ -65,7 +65,7 @@ Format = Annotated[
         "--format",
         metavar="|".join(PIPES),
         hidden=True,
-        help="Container when writing to stdout (-o -). [default: mkv]",
+        help="Container when writing to stdout (-o -), a pipe or a device. [default: mkv]",
     ),
 ]
 AsJson = Annotated[

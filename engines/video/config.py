@@ -67,7 +67,7 @@ class Encoding:
     """The encoding of video; None leaves a choice to the container or the codec.
 
     `codec` is a short name or one of FFmpeg's encoders, `crf` and `preset` are in the encoder's own
-    scale and words. `format` is the container of standard output, one of `PIPES`.
+    scale and words. `format` is the container of what is written into a pipe, one of `PIPES`.
     """
 
     codec: str | None = None

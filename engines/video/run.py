@@ -26,6 +26,7 @@ from engines.video.read.open import open_source
 from engines.video.read.source import FrameSource
 from engines.video.summary import Started, Summary
 from engines.video.write.open import needs_alpha, open_outputs, open_viewers
+from engines.video.write.sink import FrameSink
 from engines.video.write.writer import Writer
 
 DEPTH, LARGE_DEPTH = 3, 1  # frames that wait between two stages
@@ -88,7 +89,11 @@ def run(
         if background and Save.composite not in config.save and not config.is_shown:
             background.close()  # it was opened for its errors alone
             background = None
-        sinks = open_outputs(config, source, warnings.append) if config.writes_files else []
+        sinks: list[FrameSink] = []
+        if config.writes_files:
+            for output in open_outputs(config, source, warnings.append, stop, say):
+                held.callback(output.close, whole=False)  # also if the run does not begin
+                sinks.append(output)
         cycle = BackgroundCycle(
             config.background,
             background,
@@ -99,7 +104,7 @@ def run(
         )
         held.callback(cycle.close)
         for viewer in open_viewers(config, source, stop, cycle.next, say):
-            held.callback(viewer.close, whole=True)  # also if the run does not begin
+            held.callback(viewer.close, whole=True)
             sinks.append(viewer)
         engine, reason = network(config, source.format, warnings.append)
         spec = engine.spec
@@ -168,7 +173,9 @@ def run(
         if error is not None and isinstance(error.__cause__, BrokenPipeError):
             error = None  # the reader of standard output has seen enough
             if len(sinks) > 1:
-                warnings.append("-: is not read any more; the other outputs end there too")
+                warnings.append(
+                    f"{sinks[0].path}: is not read any more; the other outputs end there too"
+                )
         elif error is None and source.fault and not stop.requested:
             error = source.fault_kind(source.fault)
         return Summary(

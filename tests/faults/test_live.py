@@ -39,8 +39,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wait_for(path: Path, run: Running) -> None:
-    """Until there is a file."""
-    while not path.exists():
+    """Until there is something in a file."""
+    while not path.exists() or not path.stat().st_size:
         assert run.process.poll() is None, run.process.communicate()
         time.sleep(0.01)
 
@@ -240,7 +240,8 @@ def test_a_signal_while_a_pipe_is_silent(signum: int, ones: Path, tmp_path: Path
     assert process.stdin is not None
     process.stdin.write(data)
     process.stdin.flush()
-    while not (tmp_path / "out.part.mp4").exists():
+    part = tmp_path / "out.part.mp4"
+    while not part.exists() or not part.stat().st_size:
         assert process.poll() is None
         time.sleep(0.01)
     time.sleep(0.5)

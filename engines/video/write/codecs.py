@@ -31,6 +31,8 @@ class Codec:
         ten_bits: whether it is suggested for 10 bits; FFmpeg may be built without.
         any_size: whether odd widths and heights are encoded as they are.
         limited_range_only: whether the stream cannot say that its samples have full range.
+        loses_times: whether its packets, which are in the order of the frames, have wrong times
+            after a long pause.
         tag: the codec tag (FourCC) in the file; empty for the muxer's choice.
         in_help: whether help and messages name it.
     """
@@ -49,6 +51,7 @@ class Codec:
     ten_bits: bool = False
     any_size: bool = False
     limited_range_only: bool = False
+    loses_times: bool = False
     tag: str = ""
     in_help: bool = True
 
@@ -99,6 +102,7 @@ CODECS = (
         crf_zero_options={"svtav1-params": "lookahead=0:crf=0"},  # FFmpeg takes 0 for "not given"
         containers=(".mp4", ".m4v", ".mkv", ".webm"),
         ten_bits=True,
+        loses_times=True,
     ),
     Codec(
         name="ffv1",
@@ -128,6 +132,12 @@ CODECS = (
         containers=(".y4m",),
         ten_bits=True,
         any_size=True,
+        in_help=False,
+    ),
+    Codec(
+        name="mjpeg",
+        encoder="mjpeg",
+        options={"strict": "-1"},  # without, it takes full range alone
         in_help=False,
     ),
     Codec(name="libvpx", encoder="libvpx", crf_max=63, in_help=False),

@@ -231,7 +231,8 @@ def check_starts(
             raise UsageError(
                 f"{file} cannot hold {name} video", f"use another --codec{better}"
             ) from e
-        reason = next((text.strip().rstrip(".") for _, _, text in messages), "no reason is given")
+        said = [text.strip().rstrip(".") for _, _, text in messages if "(repeated" not in text]
+        reason = next(iter(said), "no reason is given")
         if not stream.codec_context.codec.capabilities & HARDWARE:
             size = f"{fmt.width}x{fmt.height}"
             raise Unavailable(

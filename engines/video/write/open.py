@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from engines.errors import CannotCreate, Say, UsageError, writing
+from engines.errors import CannotCreate, Say, UsageError, silent, writing
+from engines.files import destination, parts_left
 from engines.video.config import PIPES, STDOUT, Encoding, RunConfig, Save, Stream
 from engines.video.pipeline import Stop
 from engines.video.read.source import FrameSource
@@ -22,6 +21,7 @@ from engines.video.write.pictures import (
     ImageFolderSink,
     ImageSink,
 )
+from engines.video.write.pipe import check_pipe, is_pipe
 from engines.video.write.preview import Preview
 from engines.video.write.sink import FrameSink
 from engines.video.write.video import VideoSink
@@ -32,7 +32,7 @@ class Target(NamedTuple):
     """An output that was asked for.
 
     Attributes:
-        path: a file, a folder for images, or `STDOUT`.
+        path: a file, a folder for images, or a pipe (see `is_pipe`).
         suffix: the kind of file, as in ``.mp4``; empty for a folder.
         save: what of a frame is written.
         alpha: whether it has an alpha channel.
@@ -70,8 +70,10 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
         given = Path(given.stem)
     is_image = source.rate is None and source.total == 1 and given.is_file()
     base, is_folder = given, given.is_dir()
-    if config.output not in (None, STDOUT):
-        base = config.output
+    output = config.output
+    piped = output is not None and is_pipe(output)
+    if output is not None and not piped:
+        base = output
         with writing(base, begun=False):  # the system refuses names that are too long
             is_folder = config.output_is_folder or base.is_dir() or not base.suffix
     keeps_name = is_image and is_folder  # then it has the name of the input
@@ -83,24 +85,34 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
     found: list[Target] = []
     for i, save in enumerate(config.save):
         alpha = needs_alpha(save, config.is_transparent)
-        if i == 0 and config.output is not None:
-            if config.output == STDOUT:
-                path, kind = STDOUT, f".{config.encoding.format or PIPES[0]}"
+        if i == 0 and output is not None:
+            if piped:
+                path, kind = output, _kind_of_pipe(output, config.encoding, is_image)
             elif keeps_name:
                 path, kind = base.with_suffix(".png"), ".png"
             else:
-                path, kind = config.output, suffix
+                path, kind = output, suffix
         else:
             kind = ".png" if is_image else ""
             if source.rate and not is_image:
                 able = suffixes_with_alpha(source.format.bit_depth) if alpha else [*CONTAINERS]
-                kind = base.suffix if base is config.output and suffix in able else able[0]
+                kind = base.suffix if base is output and suffix in able else able[0]
             tag = "wsshm" if save is Save.composite else save.value
             path, kind = base.with_name(f"{stem}_{tag}{kind}"), kind.lower()
         found.append(Target(path, kind, save, alpha))
-    if len({t.path for t in found}) < len(found) or len(set(config.save)) < len(config.save):
+    with writing(found[0].path, begun=False):
+        places = {destination(t.path) for t in found}
+    if len(places) < len(found) or len(set(config.save)) < len(config.save):
         raise UsageError("--save names the same output twice")
     return found
+
+
+def _kind_of_pipe(path: Path, encoding: Encoding, is_image: bool) -> str:
+    """Return the suffix of the kind of file that is written into a pipe."""
+    suffix = path.suffix.lower()
+    if encoding.format or not (suffix in CONTAINERS or suffix in WRITABLE_SUFFIXES):
+        return ".png" if is_image and path != STDOUT else f".{encoding.format or PIPES[0]}"
+    return suffix
 
 
 def check_free(path: Path, overwrite: bool) -> list[str]:
@@ -112,38 +124,43 @@ def check_free(path: Path, overwrite: bool) -> list[str]:
     Raises:
         CannotCreate: it exists and may not be replaced, or its folder is missing or not writable.
     """
-    if path == STDOUT:
+    if is_pipe(path):
         return []
-    folder = path.parent
-    with writing(path, begun=False):
-        path.exists()  # the system refuses names that are too long
+    with writing(path, begun=False):  # the system refuses names that are too long
+        file = destination(path)
+        file.exists()
+    folder = file.parent
     if not folder.is_dir():
         raise CannotCreate(f"{path}: the folder {folder} does not exist", "create it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CannotCreate(f"{path}: no permission to write in {folder}")
-    if path.is_dir():
+    if file.is_dir():
         with writing(path, begun=False):
-            held = len([p for p in path.iterdir() if p.name[0] != "."])
+            held = len([p for p in file.iterdir() if p.name[0] != "."])
         if held and not overwrite:
             raise CannotCreate(f"{path}: folder is not empty", "name another, or add --overwrite")
         if held:
             return [f"{path}: holds {held} files already; those of the same name are replaced"]
-    elif path.exists() and not overwrite:
+        return []
+    left = parts_left(file) if file.suffix else []
+    if file.exists() and not overwrite:
         raise CannotCreate(f"{path}: exists already", "name another with -o, or add --overwrite")
     return [
-        f"{p}: left by a run that was killed; it holds what that run had finished"
-        for p in sorted(folder.glob(f"{escape(path.stem)}.part*{path.suffix}"))
-        if path.suffix
+        f"{p}: left by a run that was killed; it holds what that run had finished" for p in left
     ]
 
 
-def open_outputs(config: RunConfig, source: FrameSource, say: Say) -> list[FrameSink]:
-    """Open a sink for each of `config.save`.
+def open_outputs(
+    config: RunConfig, source: FrameSource, warn: Say, stop: Stop, say: Say = silent
+) -> Iterator[FrameSink]:
+    """Open a sink for each of `config.save`, one after the other.
 
     The source's other streams go into the first that can hold them.
 
     Args:
-        say: told of files that earlier runs left unfinished, or that will be replaced.
+        warn: told of files that earlier runs left unfinished, or that will be replaced.
+        stop: ends the wait for a reader of a named pipe.
+        say: told of that wait at once.
 
     Raises:
         WsshmError: an output that cannot be created, before anything is written.
@@ -159,33 +176,35 @@ def open_outputs(config: RunConfig, source: FrameSource, say: Say) -> list[Frame
     if folder and folder.is_file():
         raise CannotCreate(f"{folder}: is a file", "name another folder with -o")
     all_have_alpha = all(t.alpha for t in found)
-    sinks: list[FrameSink] = []
     is_copied = False
     for target in found:
         path = target.path
         is_made = path.parent == folder and not path.parent.exists()  # with its first image
         for warning in check_free(path.parent if is_made else path, config.overwrite):
-            say(warning)
+            warn(warning)
+        if path != STDOUT and is_pipe(path) and path.suffix.lower() != target.suffix:
+            warn(f"{path}: written as {target.suffix}")
         if isinstance(config.input, Path) and path.resolve() == config.input.resolve():
             raise UsageError(f"{path}: is the input", "name another output with -o")
         its = encoding
-        if path != STDOUT and config.output == STDOUT:
+        if not is_pipe(path) and config.output and is_pipe(config.output):
             its = replace(its, format=None)
         if target.alpha and not all_have_alpha:
             its = for_alpha(its, target.suffix, source.format.bit_depth)
         copies = target.takes_streams and not is_copied
         is_copied = is_copied or copies
-        sinks.append(open_sink(target, source, its, copies))
-    return sinks
+        yield open_sink(target, source, its, copies, stop, say)
 
 
 def open_sink(
-    target: Target, source: FrameSource, encoding: Encoding, copies: bool = False
+    target: Target, source: FrameSource, encoding: Encoding, copies: bool, stop: Stop, say: Say
 ) -> FrameSink:
     """Open the sink that fits a target's suffix and the source.
 
     Args:
         copies: whether the source's other streams go into this one, if it `takes_streams`.
+        stop: ends the wait for a reader of a named pipe.
+        say: told of that wait.
 
     Raises:
         UsageError: the suffix is unknown, or such a file cannot hold what is asked for.
@@ -200,7 +219,9 @@ def open_sink(
             raise UsageError(f"{path}: images do not become a video", "use -o NAME.png or a folder")
         if alpha:
             _check_holds_alpha(target, source.format.bit_depth)
-        return VideoSink(path, suffix, save, source, encoding, alpha=alpha, copies=copies)
+        return VideoSink(
+            path, suffix, save, source, encoding, alpha=alpha, copies=copies, stop=stop, say=say
+        )
     if suffix in WRITABLE_SUFFIXES:
         if is_video or (source.total or 2) > 1:
             raise UsageError(
@@ -225,15 +246,18 @@ def open_sink(
 
 def _check_place(path: Path, suffix: str, encoding: Encoding, is_video: bool) -> None:
     """Check that a path is of the sort that its suffix says: a file, a folder or a pipe."""
-    if path == STDOUT:
-        if not is_video:
-            raise UsageError("-o -: is for video", "name an image or a folder for images")
-        if sys.stdout is None or sys.stdout.isatty():
+    if is_pipe(path):
+        check_pipe(path)
+        if not is_video and suffix not in WRITABLE_SUFFIXES:
+            raise UsageError(f"-o {path}: is for video", "name an image or a folder for images")
+        if suffix in CONTAINERS and suffix[1:] not in PIPES:
             raise UsageError(
-                "-o -: stdout is a terminal", "pipe it, as in wsshm run … -o - | mpv -"
+                f"{path}: {suffix} cannot be written into a pipe", f"add --format {PIPES[0]}"
             )
     elif encoding.format:
-        raise UsageError(f"--format {encoding.format}: is for -o -; {path} says by its ending")
+        raise UsageError(
+            f"--format {encoding.format}: is for -o - and pipes; {path} says by its ending"
+        )
     elif suffix and path.is_dir():
         raise CannotCreate(f"{path}: is a folder", "name a file with -o")
     elif not suffix and path.is_file():
@@ -249,7 +273,7 @@ def _check_holds_alpha(target: Target, bit_depth: int) -> None:
     better = f"{' '.join(able)}, or a folder for PNG files"
     if bit_depth > 8:
         what, better = f"{what} in {bit_depth} bits", " ".join(able)
-    if target.path == STDOUT:
+    if is_pipe(target.path):
         better = "--format mkv"
     raise UsageError(
         f"{target.path}: {target.suffix} cannot hold the transparency of {what}", f"use {better}"

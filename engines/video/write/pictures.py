@@ -9,7 +9,7 @@ import numpy as np
 
 from engines.arrays import Plane
 from engines.errors import WriteFailed, writing
-from engines.files import IMAGE_SUFFIXES, replacing
+from engines.files import IMAGE_SUFFIXES, destination, replacing
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
 from engines.video.config import Save
@@ -22,7 +22,7 @@ PNG_COMPRESSION_LEVEL = 2  # of 9
 
 
 def write_image(path: Path, pixels: Plane) -> None:
-    """Write an image completely or not at all.
+    """Write an image completely or not at all; as PNG where the name has no ending of an image.
 
     Args:
         pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
@@ -36,7 +36,8 @@ def write_image(path: Path, pixels: Plane) -> None:
         pixels = cv2.cvtColor(pixels, swap[pixels.shape[2]])
     try:
         options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION_LEVEL]
-        _, data = cv2.imencode(path.suffix, pixels, options)
+        suffix = path.suffix if path.suffix.lower() in WRITABLE_SUFFIXES else ".png"
+        _, data = cv2.imencode(suffix, pixels, options)
     except cv2.error as e:
         raise WriteFailed(f"{path}: cannot be encoded ({e.err})") from e
     with replacing(path, durable=False) as file:
@@ -88,7 +89,7 @@ class ImageFolderSink(FrameSink):
     def write(self, item: Composited) -> None:
         if not self.frames:
             with writing(self.path, begun=False):
-                self.path.mkdir(exist_ok=True)
+                destination(self.path).mkdir(exist_ok=True)
         name = item.frame.name or f"{self.frames + 1:06d}"
         write_image(self.path / f"{name}.png", self._convert(item))
         self.frames += 1

@@ -1,54 +1,61 @@
-"""A video file or standard output as a sink; what was written survives a kill."""
+"""A video file or a pipe as a sink; what was written survives a kill."""
 
 from __future__ import annotations
 
 import math
-import os
+from collections import deque
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import cv2
-import numpy as np
-from av.video.reformatter import VideoReformatter
 
-from engines.arrays import Plane
-from engines.errors import CannotCreate, writing
+from engines.errors import Say, WriteFailed, silent, writing
+from engines.files import Part, destination
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
-from engines.video.config import STDOUT, Encoding, Save
+from engines.video.config import Encoding, Save
 from engines.video.frame import FrameFormat
+from engines.video.pipeline import Stop
 from engines.video.read.source import FrameSource
 from engines.video.write import encoders
 from engines.video.write.codecs import CONTAINERS
+from engines.video.write.convert import EncodedImages, matte_format
 from engines.video.write.copied_streams import CopiedStreams
+from engines.video.write.muxer import Muxer
+from engines.video.write.pipe import Pipe, is_pipe
 from engines.video.write.repair import count_frames, cut_torn_end
 from engines.video.write.sink import FrameSink
 
 DEFAULT_RATE = Fraction(25)  # frames a second, where the source has none
 MAX_MOVIE_TIMESCALE = 10_000_000  # ticks a second of an mp4's edit lists
-MAX_PARTS = 999  # unfinished files of one name
-NEUTRAL_CHROMA = 128
-TO_TEN_BITS = np.rint(np.arange(256) * (1023 / 255)).astype(np.uint16)  # by 8-bit sample
+# Ticks of an mp4 from one frame to the next: it has 31 bits for how far a frame may be from where
+# it is decoded, which with B-frames is up to seven steps.
+MAX_STEP_TICKS = 1 << 28
+NO_LIMIT = 1 << 63
+MAX_REPEATS = 10_000  # of a frame, in a pause
+MIN_MP4_TIMESCALE = 10_000  # ticks a second: FFmpeg doubles coarser ones until they are over this
 
 
 class VideoSink(FrameSink):
-    """A video file, or standard output, with the source's other streams copied into it.
+    """A video file, or a pipe, with the source's other streams copied into it.
 
-    Nothing is on disk before the first frame.
+    Before the first frame there is an empty unfinished file, which no other run may write.
 
     Args:
-        path: of the file, or `STDOUT`.
+        path: of the file, of a link to it, or of a pipe (see `is_pipe`).
         suffix: the kind of file, one of `CONTAINERS`.
         save: what of a frame is written.
         source: whose frames are written, and whose other streams are copied.
         alpha: whether the output has an alpha channel (straight).
         copies: whether this is the output that the source's other streams go into.
+        stop: ends the wait for a reader of a named pipe.
+        say: told of that wait.
 
     Raises:
         UsageError, Unavailable: see `encoders.choose` and `encoders.check_starts`.
+        CannotCreate: another run is writing the file, or it cannot be created.
     """
 
     def __init__(
@@ -61,8 +68,10 @@ class VideoSink(FrameSink):
         *,
         alpha: bool,
         copies: bool,
+        stop: Stop,
+        say: Say = silent,
     ):
-        self.path, self._save, self._source, self._encoding = path, save, source, encoding
+        self.path, self._source, self._encoding = path, source, encoding
         self.warnings = []
         self._kind = CONTAINERS[suffix]
         fmt = matte_format(source.format) if save is Save.alpha else source.format
@@ -71,6 +80,7 @@ class VideoSink(FrameSink):
         self._format = self._encoded_format(fmt)
         self._rate = source.rate or DEFAULT_RATE
         self._time_base = 1 / self._rate if self._kind.is_raw else source.time_base
+        piped = is_pipe(path)
         encoders.check_starts(
             self._encoder,
             self._format,
@@ -78,23 +88,33 @@ class VideoSink(FrameSink):
             self._time_base,
             self._kind,
             f"{path}: {suffix}",
-            "--format mkv" if path == STDOUT else "-o NAME.mkv",
+            "--format mkv" if piped else "-o NAME.mkv",
         )
         self._copying = copies
         if self._kind.is_raw and encoding.audio and source.audio and save is not Save.alpha:
             self.warnings.append(f"{suffix} cannot hold sound: left out")
-        self._existed = path != STDOUT and path.exists()
-        self._part: Path | None = None
-        self._container: Any = None
+        self._muxer: Muxer | None = None
         self._stream: Any = None
         self._copied: CopiedStreams | None = None
-        self._reformatter = VideoReformatter()
+        self._image = EncodedImages(save, self._format, self._pixels, self._encoder.alpha)
         self._waiting: list[av.Packet] = []  # packets from before the first frame
         self._durations: dict[int, int] = {}  # by pts, in ticks
+        self._given: deque[int] = deque()  # pts of frames whose times the encoder may lose
         self._first: tuple[int, int] | None = None  # pts and dts of the first packet
         self._end = 0  # pts at which the last frame stops being shown
         self._times: tuple[Fraction, Fraction] | None = None  # of the first frame and the last one
-        self._keep = "- --format mkv" if path == STDOUT else f"{path.stem}.mkv"
+        self._keep = f"{path} --format mkv" if piped else f"{path.stem}.mkv"
+        self._shown: Any = None  # the last image, as given to the encoder
+        self._max_step = self._longest_step()
+        self._refused: set[int] = set()  # streams of the source that cannot be converted on
+        self._pipe, self._part = None, None
+        if piped:
+            self._pipe = Pipe(path, stop, say)
+            return
+        with writing(path, begun=False):
+            self._final = destination(path)
+            self._existed = self._final.exists()
+        self._part = Part(self._final)
 
     def _encoded_format(self, fmt: FrameFormat) -> FrameFormat:
         """Return the size, range and tags of the encoded video, and warn of what has to change.
@@ -113,50 +133,65 @@ class VideoSink(FrameSink):
         color_range = fr.LIMITED if codec.limited_range_only else fmt.range
         return replace(fmt, width=width, height=height, range=color_range)
 
+    def _longest_step(self) -> int:
+        """Return the ticks from one frame to the next that the container can hold."""
+        if not self._kind.is_mp4:
+            return NO_LIMIT
+        timescale = self._time_base.denominator
+        while timescale < MIN_MP4_TIMESCALE:
+            timescale *= 2
+        return int(Fraction(MAX_STEP_TICKS, timescale) / self._time_base)
+
     def _open(self) -> None:
-        options, file = dict(self._kind.options), "pipe:1"
-        if self.path != STDOUT:
-            self._part = _new_part(self.path)
-            file = f"file:{self._part}"
+        options = dict(self._kind.options)
+        file = f"file:{self._part.path}" if self._part else self._pipe.url if self._pipe else ""
         with writing(self.path, begun=False):
             if self._kind.is_mp4:
                 # Edit lists, which keep a late start, count in this unit; by default milliseconds.
                 bases = [self._source.time_base, *(a.time_base for a in self._source.audio)]
                 finest = math.lcm(*(b.denominator for b in bases))
                 options["movie_timescale"] = str(min(finest, MAX_MOVIE_TIMESCALE))
-            self._container = av.open(
-                file, "w", format=self._kind.format, container_options=options
+            container = av.open(file, "w", format=self._kind.format, container_options=options)
+            stream = encoders.add_stream(
+                container, self._encoder, self._format, self._rate, self._time_base
             )
-            self._stream = encoders.add_stream(
-                self._container, self._encoder, self._format, self._rate, self._time_base
-            )
-            context = self._stream.codec_context
+            context = stream.codec_context
             if self._source.sample_aspect:
                 context.sample_aspect_ratio = self._source.sample_aspect
             if self._kind.is_mp4 and context.codec.canonical_name == "hevc":
                 context.codec_tag = "hvc1"  # Apple's players take no other
             if self._copying:
                 self._copied = CopiedStreams(
-                    self._container,
+                    container,
                     self._source,
                     self._kind,
                     self._keep,
                     self._encoding.audio,
                     self.warnings,
                 )
-            self._container.start_encoding()
+            self._stream = stream
+            self._muxer = Muxer(container, self._kind, options, self._keep, self.warnings)
 
     def packet(self, packet: av.Packet) -> None:
-        if not self._copying:
+        index = packet.stream_index
+        if not self._copying or index in self._refused:
             return
-        if self._copied is None:
+        if self._muxer is None or self._copied is None:
             self._waiting.append(packet)
             return
+        try:
+            packets = list(self._copied.convert(packet))
+        except (av.error.FFmpegError, ValueError) as e:
+            self._refused.add(index)
+            when = float((packet.pts or 0) * packet.time_base)
+            kind = packet.stream.type
+            self.warnings.append(f"{kind} cannot be converted on ({e}): ends at {when:.2f} s")
+            return
         with writing(self.path, begun=True):
-            self._container.mux(self._copied.convert(packet))
+            self._muxer.mux(packets)
 
     def write(self, item: Composited) -> None:
-        if self._container is None:
+        if self._muxer is None:
             self._open()
             waiting, self._waiting = self._waiting, []
             for packet in waiting:
@@ -166,39 +201,42 @@ class VideoSink(FrameSink):
         if self._kind.is_raw:
             self._check_rate(image.pts * image.time_base)
             image.pts, image.time_base = self.frames, self._time_base
-        image.pict_type = 0  # the encoder decides, not the source's encoder
-        self._durations[image.pts] = item.frame.duration
-        with writing(self.path, begun=True):
-            self._mux(self._stream.encode(image))
+        self._repeat_until(image.pts)
+        self._encode(image, item.frame.duration)
         self.frames += 1
 
-    def _image(self, item: Composited) -> av.VideoFrame:
-        """Return the image to encode, with the encoder's pixel format and size."""
-        fmt, pixels = self._format, self._pixels
-        source = item.frame.format
-        image, alpha = item.of(self._save)
-        if image is None:
-            source, image = matte_format(source), _matte_image(item.alpha, source)
-        if (fmt.width, fmt.height) != (source.width, source.height):
-            padded = replace(source, width=fmt.width, height=fmt.height).new_image()
-            for target, plane in zip(fr.planes(padded), fr.planes(image), strict=True):
-                target[:] = _padded(plane, target.shape[1], target.shape[0])
-            image = padded
-        if source.pix_fmt != pixels or source.range != fmt.range:
-            image = self._reformatter.reformat(
-                image,
-                format=pixels,
-                src_colorspace=source.matrix,
-                dst_colorspace=fmt.matrix,
-                src_color_range=source.range,
-                dst_color_range=fmt.range,
-                threads=fr.scaler_threads(pixels),
+    def _encode(self, image: Any, duration: int) -> None:
+        """Encode an image that is shown for `duration` ticks, and mux what the encoder gives."""
+        image.pict_type = 0  # the encoder decides, not the source's encoder
+        self._durations[image.pts] = duration
+        if self._encoder.codec.loses_times:
+            self._given.append(image.pts)
+        with writing(self.path, begun=True):
+            self._mux(self._stream.encode(image))
+        self._shown = image
+
+    def _repeat_until(self, pts: int) -> None:
+        """Repeat the last image in a pause before `pts` that is too long for one step.
+
+        Raises:
+            WriteFailed: it is too long to be filled.
+        """
+        if self._shown is None or pts - self._shown.pts <= self._max_step:
+            return
+        image, begin = self._shown, self._shown.pts
+        steps = -(-(pts - begin) // self._max_step)
+        hours = f"{float((pts - begin) * image.time_base) / 3600:.1f} hours"
+        if steps > MAX_REPEATS:
+            raise WriteFailed(
+                f"{self.path}: cannot hold a pause of {hours}", f"use -o {self._keep} instead"
             )
-        if self._encoder.alpha:
-            assert alpha is not None
-            _set_alpha(image, _padded(alpha, fmt.width, fmt.height))
-        fmt.tag(image)
-        return image
+        self.warnings.append(
+            f"{self._kind.suffix} cannot hold a pause of {hours}: the frame before it is repeated "
+            f"{steps - 1} times"
+        )
+        for n in range(1, steps):
+            image.pts = begin + (pts - begin) * n // steps
+            self._encode(image, 0)
 
     def _check_rate(self, time: Fraction) -> None:
         """Warn once if a frame's time, in seconds, is not the one that a constant rate gives it.
@@ -218,6 +256,8 @@ class VideoSink(FrameSink):
 
     def _mux(self, packets: list[Any], at_end: bool = False) -> None:
         for packet in packets:
+            if self._given:
+                packet.pts = packet.dts = self._given.popleft()
             packet.duration = self._durations.pop(packet.pts, 0)
             if self._first is None:
                 self._first = packet.pts, packet.dts
@@ -228,92 +268,73 @@ class VideoSink(FrameSink):
             # one shown.
             (pts, dts), last = self._first, packets[-1]
             last.duration = max(1, (self._end - pts) - (last.dts - dts))
-        for packet in packets:
-            self._container.mux(packet)
+        assert self._muxer is not None
+        self._muxer.mux(packets)
 
     def close(self, whole: bool) -> None:
-        if self._container is None:
-            return
-        finished = False
-        try:
-            with writing(self.path, begun=True):
-                try:
-                    if self.frames:
-                        self._mux(self._stream.encode(None), at_end=True)
-                        if self._copied:
-                            self._container.mux(self._copied.flush())
-                finally:
-                    self._container.close()
-            finished = True
-        finally:
-            self._container = None
-            if self._part is not None:
-                if not finished:
-                    if self._kind.is_mp4:
-                        cut_torn_end(self._part)
-                    self.frames = min(self.frames, count_frames(self._part))
-                self._rename(self._part, whole and finished)
+        errors: list[Exception] = []
+        if self._muxer is not None:
+            errors = self._finish(self._muxer)
+        if self._pipe is not None:
+            self._pipe.close()
+        part, self._muxer, self._part = self._part, None, None
+        if part is not None:
+            self._settle(part, whole and not errors)
+        if errors:
+            raise errors[0]
 
-    def _rename(self, part: Path, whole: bool) -> None:
+    def _finish(self, muxer: Muxer) -> list[Exception]:
+        """Write what encoders and muxer still hold, each whatever becomes of the others.
+
+        Returns:
+            What failed. `frames` is then what can be read from the file.
+        """
+        errors: list[Exception] = []
+        for finish in (self._flush, self._flush_copied, muxer.close):
+            try:
+                with writing(self.path, begun=True):
+                    finish()
+            except Exception as e:
+                errors.append(e)
+        if self._part is not None and (errors or muxer.refused_video or not muxer.finished):
+            with writing(self.path, begun=True):
+                if self._kind.is_mp4 and not muxer.finished:
+                    cut_torn_end(self._part.path)
+                frames = min(self.frames, count_frames(self._part.path))
+            if not errors and frames < self.frames:
+                text = f"{self.path}: its muxer refused {self.frames - frames} frames"
+                errors.append(WriteFailed(text, "try another --codec or kind of file"))
+            self.frames = frames
+        return errors
+
+    def _flush(self) -> None:
+        if self.frames:
+            self._mux(self._stream.encode(None), at_end=True)
+
+    def _flush_copied(self) -> None:
+        if self._copied is None or self._muxer is None:
+            return
+        try:
+            packets = list(self._copied.flush())
+        except (av.error.FFmpegError, ValueError) as e:
+            self.warnings.append(f"the end of the sound or subtitles is left out ({e})")
+            return
+        self._muxer.mux(packets)
+
+    def _settle(self, part: Part, whole: bool) -> None:
         """Give a part its final name, unless it would replace a complete file by an incomplete one.
 
         A part without frames is removed.
         """
         if not self.frames:
-            part.unlink()
-            return
-        if self.path.exists() and not (whole and self._existed):
-            self.left_at = part
-            return
-        with writing(self.path, begun=True):
+            part.remove()
+        elif self._final.exists() and not (whole and self._existed):
+            self.left_at = part.path
+            part.keep()
+        else:
             try:
-                part.replace(self.path)
-            except OSError:
-                self.left_at = part
+                with writing(self.path, begun=True):
+                    part.finish()
+            except WriteFailed:
+                self.left_at = part.path
                 raise
-
-
-def matte_format(fmt: FrameFormat) -> FrameFormat:
-    """Return the format of mattes for frames of `fmt`: 8 bits in full range."""
-    return replace(fmt, pix_fmt=fr.with_bit_depth(fmt.pix_fmt, 8), range=fr.FULL)
-
-
-def _matte_image(alpha: Plane, fmt: FrameFormat) -> av.VideoFrame:
-    """Return a grey image of (H, W) uint8 alpha for frames of `fmt`."""
-    image = matte_format(fmt).new_image()
-    luma, *chroma = fr.planes(image)
-    luma[:] = alpha
-    for plane in chroma:
-        plane[:] = NEUTRAL_CHROMA
-    return image
-
-
-def _set_alpha(image: av.VideoFrame, alpha: Plane) -> None:
-    """Write (H, W) uint8 alpha into the last plane of an image of 8 or 10 bits."""
-    rows = fr.planes(image)[-1]
-    rows[:] = alpha if rows.dtype == np.uint8 else TO_TEN_BITS[alpha]
-
-
-def _padded(plane: Plane, width: int, height: int) -> Plane:
-    """Return (height, width), the last column and row repeated where the plane is smaller."""
-    bottom, right = height - plane.shape[0], width - plane.shape[1]
-    if not bottom and not right:
-        return plane
-    padded: Any = cv2.copyMakeBorder(plane, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-    return padded
-
-
-def _new_part(path: Path) -> Path:
-    """Create an empty file next to `path`, ``name.part.mp4``, ``name.part2.mp4`` and up.
-
-    An earlier part is kept: it holds what a killed run had finished.
-    """
-    for n in range(1, MAX_PARTS + 1):
-        part = path.with_name(f"{path.stem}.part{n if n > 1 else ''}{path.suffix}")
-        with writing(path, begun=False):
-            try:
-                os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-                return part
-            except FileExistsError:
-                continue
-    raise CannotCreate(f"{path}: too many unfinished files beside it", f"remove {path.stem}.part*")

@@ -1,0 +1,93 @@
+"""The images of a video output: the part of a frame that is written, as an encoder takes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from engines.arrays import Plane
+from engines.video import frame as fr
+from engines.video.compose.composite import Composited
+from engines.video.config import Save
+from engines.video.frame import FrameFormat
+
+NEUTRAL_CHROMA = 128
+TO_TEN_BITS = np.rint(np.arange(256) * (1023 / 255)).astype(np.uint16)  # by 8-bit sample
+
+
+class EncodedImages:
+    """A converter from composited frames to the images that an encoder is given.
+
+    Args:
+        save: what of a frame is written.
+        fmt: size, matrix and range of the images.
+        pixels: their pixel format.
+        alpha: whether they have an alpha channel (straight).
+    """
+
+    def __init__(self, save: Save, fmt: FrameFormat, pixels: str, alpha: bool):
+        self._save, self._format, self._pixels, self._has_alpha = save, fmt, pixels, alpha
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, item: Composited) -> av.VideoFrame:
+        """Return the image of a frame, tagged."""
+        fmt, pixels = self._format, self._pixels
+        source = item.frame.format
+        image, alpha = item.of(self._save)
+        if image is None:
+            source, image = matte_format(source), _matte_image(item.alpha, source)
+        if (fmt.width, fmt.height) != (source.width, source.height):
+            padded = replace(source, width=fmt.width, height=fmt.height).new_image()
+            for target, plane in zip(fr.planes(padded), fr.planes(image), strict=True):
+                target[:] = _padded(plane, target.shape[1], target.shape[0])
+            image = padded
+        if source.pix_fmt != pixels or source.range != fmt.range:
+            image = self._reformatter.reformat(
+                image,
+                format=pixels,
+                src_colorspace=source.matrix,
+                dst_colorspace=fmt.matrix,
+                src_color_range=source.range,
+                dst_color_range=fmt.range,
+                threads=fr.scaler_threads(pixels),
+            )
+        if self._has_alpha:
+            assert alpha is not None
+            _set_alpha(image, _padded(alpha, fmt.width, fmt.height))
+        fmt.tag(image)
+        return image
+
+
+def matte_format(fmt: FrameFormat) -> FrameFormat:
+    """Return the format of mattes for frames of `fmt`: 8 bits in full range."""
+    return replace(fmt, pix_fmt=fr.with_bit_depth(fmt.pix_fmt, 8), range=fr.FULL)
+
+
+def _matte_image(alpha: Plane, fmt: FrameFormat) -> av.VideoFrame:
+    """Return a grey image of (H, W) uint8 alpha for frames of `fmt`."""
+    image = matte_format(fmt).new_image()
+    luma, *chroma = fr.planes(image)
+    luma[:] = alpha
+    for plane in chroma:
+        plane[:] = NEUTRAL_CHROMA
+    return image
+
+
+def _set_alpha(image: av.VideoFrame, alpha: Plane) -> None:
+    """Write (H, W) uint8 alpha into the last plane of an image of 8 or 10 bits."""
+    rows = fr.planes(image)[-1]
+    rows[:] = alpha if rows.dtype == np.uint8 else TO_TEN_BITS[alpha]
+
+
+def _padded(plane: Plane, width: int, height: int) -> Plane:
+    """Return (height, width), the last column and row repeated where the plane is smaller."""
+    bottom, right = height - plane.shape[0], width - plane.shape[1]
+    if not bottom and not right:
+        return plane
+    padded: Any = cv2.copyMakeBorder(plane, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    return padded
