@@ -8,13 +8,14 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from engines.arrays import Plane
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
 from engines.video.config import Save
 from engines.video.frame import FrameFormat
+from engines.video.write.encoders import RGB_ALPHA_FORMAT
 
 NEUTRAL_CHROMA = 128
 TO_TEN_BITS = np.rint(np.arange(256) * (1023 / 255)).astype(np.uint16)  # by 8-bit sample
@@ -32,7 +33,7 @@ class EncodedImages:
 
     def __init__(self, save: Save, fmt: FrameFormat, pixels: str, alpha: bool):
         self._save, self._format, self._pixels, self._has_alpha = save, fmt, pixels, alpha
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._packer = VideoReformatter(), VideoReformatter()
 
     def __call__(self, item: Composited) -> av.VideoFrame:
         """Return the image of a frame, tagged."""
@@ -46,25 +47,40 @@ class EncodedImages:
             for target, plane in zip(fr.planes(padded), fr.planes(image), strict=True):
                 target[:] = _padded(plane, target.shape[1], target.shape[0])
             image = padded
-        if source.pix_fmt != pixels or source.range != fmt.range:
+        planar = "gbrap" if self._has_alpha and pixels == RGB_ALPHA_FORMAT else pixels
+        if source.pix_fmt != planar or source.range != fmt.range:
             image = self._reformatter.reformat(
                 image,
-                format=pixels,
-                src_colorspace=source.matrix,
-                dst_colorspace=fmt.matrix,
+                format=planar,
                 src_color_range=source.range,
                 dst_color_range=fmt.range,
-                threads=fr.scaler_threads(pixels),
+                threads=fr.scaler_threads(planar),
+                **_conversion(source, fmt),
             )
         if self._has_alpha:
             assert alpha is not None
             _set_alpha(image, _padded(alpha, fmt.width, fmt.height))
+            if planar != pixels:
+                image = self._packer.reformat(image, format=pixels)
         fmt.tag(image)
         return image
 
 
+def _conversion(source: FrameFormat, target: FrameFormat) -> dict[str, Any]:
+    """Return what the scaler is told of the colours of two formats, besides their range."""
+    if target.is_rgb:
+        return {}
+    if source.is_rgb:  # without accurate rounding, chroma is rounded down
+        how = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
+        return {"dst_colorspace": target.matrix, "interpolation": how}
+    return {"src_colorspace": source.matrix, "dst_colorspace": target.matrix}
+
+
 def matte_format(fmt: FrameFormat) -> FrameFormat:
-    """Return the format of mattes for frames of `fmt`: 8 bits in full range."""
+    """Return the format of mattes for frames of `fmt`: YUV of 8 bits in full range."""
+    if fmt.is_rgb:
+        matrix = fr.default_matrix(fmt.height)
+        return replace(fmt, pix_fmt="yuv420p", matrix=matrix, range=fr.FULL)
     return replace(fmt, pix_fmt=fr.with_bit_depth(fmt.pix_fmt, 8), range=fr.FULL)
 
 

@@ -13,12 +13,16 @@ from av.codec import Capabilities
 from engines.errors import Unavailable, UsageError
 from engines.machine import cores
 from engines.video.config import Encoding
-from engines.video.frame import TEN_BIT_SUFFIX, FrameFormat
+from engines.video.frame import LIMITED, TEN_BIT_SUFFIX, FrameFormat, default_matrix
 from engines.video.write import codecs
 from engines.video.write.codecs import Codec, Container
 
 # Every encoder of 10 bits takes one of these.
 TEN_BIT_FORMATS = "yuv422p10le", "yuv420p10le", "p010le"
+# What RGB is encoded in, without a change, by an encoder that is lossless or takes nothing else.
+RGB_FORMATS = "gbrp", "bgr0", "rgb0", "rgb24", "bgr24", "bgra"
+RGB_ALPHA_FORMAT = "bgra"
+YUV_FORMATS = "yuv420p", "yuvj420p", "yuv422p", "yuv444p", "nv12", "yuv422p10le"
 # Hardware encoders by the last part of their name: what they call constant quality, and options.
 # Those that have no constant quality get a bit rate.
 HARDWARE_QUALITY_OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
@@ -46,12 +50,37 @@ class Encoder:
         """FFmpeg's name of it."""
         return self.codec.encoder
 
+    def format(self, fmt: FrameFormat) -> FrameFormat:
+        """Return the format in which frames of `fmt` are encoded: RGB becomes YUV where it must.
+
+        See `pixels` for the pixel format, which may be another.
+        """
+        if not fmt.is_rgb or self._rgb_pixels():
+            return fmt
+        matrix = default_matrix(fmt.height)
+        return replace(fmt, pix_fmt="yuv420p", matrix=matrix, range=LIMITED)
+
+    def _rgb_pixels(self) -> str | None:
+        """Return the pixel format in which RGB is encoded as it is; None if it is not."""
+        taken, codec = _pixel_formats(self.name), av.Codec(self.name, "w")
+        if self.alpha:
+            return RGB_ALPHA_FORMAT if RGB_ALPHA_FORMAT in taken else None
+        is_lossless = codec.lossless and not codec.lossy
+        if taken and (is_lossless or taken.isdisjoint(YUV_FORMATS)):
+            return next((pixels for pixels in RGB_FORMATS if pixels in taken), None)
+        return None
+
     def pixels(self, fmt: FrameFormat) -> str:
         """Return FFmpeg's name of the pixel format that frames of `fmt` are encoded in.
+
+        Args:
+            fmt: as `format` returns it.
 
         Raises:
             Unavailable: it takes none that frames can be converted to.
         """
+        if fmt.is_rgb and (pixels := self._rgb_pixels()):
+            return pixels
         if self.alpha:
             return self.codec.alpha_pixels[fmt.bit_depth]
         taken, wanted = _pixel_formats(self.name), fmt.pix_fmt

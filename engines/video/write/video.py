@@ -76,7 +76,7 @@ class VideoSink(FrameSink):
         self._kind = CONTAINERS[suffix]
         fmt = matte_format(source.format) if save is Save.alpha else source.format
         self._encoder = encoders.choose(encoding, suffix, alpha, fmt.bit_depth)
-        self._pixels = self._encoder.pixels(fmt)
+        self._pixels = self._encoder.pixels(self._encoder.format(fmt))
         self._format = self._encoded_format(fmt)
         self._rate = source.rate or DEFAULT_RATE
         self._time_base = 1 / self._rate if self._kind.is_raw else source.time_base
@@ -121,8 +121,12 @@ class VideoSink(FrameSink):
 
         Its `pix_fmt` is still the frame's; the encoder may be given another, `_pixels`.
         """
-        codec, pixels = self._encoder.codec, self._pixels
-        if not self._encoder.alpha and pixels not in (fmt.pix_fmt, "nv12", "p010le"):
+        codec, pixels, given = self._encoder.codec, self._pixels, fmt
+        fmt = self._encoder.format(given)
+        if given.is_rgb:
+            if not fmt.is_rgb:
+                self.warnings.append(f"RGB video is encoded as {pixels} by {codec.encoder}")
+        elif not self._encoder.alpha and pixels not in (fmt.pix_fmt, "nv12", "p010le"):
             self.warnings.append(f"{codec.encoder} takes no {fmt.pix_fmt}; encoded as {pixels}")
         width, height = self._encoder.size(fmt)
         if (width, height) != (fmt.width, fmt.height):
