@@ -17,7 +17,16 @@ from engines.video.config import Clip, Stream
 from engines.video.frame import Frame
 from engines.video.read.convert import Converter, frame_format, upright_aspect
 from engines.video.read.deinterlace import Deinterlacer
+from engines.video.read.orientation import OrientationReader
 from engines.video.read.source import FrameSource
+from engines.video.read.video_stream import (
+    choose_video,
+    cropping,
+    encrypted,
+    has_unused_alpha,
+    is_encrypted,
+    open_decoder,
+)
 
 LIMIT_OPTIONS = {"max_pixels": str(MAX_PIXELS)}  # for the demuxer and its decoders
 
@@ -66,24 +75,18 @@ class VideoSource(FrameSource):
 
     def _open(self, threads: int, bit_depth: int) -> None:
         path, streams = self.path, self._container.streams
-        covers = [v for v in streams.video if v.disposition & av.stream.Disposition.attached_pic]
-        videos = [v for v in streams.video if v not in covers]
-        if not videos:
-            kinds = ", ".join(sorted({s.type for s in streams}))
-            raise BadData(f"{path}: no video in it" + (f" ({kinds} only)" if kinds else ""))
-        self._video: Any = videos[0]
-        context = self._video.codec_context
-        if context is None:
-            raise BadData(f"{path}: FFmpeg has no decoder for its video stream")
-        self._set_up(context, threads)
+        self._video: Any = choose_video(self._container, path, self._warn)
+        self._decoder: Any = open_decoder(self._video, self._warn)
+        self._crop = cropping(self._container, self._video)
+        self._turn = OrientationReader(self._warn)
+        self._set_up(self._decoder, threads)
         self._deinterlace = Deinterlacer(self._video, self._warn)
         self.audio = tuple(s for s in streams.audio if s.codec_context is not None)
         self.subtitles = tuple(s for s in streams.subtitles if s.codec_context is not None)
         self._container_start = Fraction(self._container.start_time or 0, av.time_base)
         self.metadata, self.chapters = dict(self._container.metadata), tuple(self._chapters())
         copied = {*self.audio, *self.subtitles}
-        left_out = [s.type for s in videos[1:]]
-        left_out += [s.type for s in (*streams.audio, *streams.subtitles) if s not in copied]
+        left_out = [s.type for s in (*streams.audio, *streams.subtitles) if s not in copied]
         if left_out:
             self._warn(f"{path}: left out {', '.join(left_out)} (one more stream each)")
         self.time_base = self._video.time_base or Fraction(1, av.time_base)
@@ -104,10 +107,12 @@ class VideoSource(FrameSource):
         self._queue = self._read()
         self._ahead: list[Any] = []  # the first image, and the packets before it
         first = self._first_image()
-        self.format = frame_format(first, bit_depth, path)
-        self.sample_aspect = upright_aspect(self._video.sample_aspect_ratio, first)
+        turn = self._turn(first)
+        self.format = frame_format(first, bit_depth, path, turn, self._crop)
+        self.sample_aspect = upright_aspect(self._video.sample_aspect_ratio, turn)
         self.total = self._expected_frames()
-        self._convert = Converter(first, self.format, self._warn)
+        opaque = has_unused_alpha(self._container, self._video)
+        self._convert = Converter(first, self.format, self._turn, self._crop, opaque, self._warn)
 
     def _first_image(self) -> av.VideoFrame:
         """Decode up to the first image of the clip.
@@ -140,12 +145,17 @@ class VideoSource(FrameSource):
         back = 0
         while (target := self._clip.start - back) > 0:
             ticks = int((self._container_start + target) / self.time_base)
-            self._container.seek(ticks, stream=self._video)
+            self._seek_to(ticks)
             if self._comes_before_start():
-                self._container.seek(ticks, stream=self._video)
+                self._seek_to(ticks)
                 return
             back = back * 2 or 1
         self._container.seek(0)
+        self._decoder.flush_buffers()
+
+    def _seek_to(self, ticks: int) -> None:
+        self._container.seek(ticks, stream=self._video)
+        self._decoder.flush_buffers()  # it may not be the stream's own
 
     def _packets(self, *streams: Any) -> Iterator[av.Packet]:
         try:
@@ -156,7 +166,7 @@ class VideoSource(FrameSource):
     def _comes_before_start(self) -> bool:
         for packet in self._packets(self._video):
             try:
-                images = self._video.decode(packet)
+                images = self._decoder.decode(packet)
             except av.error.FFmpegError:
                 continue
             for image in images:
@@ -223,7 +233,8 @@ class VideoSource(FrameSource):
             if last is not None and pts <= last:
                 pts = last + 1  # two images cannot be shown at once; encoders refuse it
             last = pts
-            yield Frame(self._convert(item), self.format, pts, self.time_base, step)
+            image, alpha = self._convert(item)
+            yield Frame(image, self.format, pts, self.time_base, step, alpha=alpha)
         self._judge_end()
 
     def _chain(self) -> Iterator[Any]:
@@ -263,8 +274,10 @@ class VideoSource(FrameSource):
     def _decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
         if self._video.index in self._done:
             return
+        if is_encrypted(packet):
+            raise encrypted(self.path)
         try:
-            images = self._video.decode(packet)
+            images = self._decoder.decode(packet)
         except av.error.FFmpegError:
             self._skipped += 1
             return
@@ -284,6 +297,8 @@ class VideoSource(FrameSource):
             self._end = position + Fraction((image.duration or 0) * self.time_base)
             if self._is_begun(position):
                 yield image
+            else:
+                self._turn(image)  # may hold for those that follow
 
     def _position(self, pts: int, time_base: Fraction) -> Fraction:
         """Return seconds from the first moment of the file."""
@@ -323,5 +338,5 @@ class VideoSource(FrameSource):
         self._queue.close()
         # Its threads may be decoding ahead. Freed while one of them waits for Python's lock, as to
         # log, the decoder would wait for that thread for ever.
-        self._video.codec_context.flush_buffers()
+        self._decoder.flush_buffers()
         self._container.close()

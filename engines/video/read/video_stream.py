@@ -1,0 +1,137 @@
+"""The video stream of a file: which one, how it is decoded, and what its container says of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import av
+from av.codec.context import Flags
+from av.stream import Disposition
+
+from engines.errors import BadData, Say
+
+# Streams of pictures that are not the film.
+SIDE_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
+# Codec tags in mp4 that hide the codec: FairPlay, and Common Encryption without its codec.
+ENCRYPTED = re.compile(r"\b(drmi|encv) / 0x")
+# FFmpeg's own decoders of these leave out the alpha, which lies beside the pictures.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+CROPPING_CONTAINERS = "matroska", "mov"  # the first of the demuxer's names
+DECRYPT_REMEDY = "use a copy of it without copy protection"
+
+
+class Crop(NamedTuple):
+    """Pixels of a stored image that are not to be shown, on each side."""
+
+    left: int = 0
+    right: int = 0
+    top: int = 0
+    bottom: int = 0
+
+    @property
+    def across(self) -> int:
+        """Pixels that the width loses."""
+        return self.left + self.right
+
+    @property
+    def down(self) -> int:
+        """Pixels that the height loses."""
+        return self.top + self.bottom
+
+
+def choose_video(container: Any, path: object, warn: Say) -> Any:
+    """Return the `av.VideoStream` that is the film: the default one, else the largest.
+
+    Args:
+        container: an `av.container.InputContainer`.
+        warn: told of other films in the file.
+
+    Raises:
+        BadData: there is none, none that can be decoded, or it is encrypted.
+    """
+    streams = container.streams
+    films = [v for v in streams.video if not v.disposition & SIDE_PICTURES]
+    if not films:
+        kinds = ", ".join(sorted({s.type for s in streams}))
+        raise BadData(f"{path}: no video in it" + (f" ({kinds} only)" if kinds else ""))
+    known = [v for v in films if v.codec_context is not None]
+    if not known:
+        if any(ENCRYPTED.search(_description(container, v.index)) for v in films):
+            raise encrypted(path)
+        raise BadData(f"{path}: FFmpeg has no decoder for its video stream")
+
+    def rank(stream: Any) -> tuple[bool, int]:
+        return bool(stream.disposition & Disposition.default), stream.width * stream.height
+
+    film = max(known, key=rank)
+    if others := [v for v in films if v is not film]:
+        names = ", ".join(_name(v) for v in others)
+        warn(f"{path}: the video is {_name(film)}; left out {names}")
+    if _says_encrypted(container, film):
+        raise encrypted(path)
+    return film
+
+
+def _name(stream: Any) -> str:
+    if stream.codec_context is None:
+        return f"stream {stream.index} (no decoder)"
+    return f"stream {stream.index} ({stream.width}x{stream.height})"
+
+
+def _says_encrypted(container: Any, stream: Any) -> bool:
+    """Return whether Matroska or WebM say so of a stream, or ASF of the whole file."""
+    protected = any(key.startswith("ASF_Protection") for key in container.metadata)
+    return protected or "enc_key_id" in stream.metadata
+
+
+def is_encrypted(packet: av.Packet) -> bool:
+    """Return whether a packet cannot be decoded for want of a key."""
+    return packet.has_sidedata("encryption_info")
+
+
+def encrypted(path: object) -> BadData:
+    """Return the error that the video of a file is encrypted."""
+    return BadData(f"{path}: the video is encrypted", DECRYPT_REMEDY)
+
+
+def open_decoder(stream: Any, warn: Say) -> Any:
+    """Return the `av.VideoCodecContext` that decodes a stream, with its alpha if it has one."""
+    context = stream.codec_context
+    name = ALPHA_DECODERS.get(context.name)
+    if name and stream.metadata.get("alpha_mode") == "1":
+        try:
+            context = av.CodecContext.create(name, "r")
+        except ValueError:  # av.codec.codec.UnknownCodecError
+            warn(f"this FFmpeg cannot decode the alpha of {context.name} video: taken as opaque")
+    # Else the image keeps columns that the stream says are to be cropped.
+    context.flags |= Flags.unaligned
+    return context
+
+
+def cropping(container: Any, stream: Any) -> Crop:
+    """Return what the container says is to be cropped, besides what the decoder crops."""
+    if not container.format.name.startswith(CROPPING_CONTAINERS):
+        return Crop()
+    text = _description(container, stream.index)
+    found = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)$", text, re.MULTILINE)
+    return Crop(*map(int, found.groups())) if found else Crop()
+
+
+def _description(container: Any, index: int) -> str:
+    """Return what FFmpeg prints of a stream: some of that PyAV gives in no other way."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        text = container.dumps_format()
+    finally:
+        av.logging.set_level(level)
+    found = re.search(
+        rf"^  Stream #0:{index}\b.*?(?=^  Stream #|\Z)", text, re.DOTALL | re.MULTILINE
+    )
+    return found[0] if found else ""
+
+
+def has_unused_alpha(container: Any, stream: Any) -> bool:
+    """Return whether the alpha of the images means nothing, as in uncompressed AVI of 32 bits."""
+    return container.format.name == "avi" and stream.codec_context.name == "rawvideo"
