@@ -1,4 +1,4 @@
-"""Rules for all files: which are images, their natural order, and how to replace one atomically."""
+"""Rules for all files: their natural order, and how to replace one atomically."""
 
 from __future__ import annotations
 
@@ -20,18 +20,10 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-# The suffixes of images that are read; fewer are written (`engines.video.write.pictures`).
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
 MAX_NAME_BYTES = 255  # of a file, without its folder
 MAX_PARTS = 999  # unfinished files of one name
 LOCKED_BYTE = 1 << 40  # on Windows nobody can write where a file is locked: far behind its end
 MAX_PIXELS = 8192 * 8192  # of an image or a frame: a small file may ask for any amount of memory
-
-
-def is_image(path: Path) -> bool:
-    """Return whether a file's name is that of a finished, visible image."""
-    unfinished = ".part" in path.suffixes[-2:-1]
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and not unfinished
 
 
 def natural_key(path: Path, ignore_case: bool = False) -> tuple[list[str | int], str]:

@@ -9,7 +9,7 @@ from wsshm_cli import report
 
 INSTALL = "pip install --force-reinstall . (in the folder wsshm was installed from)"
 REINSTALL = f"run: {INSTALL}"
-REQUIRED = ("av", "numpy", "opencv-python", "tqdm", "typer", "platformdirs")
+REQUIRED = ("av", "numpy", "opencv-python", "pillow", "tqdm", "typer", "platformdirs")
 
 
 # The thing, whether it works (None: it is missing and not needed), the finding, and the remedy.
@@ -53,6 +53,9 @@ def _checks() -> list[Row]:
     for package in REQUIRED:
         have = found(package)
         rows.append((package, bool(have), have or "not installed", f"run: pip install '{package}'"))
+    heif = found("pi-heif")
+    text = heif or "not installed; only photographs in HEIC need it"
+    rows.append(("pi-heif", bool(heif) or None, text, "run: pip install pi-heif"))
     runtimes = [p for p in ("onnxruntime", "onnxruntime-gpu") if found(p)]
     rows.append(
         (

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from engines.errors import BadData, CannotOpen, UsageError
-from engines.files import is_image, natural_key
+from engines.files import natural_key
+from engines.image_files import is_image
 
 UNKNOWN_LAYOUT = "laid out in no known way"
 LAYOUT_REMEDY = "see LAYOUTS in engines/datasets/layout.py, or remove it"

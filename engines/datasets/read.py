@@ -8,26 +8,25 @@ from typing import Any
 import cv2
 import numpy as np
 
+from engines import images
 from engines.arrays import U8
 from engines.datasets.layout import Pair
-from engines.errors import BadData
+from engines.errors import BadData, CannotOpen
 
 
 def read_image(path: Path) -> U8:
     """Read an image as RGB (H, W, 3), or as RGBA (H, W, 4) if the file has alpha.
 
-    The result is uint8 in sRGB, with straight alpha; EXIF rotation is applied.
+    The result is uint8 in sRGB, with straight alpha, and upright: as `wsshm run` reads it.
 
     Raises:
         BadData: the file cannot be read as an image.
     """
-    image: Any = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is not None and _has_alpha(image):
-        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise BadData(f"{path}: not a readable image", "remove or replace it")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    try:
+        rgb, alpha = images.read(path)
+    except (BadData, CannotOpen) as e:
+        raise BadData(e.message, e.remedy or "remove or replace it") from e
+    return rgb if alpha is None else np.dstack([rgb, alpha])
 
 
 def read_label(path: Path) -> U8:

@@ -17,6 +17,7 @@ from engines.datasets import layout
 from engines.datasets.read import read_image, read_label
 from engines.errors import BadData, Say
 from engines.files import MAX_PIXELS, natural_key
+from engines.images import enable_heif
 
 MIN_MASK_LEVEL = 128  # of 255, at which a pixel of a coarse mask is a person
 _SIDE = math.isqrt(MAX_PIXELS)
@@ -67,6 +68,7 @@ def faults(root: Path) -> list[str]:
 
 def _read_all(root: Path) -> tuple[list[str], int]:
     """Return the lines of `faults` and the number of files read."""
+    enable_heif()  # as for training
     items, found = _items(root)
     images = {item.image for item in items if item.image}
     found += _split_faults(root, images)

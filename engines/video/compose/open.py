@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from engines.errors import CannotOpen, Say, UsageError, WsshmError, reading, silent
-from engines.files import IMAGE_SUFFIXES, natural_key
+from engines.files import natural_key
+from engines.image_files import IMAGE_SUFFIXES
 from engines.video import frame as fr
 from engines.video.compose.background import Background, BlurredBackground, ImageBackground
 from engines.video.compose.moving import VideoBackground

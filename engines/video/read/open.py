@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from engines.errors import CannotOpen, Say, UsageError, reading, silent
-from engines.files import IMAGE_SUFFIXES
+from engines.image_files import IMAGE_SUFFIXES
 from engines.video.config import Clip, Stream
 from engines.video.pipeline import Stop
 from engines.video.read.live import LiveSource, StreamSource

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from engines.errors import BadData, CannotOpen, Say, reading, silent
-from engines.files import IMAGE_SUFFIXES, MAX_PIXELS, is_image, natural_key
+from engines.files import MAX_PIXELS, natural_key
+from engines.image_files import IMAGE_SUFFIXES, is_image
 from engines.video import frame as fr
 from engines.video.frame import Frame, FrameFormat
 from engines.video.read.source import FrameSource

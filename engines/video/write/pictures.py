@@ -9,14 +9,14 @@ import numpy as np
 
 from engines.arrays import Plane
 from engines.errors import WriteFailed, writing
-from engines.files import IMAGE_SUFFIXES, destination, replacing
+from engines.files import destination, replacing
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
 from engines.video.config import Save
 from engines.video.frame import FrameFormat
 from engines.video.write.sink import FrameSink
 
-WRITABLE_SUFFIXES = IMAGE_SUFFIXES - {".avif", ".tif", ".tiff"}
+WRITABLE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 SUFFIXES_WITH_ALPHA = {".png", ".webp"}
 PNG_COMPRESSION_LEVEL = 2  # of 9
 

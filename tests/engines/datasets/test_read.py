@@ -5,11 +5,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from engines import images
+from engines.colour import profile_of
 from engines.datasets.layout import list_cutouts
 from engines.datasets.read import read_cutout, read_image, read_label
 from engines.errors import BadData
 from tests.engines.datasets.conftest import write
+from tests.pictures import HEIGHT, WIDTH, alphas, ramps
 
 
 def test_a_label_with_alpha_is_its_alpha(tmp_path: Path) -> None:
@@ -46,3 +50,25 @@ def test_a_cutout_without_its_alpha_is_named(data: Path) -> None:
         read_cutout(pair)
     with pytest.raises(BadData, match=r"rgba/1\.png: no 8-bit alpha"):
         read_cutout(rgba)
+
+
+def test_images_are_read_as_a_run_reads_them(tmp_path: Path) -> None:
+    """Profile, turn and alpha, so that what is measured is what users get."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wide = Image.fromarray(ramps())
+    wide.putalpha(Image.fromarray(alphas()))
+    wide.save(tmp_path / "a.png", exif=exif, icc_profile=profile_of(12))
+    wide.convert("RGB").save(tmp_path / "b.jpg", exif=exif, icc_profile=profile_of(12))
+    rgb, alpha = images.read(tmp_path / "a.png")
+    rgba = read_image(tmp_path / "a.png")
+    assert rgba.shape == (WIDTH, HEIGHT, 4)
+    assert (rgba[..., :3] == rgb).all()
+    assert (rgba[..., 3] == alpha).all()
+    assert (read_image(tmp_path / "b.jpg") == images.read(tmp_path / "b.jpg").rgb).all()
+
+
+def test_labels_keep_their_values(tmp_path: Path) -> None:
+    """A profile says nothing of a matte."""
+    Image.fromarray(alphas()).save(tmp_path / "a.png", icc_profile=profile_of(12))
+    assert (read_label(tmp_path / "a.png") == alphas()).all()
