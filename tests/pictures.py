@@ -78,6 +78,9 @@ EXACT: dict[str, dict[str, Any]] = {
     "jp2": {},
 }
 LOSSY: dict[str, dict[str, Any]] = {
-    "jpg": {"quality": 98, "subsampling": 0}, "jfif": {"quality": 98, "subsampling": 0},
-    "avif": {"quality": 98, "subsampling": "4:4:4"}, "webp": {"quality": 100}, "gif": {},
-}  # fmt: off
+    "jpg": {"quality": 98, "subsampling": 0},
+    "jfif": {"quality": 98, "subsampling": 0},
+    "avif": {"quality": 98, "subsampling": "4:4:4"},
+    "webp": {"quality": 100},
+    "gif": {},
+}

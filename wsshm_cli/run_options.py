@@ -92,6 +92,16 @@ Fit = Annotated[
         "distorted.",
     ),
 ]
+BackgroundColour = Annotated[
+    str | None,
+    _background(
+        "--bg-color",
+        metavar="'#rrggbb'",
+        hidden=True,
+        help="What shows through a background with transparency, and where it does not reach. "
+        "[default: black]",
+    ),
+]
 
 _matte = partial(typer.Option, rich_help_panel="Matte")
 Smooth = Annotated[

@@ -35,7 +35,7 @@ class BackgroundFit(str, Enum):
     """The way a background of another aspect ratio fills the frame."""
 
     cover = "cover"  # fills the frame; the excess is cropped evenly
-    contain = "contain"  # the whole background is seen; the rest is black
+    contain = "contain"  # the whole background is seen; the rest is of one colour
     stretch = "stretch"  # distorted
 
 
@@ -130,6 +130,7 @@ class RunConfig:
     output: Path | None = None
     background: str = "blur"
     background_fit: BackgroundFit = BackgroundFit.cover
+    background_colour: str | None = None  # #rrggbb, behind what is no whole frame; None: black
     output_is_folder: bool = False  # even if its name looks like a file's
     save: tuple[Save, ...] = (Save.composite,)
     model: str | None = None

@@ -85,6 +85,7 @@ def run(
             config.background_fit,
             warnings.append,
             source.format.bit_depth,
+            config.background_colour,
         )
         if background and Save.composite not in config.save and not config.is_shown:
             background.close()  # it was opened for its errors alone
@@ -101,6 +102,7 @@ def run(
             config.background_fit,
             source.format.bit_depth,
             say,
+            config.background_colour,
         )
         held.callback(cycle.close)
         for viewer in open_viewers(config, source, stop, cycle.next, say):

@@ -51,10 +51,14 @@ def test_ordinary_files_are_as_opencv_decodes_them(tmp_path: Path, suffix: str) 
 
 
 INVERSE = {  # the transposition that stores an image so that an orientation turns it upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
-}  # fmt: off
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 @pytest.mark.parametrize(
@@ -244,11 +248,13 @@ def test_sixteen_bits(tmp_path: Path) -> None:
     grey, alpha = deep[..., :1], alphas().astype(np.uint16)[..., None] * 257
     key = deep[3, 5]
     cases = {
-        "rgb": png(deep, 2), "grey": png(grey, 0), "rgba": png(np.dstack([deep, alpha]), 6),
+        "rgb": png(deep, 2),
+        "grey": png(grey, 0),
+        "rgba": png(np.dstack([deep, alpha]), 6),
         "la": png(np.dstack([grey, alpha]), 4),
         "rgb key": png(deep, 2, chunk(b"tRNS", key.astype(">u2").tobytes())),
         "grey key": png(grey, 0, chunk(b"tRNS", key[:1].astype(">u2").tobytes())),
-    }  # fmt: skip
+    }
     for name, data in cases.items():
         (tmp_path / "a.png").write_bytes(data)
         rgb, seen, _ = read(tmp_path / "a.png")

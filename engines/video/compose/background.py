@@ -18,6 +18,8 @@ from engines.video.frame import Frame, FrameFormat
 # The weight of the person's own pixels in the blur. It keeps the normalised convolution defined
 # where nothing else is in reach.
 MIN_WEIGHT = np.float32(1e-3)
+Colour = tuple[int, int, int]  # RGB, of 255
+BLACK = 0, 0, 0
 MIN_SIGMA_PIXELS = 0.3  # of a Gaussian; OpenCV takes 0 for "choose one"
 
 
@@ -41,6 +43,7 @@ class ImageBackground:
     Args:
         rgb: (h, w, 3) uint8.
         sample_aspect: width to height of the frames' pixels, 1 when None.
+        colour: RGB, of 255, where it does not reach.
     """
 
     def __init__(
@@ -48,14 +51,16 @@ class ImageBackground:
         rgb: Plane,
         sample_aspect: Fraction | None = None,
         fit: BackgroundFit = BackgroundFit.cover,
+        colour: Colour = BLACK,
     ):
         self._rgb, self._aspect, self._fit = rgb, float(sample_aspect or 1), fit
+        self._colour = colour
         self._latest: tuple[FrameFormat, list[Plane]] | None = None
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         fmt = frame.format
         if self._latest is None or self._latest[0] != fmt:
-            rgb = place(self._rgb, (fmt.width, fmt.height), self._fit, self._aspect)
+            rgb = place(self._rgb, (fmt.width, fmt.height), self._fit, self._aspect, self._colour)
             self._latest = fmt, [p.copy() for p in fr.planes(fr.from_rgb(rgb, fmt))]
         return self._latest[1]
 
@@ -163,14 +168,19 @@ def _centred(whole: tuple[int, int], part: tuple[float, float], step: int) -> Bo
 
 
 def place(
-    rgb: Plane, frame: tuple[int, int], fit: BackgroundFit = BackgroundFit.cover, aspect: float = 1
+    rgb: Plane,
+    frame: tuple[int, int],
+    fit: BackgroundFit = BackgroundFit.cover,
+    aspect: float = 1,
+    colour: Colour = BLACK,
 ) -> Plane:
-    """Return an image scaled to a frame: (height, width, 3) uint8, black where it does not reach.
+    """Return an image scaled to a frame: (height, width, 3) uint8.
 
     Args:
         rgb: (h, w, 3) uint8.
         frame: (width, height) of the frame in pixels.
         aspect: width to height of the frame's pixels.
+        colour: RGB, of 255, where it does not reach.
     """
     size = rgb.shape[1], rgb.shape[0]
     (x, y, w, h), (left, top, width, height) = fitted(size, frame, fit, 1 / aspect)
@@ -179,6 +189,6 @@ def place(
     resized: Any = cv2.resize(part, (width, height), interpolation=interpolation)
     if (width, height) == frame:
         return resized
-    whole = np.zeros((frame[1], frame[0], 3), np.uint8)
+    whole = np.full((frame[1], frame[0], 3), colour, np.uint8)
     whole[top : top + height, left : left + width] = resized
     return whole

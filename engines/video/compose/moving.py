@@ -11,12 +11,16 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from engines import images
 from engines.arrays import Plane
 from engines.errors import Say
 from engines.video import frame as fr
-from engines.video.compose.background import Box, fitted
+from engines.video.blend import at_planes, over
+from engines.video.compose.background import BLACK, Box, Colour, fitted
 from engines.video.config import BackgroundFit, Clip
 from engines.video.frame import Frame, FrameFormat
+from engines.video.read.animation import AnimationSource
+from engines.video.read.source import FrameSource
 from engines.video.read.video import VideoSource
 
 MAX_GAP_SECONDS = 30  # without a frame; after a longer gap the background goes on where it was
@@ -30,6 +34,7 @@ class VideoBackground:
         sample_aspect: width to height of the clip's pixels, 1 when None.
         say: told when the video ends before it should.
         bit_depth: bits a sample of the clip's frames, 8 or 10.
+        colour: RGB, of 255, where it is transparent or does not reach.
 
     Raises:
         CannotOpen, BadData: the video cannot be used.
@@ -42,16 +47,22 @@ class VideoBackground:
         fit: BackgroundFit,
         say: Say,
         bit_depth: int,
+        colour: Colour = BLACK,
     ):
         self._path, self._fit, self._aspect = path, fit, float(sample_aspect or 1)
-        self._say, self._bit_depth = say, bit_depth
-        self._source = VideoSource(path, Clip(), bit_depth=bit_depth)
+        self._say, self._bit_depth, self._colour = say, bit_depth, colour
+        self._source = self._opened()
         self._frames = self._repeated()
         self._now = next(self._frames)
         self._next: tuple[Fraction, Frame] | None = next(self._frames, None)
         self._begin: Fraction | None = None  # seconds at which the clip's first frame is shown
         self._reformatter = VideoReformatter()
         self._latest: tuple[Frame, FrameFormat, list[Plane]] | None = None
+
+    def _opened(self) -> FrameSource:
+        if images.is_animation(self._path):
+            return AnimationSource(self._path, bit_depth=self._bit_depth)
+        return VideoSource(self._path, Clip(), bit_depth=self._bit_depth)
 
     def _repeated(self) -> Iterator[tuple[Fraction, Frame]]:
         """Yield times in seconds and frames, without end unless the video has only one frame."""
@@ -70,7 +81,7 @@ class VideoBackground:
                 return
             begin = end
             self._source.close()
-            self._source = VideoSource(self._path, Clip(), bit_depth=self._bit_depth)
+            self._source = self._opened()
 
     def planes(self, frame: Frame, alphas: list[Plane]) -> list[Plane]:
         time = frame.pts * frame.time_base
@@ -88,6 +99,9 @@ class VideoBackground:
     def _fitted(self, shown: Frame, fmt: FrameFormat) -> list[Plane]:
         """Return the planes of a frame of the video, scaled and converted to `fmt`."""
         source = shown.format
+        if shown.alpha is not None:
+            flat = over(shown.image, at_planes(shown.alpha, source), self._colour, source)
+            shown = replace(shown, image=flat, alpha=None)
         aspect = float(self._source.sample_aspect or 1) / self._aspect
         part, (left, top, width, height) = fitted(
             (source.width, source.height), (fmt.width, fmt.height), self._fit, aspect, step=2
@@ -107,8 +121,8 @@ class VideoBackground:
         planes = fr.planes(image)
         if (width, height) == (fmt.width, fmt.height):
             return planes
-        black = np.zeros((fmt.height, fmt.width, 3), np.uint8)
-        bars = [p.copy() for p in fr.planes(fr.from_rgb(black, fmt))]
+        empty = np.full((fmt.height, fmt.width, 3), self._colour, np.uint8)
+        bars = [p.copy() for p in fr.planes(fr.from_rgb(empty, fmt))]
         h_shift, v_shift = fr.PLANAR[fmt.pix_fmt]
         for i, (bar, plane) in enumerate(zip(bars, planes, strict=True)):
             x, y = (left >> h_shift, top >> v_shift) if i else (left, top)

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
+from engines import images
 from engines.errors import CannotOpen, Say, UsageError, WsshmError, reading, silent
 from engines.files import natural_key
-from engines.image_files import IMAGE_SUFFIXES
+from engines.image_files import is_image
 from engines.video import frame as fr
+from engines.video.blend import at_planes, over
 from engines.video.compose.background import Background, BlurredBackground, ImageBackground
 from engines.video.compose.moving import VideoBackground
 from engines.video.config import BackgroundFit
-from engines.video.read.pictures import read_image_frame
+from engines.video.read.pictures import rgb_format
 
 DEFAULT_BLUR, MAX_BLUR = 3.0, 50  # percent of the frame's shorter edge
 GREEN_SCREEN = "#00b140"
@@ -29,6 +31,7 @@ def open_background(
     fit: BackgroundFit = BackgroundFit.cover,
     say: Say = silent,
     bit_depth: int = 8,
+    colour: str | None = None,
 ) -> Background | None:
     """Open what ``--bg`` says; None for ``transparent``.
 
@@ -36,19 +39,22 @@ def open_background(
         spec: an image or a video file, ``#rrggbb``, ``blur``, ``blur:N`` (0 < N ≤ 50) or
             ``transparent``.
         sample_aspect: width to height of the frames' pixels, 1 when None.
-        say: told when a video ends before it should.
+        say: told when a video ends before it should, and what of an image is not used.
         bit_depth: bits a sample of the frames, 8 or 10.
+        colour: what an image or a video with alpha lies over, ``#rrggbb``, also where it does not
+            reach; black when None.
 
     Raises:
         UsageError: it is none of these.
         CannotOpen, BadData: the image or the video cannot be used.
     """
+    behind = _rgb("--bg-color", colour or "#000000")
+    if colour and not names_file(spec):
+        raise UsageError(f"--bg-color: goes with an image or a video as --bg, not with {spec}")
     if spec == "transparent":
         return None
     if spec.startswith("#"):
-        if not re.fullmatch(r"#[0-9a-fA-F]{6}", spec):
-            raise UsageError(f"--bg {spec}: a colour is written #rrggbb, as in '{GREEN_SCREEN}'")
-        return ImageBackground(np.full((1, 1, 3), list(bytes.fromhex(spec[1:])), np.uint8))
+        return ImageBackground(np.full((1, 1, 3), _rgb("--bg", spec), np.uint8))
     if match := re.fullmatch(r"blur(?::(.*))?", spec):
         try:
             strength = float(match[1] or DEFAULT_BLUR)
@@ -67,10 +73,26 @@ def open_background(
         )
     if path.is_dir():
         raise CannotOpen(f"--bg {spec}: is a folder", "name one image or video")
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        return VideoBackground(path, sample_aspect, fit, say, bit_depth)
-    image, fmt = read_image_frame(path)
-    return ImageBackground(fr.RgbScaler(fmt)(image, fmt.width, fmt.height), sample_aspect, fit)
+    if not images.is_still(path):
+        return VideoBackground(path, sample_aspect, fit, say, bit_depth, behind)
+    rgb, alpha = images.read(path, lambda text: say(f"--bg {text}"))
+    if alpha is not None:
+        fmt = rgb_format(rgb.shape[1], rgb.shape[0])
+        flat = over(fr.from_rgb(rgb, fmt), at_planes(alpha, fmt), behind, fmt)
+        rgb = fr.RgbScaler(fmt)(flat, fmt.width, fmt.height)
+    return ImageBackground(rgb, sample_aspect, fit, behind)
+
+
+def names_file(spec: str) -> bool:
+    """Return whether what ``--bg`` says is the name of a file."""
+    return not re.fullmatch(r"transparent|#.*|blur(:.*)?", spec)
+
+
+def _rgb(option: str, text: str) -> tuple[int, int, int]:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        raise UsageError(f"{option} {text}: a colour is written #rrggbb, as in '{GREEN_SCREEN}'")
+    red, green, blue = bytes.fromhex(text[1:])
+    return red, green, blue
 
 
 class BackgroundCycle:
@@ -81,6 +103,7 @@ class BackgroundCycle:
         now: the background of `spec`, already open; None for none.
         sample_aspect: width to height of the frames' pixels, 1 when None.
         bit_depth: bits a sample of the frames, 8 or 10.
+        colour: what lies behind an image or a video that is no whole frame; black when None.
         say: told which background is shown, and which ones cannot be opened.
     """
 
@@ -92,11 +115,13 @@ class BackgroundCycle:
         fit: BackgroundFit,
         bit_depth: int,
         say: Say,
+        colour: str | None = None,
     ):
         self.now = now
         self._open = partial(
             open_background, sample_aspect=sample_aspect, fit=fit, bit_depth=bit_depth
         )
+        self._colour = colour
         self._say = say
         self._specs, self._index = [spec], 0
         self._opened = [now] if now else []
@@ -109,7 +134,7 @@ class BackgroundCycle:
             self._index = (self._index + 1) % len(self._specs)
             spec = self._specs[self._index]
             try:
-                opened = self._open(spec)
+                opened = self._open(spec, colour=self._colour if names_file(spec) else None)
             except WsshmError as e:
                 self._say(str(e))
                 continue
@@ -128,11 +153,11 @@ class BackgroundCycle:
 def choices(spec: str) -> list[str]:
     """Return `spec`, the other images in its folder from there on, the blur and a green screen."""
     path = Path(spec)
-    images: list[str] = []
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    others: list[str] = []
+    if is_image(path):
         with suppress(OSError):  # a folder that may be entered but not listed
-            found = (p for p in path.parent.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            images = [str(p) for p in sorted(found, key=partial(natural_key, ignore_case=True))]
-        at = next((i for i, p in enumerate(images) if Path(p).name == path.name), 0)
-        images = images[at + 1 :] + images[:at]
-    return [spec, *images, *(other for other in ("blur", GREEN_SCREEN) if other != spec)]
+            found = (p for p in path.parent.iterdir() if is_image(p))
+            others = [str(p) for p in sorted(found, key=partial(natural_key, ignore_case=True))]
+        at = next((i for i, p in enumerate(others) if Path(p).name == path.name), 0)
+        others = others[at + 1 :] + others[:at]
+    return [spec, *others, *(other for other in ("blur", GREEN_SCREEN) if other != spec)]

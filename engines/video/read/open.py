@@ -7,10 +7,11 @@ import stat
 from fractions import Fraction
 from pathlib import Path
 
+from engines import images
 from engines.errors import CannotOpen, Say, UsageError, reading, silent
-from engines.image_files import IMAGE_SUFFIXES
 from engines.video.config import Clip, Stream
 from engines.video.pipeline import Stop
+from engines.video.read.animation import AnimationSource
 from engines.video.read.live import LiveSource, StreamSource
 from engines.video.read.pictures import ImageFolderSource, ImageSource
 from engines.video.read.source import FrameSource
@@ -30,6 +31,8 @@ def open_source(
     say: Say = silent,
 ) -> FrameSource:
     """Open a video file, an image, a folder of images, those that ``*.png`` fits, or a stream.
+
+    What is an image is told by what is in a file, before its name. An animated image is a video.
 
     Args:
         clip: a part of a video; of a stream only its duration can be chosen.
@@ -76,7 +79,9 @@ def _open_path(
                 pass
     if fps is not None and not is_folder:
         raise UsageError(f"{path}: --fps is for a folder of images; this has its own times")
-    if not is_folder and path.suffix.lower() not in IMAGE_SUFFIXES:
+    if not is_folder and images.is_animation(path):
+        return AnimationSource(path, clip, bit_depth, warn)
+    if not is_folder and not images.is_still(path):
         return VideoSource(path, clip, threads, bit_depth, warn)
     if clip != Clip():
         some = f"for some of them name those, as in '{path}/1*.png'" if is_folder else ""

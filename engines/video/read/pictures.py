@@ -8,40 +8,55 @@ from fnmatch import fnmatch
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import cv2
-import numpy as np
 
+from engines import images
+from engines.arrays import Plane
 from engines.errors import BadData, CannotOpen, Say, reading, silent
-from engines.files import MAX_PIXELS, natural_key
-from engines.image_files import IMAGE_SUFFIXES, is_image
+from engines.files import natural_key
+from engines.image_files import IMAGE_SUFFIXES, is_hidden, is_image
 from engines.video import frame as fr
+from engines.video.blend import visible
 from engines.video.frame import Frame, FrameFormat
 from engines.video.read.source import FrameSource
 
 MAX_NAMED_FILES = 5  # of those that cannot be read
 
 
-def read_image_frame(path: Path) -> tuple[av.VideoFrame, FrameFormat]:
-    """Read an image file as an 8-bit ``gbrp`` frame, turned as its EXIF data says.
+def rgb_format(width: int, height: int) -> FrameFormat:
+    """Return the format of images by themselves."""
+    return FrameFormat(width, height, "gbrp", matrix=0, range=fr.FULL)
 
-    Raises:
-        CannotOpen, BadData: it cannot be read, or is no image.
-    """
-    with reading(path):
-        data = np.fromfile(path, np.uint8)
-    try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error as e:
-        if "MAX_IMAGE" in e.err:
-            raise BadData(f"{path}: over {MAX_PIXELS >> 20} megapixels", "make it smaller") from e
-        raise BadData(f"{path}: not a readable image ({e.err})") from e
-    if bgr is None:
-        raise BadData(f"{path}: not a readable image", "it may be empty, damaged or another kind")
-    height, width = bgr.shape[:2]
-    fmt = FrameFormat(width, height, "gbrp", matrix=0, range=fr.FULL)
-    return fr.from_rgb(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), fmt), fmt
+
+class FrameImage(NamedTuple):
+    """An image, its format and its alpha, as in `Frame`."""
+
+    image: av.VideoFrame
+    format: FrameFormat
+    alpha: Plane | None
+
+
+def frame_image(picture: images.Picture) -> FrameImage:
+    """Convert a picture to an 8-bit ``gbrp`` image with nothing in it that is hidden."""
+    height, width = picture.rgb.shape[:2]
+    fmt = rgb_format(width, height)
+    image, alpha = fr.from_rgb(picture.rgb, fmt), picture.alpha
+    if alpha is None or alpha.min() == 255:
+        return FrameImage(image, fmt, None)
+    return FrameImage(visible(image, alpha, fmt), fmt, alpha)
+
+
+def converted(shown: FrameImage, fmt: FrameFormat) -> FrameImage:
+    """Scale an image to the size of a format, and convert it to that."""
+    if shown.format == fmt:
+        return shown
+    size, alpha = (fmt.width, fmt.height), shown.alpha
+    if alpha is not None and alpha.shape != size[::-1]:
+        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+    return FrameImage(fr.from_rgb(fr.RgbScaler(shown.format)(shown.image, *size), fmt), fmt, alpha)
 
 
 class ImageSource(FrameSource):
@@ -50,10 +65,12 @@ class ImageSource(FrameSource):
     def __init__(self, path: Path, warn: Say = silent):
         super().__init__(warn)
         self.path, self.total = path, 1
-        self._image, self.format = read_image_frame(path)
+        self._image = frame_image(images.read(path, self._warn))
+        self.format = self._image.format
 
     def items(self) -> Iterator[Frame]:
-        yield Frame(self._image, self.format, 0, self.time_base, name=self.path.stem)
+        image, fmt, alpha = self._image
+        yield Frame(image, fmt, 0, self.time_base, name=self.path.stem, alpha=alpha)
 
 
 class ImageFolderSource(FrameSource):
@@ -82,17 +99,20 @@ class ImageFolderSource(FrameSource):
         super().__init__(warn)
         self.path = path
         with reading(path):
-            named = (p for p in path.iterdir() if fnmatch(p.name, pattern or "*"))
-            found = [p for p in named if is_image(p) and p.is_file()]
+            named = [p for p in path.iterdir() if fnmatch(p.name, pattern or "*")]
+            found = [p for p in named if p.is_file() and is_image(p)]
         self._files = sorted(found, key=partial(natural_key, ignore_case=True))
         if not self._files:
             which = f"of the name {pattern} " * bool(pattern)
             kinds = " ".join(sorted(IMAGE_SUFFIXES))
             raise BadData(f"{path}: no images {which}in this folder ({kinds})")
+        left_out = [p for p in sorted({*named} - {*found}) if not is_hidden(p)]
+        if left_out:
+            self._warn(f"{path}: left out {_listed(left_out)}: no images")
         self.total = len(self._files)
         stems = Counter(p.stem for p in self._files)
         self._names = [p.stem if stems[p.stem] == 1 else p.name for p in self._files]
-        _, self.format = self._first_readable()
+        self.format = self._first_readable()
         self._is_video = fps is not None
         if fps is not None:
             self.rate, self.time_base = fps, 1 / fps
@@ -100,35 +120,51 @@ class ImageFolderSource(FrameSource):
             pixels = fr.with_bit_depth("yuv420p", bit_depth)
             self.format = FrameFormat(width, height, pixels, fr.default_matrix(height))
 
-    def _first_readable(self) -> tuple[av.VideoFrame, FrameFormat]:
+    def _first_readable(self) -> FrameFormat:
         for path in self._files:
             try:
-                return read_image_frame(path)
+                height, width = images.read(path).rgb.shape[:2]
+                return rgb_format(width, height)
             except (BadData, CannotOpen):
                 continue  # named when its turn comes
         raise BadData(f"{self.path}: none of its {self.total} images can be read")
-
-    def _converted(self, image: av.VideoFrame, fmt: FrameFormat) -> av.VideoFrame:
-        size = self.format.width, self.format.height
-        if (fmt.width, fmt.height) != size:
-            self._warn(f"{self.path}: images of another size are scaled to {size[0]}x{size[1]}")
-        return fr.from_rgb(fr.RgbScaler(fmt)(image, *size), self.format)
 
     def items(self) -> Iterator[Frame]:
         bad = []
         for index, (path, name) in enumerate(zip(self._files, self._names, strict=True)):
             try:
-                image, fmt = read_image_frame(path)
+                shown = frame_image(images.read(path, self._warn))
             except (BadData, CannotOpen) as e:
                 self._warn(str(e))
                 bad.append(path.name)
                 continue
             if self._is_video:
-                image, fmt, name = self._converted(image, fmt), self.format, ""
-            yield Frame(image, fmt, index, self.time_base, int(self._is_video), name)
+                shown, name = self._in_video(shown), ""
+            image, fmt, alpha = shown
+            yield Frame(image, fmt, index, self.time_base, int(self._is_video), name, alpha=alpha)
         if bad:
             self.fault = (
-                f"{self.path}: {len(bad)} of {self.total} images could not be read: "
-                + ", ".join(bad[:MAX_NAMED_FILES])
-                + (" …" if len(bad) > MAX_NAMED_FILES else "")
+                f"{self.path}: {len(bad)} of {self.total} images could not be read: {_some(bad)}"
             )
+
+    def _in_video(self, shown: FrameImage) -> FrameImage:
+        size = self.format.width, self.format.height
+        if (shown.format.width, shown.format.height) != size:
+            self._warn(f"{self.path}: images of another size are scaled to {size[0]}x{size[1]}")
+        return converted(shown, self.format)
+
+
+def _listed(paths: list[Path]) -> str:
+    """Return how many files and folders there are, and the names of some."""
+    folders = [p.name + "/" for p in paths if p.is_dir()]
+    files = [p.name for p in paths if not p.is_dir()]
+    parts = [
+        f"{len(names)} {what}{'s' * (len(names) > 1)} ({_some(names)})"
+        for what, names in (("file", files), ("folder", folders))
+        if names
+    ]
+    return " and ".join(parts)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:MAX_NAMED_FILES]) + " …" * (len(names) > MAX_NAMED_FILES)

@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from engines.errors import BadData, CannotOpen
 from engines.video import frame as fr
@@ -265,3 +266,28 @@ def test_background_that_ends_early_is_said(tmp_path: Path, zeros: Path) -> None
     (warning,) = [w for w in summary.warnings if "bg.mp4" in w]
     assert "--bg" in warning
     assert "bg.mp4: ends early" in warning
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "avif"])
+def test_an_animated_image_moves(tmp_path: Path, zeros: Path, suffix: str) -> None:
+    """In its own time, repeated as a video is; what is transparent in it shows the colour."""
+    pictures = [Image.new("RGBA", (64, 48), (g, g, g, 255)) for g in (20, 40, 60)]
+    pictures.append(Image.new("RGBA", (64, 48), (0, 255, 0, 0)))
+    pictures[-1].putpixel((0, 0), (160, 160, 160, 255))  # an empty picture is not written as it is
+    for picture in pictures:  # in a GIF a picture is removed to what is transparent in it
+        picture.putpixel((1, 0), (0, 0, 0, 0))
+    how: dict[str, Any] = {"webp": {"lossless": True}, "gif": {"disposal": 2}}
+    path = tmp_path / f"bg.{suffix}"
+    pictures[0].save(
+        path, save_all=True, append_images=pictures[1:], duration=100, loop=0, **how.get(suffix, {})
+    )
+    clip = noise_clip(tmp_path / "in.mp4", 15)  # half a second
+    run(
+        clip,
+        tmp_path / "o.mkv",
+        zeros,
+        background=str(path),
+        background_colour="#a0a0a0",  # the eighth grey
+        encoding=LOSSLESS,
+    )
+    assert seen(tmp_path / "o.mkv") == [0] * 3 + [1] * 3 + [2] * 3 + [7] * 3 + [0] * 3
