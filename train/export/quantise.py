@@ -59,7 +59,18 @@ def _quantised(
     """Return the graph with QDQ pairs around all nodes except `floats`."""
     given = onnx.ModelProto()
     given.CopyFrom(model)
-    names = [node.name for node in model.graph.node if node.name not in floats]
+    # Activations of another rank than 4 are not observed.
+    known = seen.keys() | {tensor.name for tensor in model.graph.initializer}
+    unknown = {
+        value.name
+        for value in model.graph.value_info
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT and value.name not in known
+    }
+    names = [
+        node.name
+        for node in model.graph.node
+        if node.name not in floats and not unknown & {*node.input, *node.output}
+    ]
     _correct_biases(given.graph, seen, names)
     quantizer = QDQQuantizer(
         given,

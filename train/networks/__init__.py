@@ -7,6 +7,7 @@ from functools import partial
 
 from engines.errors import UsageError
 from train.networks.gfm import GFM
+from train.networks.indexnet import IndexNet
 from train.networks.modnet import MODNet
 from train.networks.network import Network
 from train.networks.unet import lite_unet, mobilenet_v2_unet, resnet_unet
@@ -25,6 +26,7 @@ NETWORKS: dict[str, Callable[[str], Network]] = {
     "lite2": partial(lite_unet, number=2),
     "modnet": MODNet,
     "gfm": GFM,
+    "indexnet": IndexNet,
 }
 architectures = tuple(NETWORKS)
 

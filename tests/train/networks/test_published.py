@@ -27,6 +27,7 @@ pytestmark = pytest.mark.timeout(600)
 # Parameters, and multiply-adds in thousands of millions at 512×512, with all outputs of training.
 COSTS = {
     "modnet": (6_487_075, 18.12),
+    "indexnet": (5_953_227, 28.89),
     "gfm": (54_773_316, 53.99),  # 513,000 less: the classifier of the ResNet
 }
 # By the recipe's losses of the final alpha alone, what chooses among mattes learns nothing.
