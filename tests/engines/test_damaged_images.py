@@ -69,10 +69,12 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
             continue
 
 
+@pytest.mark.parametrize("side", [8193, 16383])  # what Pillow warns of, and what it refuses
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "webp", "ppm", "gif", "jpg"])
-def test_a_small_file_cannot_ask_for_any_amount_of_memory(tmp_path: Path, suffix: str) -> None:
+def test_a_small_file_cannot_ask_for_any_amount_of_memory(
+    tmp_path: Path, suffix: str, side: int
+) -> None:
     """Over the limit by its header, it is refused before a pixel is decoded."""
-    side = 16383 if suffix == "webp" else 20000
     assert side * side > MAX_PIXELS
     file = io.BytesIO()
     Image.new("1" if suffix in ("png", "tif", "bmp") else "L", (8, 8)).save(
@@ -80,7 +82,7 @@ def test_a_small_file_cannot_ask_for_any_amount_of_memory(tmp_path: Path, suffix
     )
     data = bytearray(file.getvalue())
     if suffix == "ppm":
-        data = bytearray(b"P5\n20000 20000\n255\n")
+        data = bytearray(f"P5\n{side} {side}\n255\n".encode())
     elif suffix == "png":
         data[16:24] = struct.pack(">II", side, side)
         data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -99,6 +100,23 @@ def test_an_image_with_alpha_lies_over_a_colour(tmp_path: Path) -> None:
         assert (seen[:4] == rgb).all()
         assert (seen[5:] == (200, 100, 40)).all()
         assert np.abs(seen[4] - (np.array((200, 100, 40)) + rgb) / 2).max() <= 2
+
+
+def test_a_video_with_alpha_lies_over_a_colour(tmp_path: Path) -> None:
+    rgba = np.full((16, 16, 4), (200, 100, 40, 255), np.uint8)
+    rgba[:8] = (0, 255, 0, 0)
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        video = container.add_stream("qtrle", rate=30)
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = 16, 16, "argb"
+        frame = av.VideoFrame.from_ndarray(rgba, "rgba").reformat(format="argb")
+        container.mux([*video.encode(frame), *video.encode(None)])
+    for colour, rgb in ((None, (0, 0, 0)), ("#ff8000", (255, 128, 0))):
+        behind = open_background(str(tmp_path / "a.mov"), colour=colour)
+        seen = shown(behind, 16, 16).astype(int)
+        behind.close()
+        assert (seen[:7] == rgb).all()
+        assert (seen[9:] == (200, 100, 40)).all()
 
 
 def test_the_colour_fills_what_a_background_leaves(tmp_path: Path) -> None:
