@@ -18,6 +18,7 @@ ENCRYPTED = re.compile(r"\b(drmi|encv) / 0x")
 # FFmpeg's own decoders of these leave out the alpha, which lies beside the pictures.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 CROPPING_CONTAINERS = "matroska", "mov"  # the first of the demuxer's names
+PHOTO_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "avif"}  # of which FFmpeg gives one tile
 DECRYPT_REMEDY = "use a copy of it without copy protection"
 
 
@@ -48,9 +49,11 @@ def choose_video(container: Any, path: object, warn: Say) -> Any:
         warn: told of other films in the file.
 
     Raises:
-        BadData: there is none, none that can be decoded, or it is encrypted.
+        BadData: there is none, none that can be decoded, it is encrypted, or a photograph.
     """
     streams = container.streams
+    if container.metadata.get("major_brand") in PHOTO_BRANDS:
+        raise BadData(f"{path}: a photograph, not a video", "save it to a file and name that")
     films = [v for v in streams.video if not v.disposition & SIDE_PICTURES]
     if not films:
         kinds = ", ".join(sorted({s.type for s in streams}))

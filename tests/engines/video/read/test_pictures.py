@@ -15,8 +15,9 @@ from engines.errors import BadData
 from engines.files import natural_key
 from engines.video import frame as fr
 from engines.video import run as job
-from engines.video.config import MatteOptions, RunConfig, Save
+from engines.video.config import Clip, MatteOptions, RunConfig, Save
 from engines.video.read.open import open_source
+from engines.video.read.video import VideoSource
 from tests.engines.video.read.helpers import frames_of, image
 from tests.heif import box, write_heic
 from tests.media import noise_clip
@@ -133,6 +134,13 @@ def test_a_photo_of_a_phone_is_one_image(tmp_path: Path) -> None:
             assert (source.format.width, source.format.height) == (64, 128)
             assert source.rate is None
             assert frame.name == "a"
+
+
+def test_the_tiles_of_a_photo_are_no_video_either(tmp_path: Path) -> None:
+    """As where it comes through an address."""
+    path = write_heic(tmp_path / "a.heic", ramps(64, 128))
+    with pytest.raises(BadData, match="a photograph, not a video; save it to a file"):
+        VideoSource(path, Clip())
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
