@@ -70,7 +70,9 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [8193, 16383])  # what Pillow warns of, and what it refuses
-@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "webp", "ppm", "gif", "jpg"])
+@pytest.mark.parametrize(
+    "suffix", ["png", "tif", "bmp", "webp", "ppm", "gif", "jpg", "jp2", "avif"]
+)
 def test_a_small_file_cannot_ask_for_any_amount_of_memory(
     tmp_path: Path, suffix: str, side: int
 ) -> None:
@@ -78,7 +80,7 @@ def test_a_small_file_cannot_ask_for_any_amount_of_memory(
     assert side * side > MAX_PIXELS
     file = io.BytesIO()
     Image.new("1" if suffix in ("png", "tif", "bmp") else "L", (8, 8)).save(
-        file, {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix)
+        file, {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(suffix, suffix)
     )
     data = bytearray(file.getvalue())
     if suffix == "ppm":
@@ -93,6 +95,10 @@ def test_a_small_file_cannot_ask_for_any_amount_of_memory(
     elif suffix == "jpg":
         at = data.index(b"\xff\xc0") + 5
         data[at : at + 4] = struct.pack(">HH", side, side)
+    elif suffix in ("jp2", "avif"):
+        for kind in (b"ihdr", b"\xff\x51") if suffix == "jp2" else (b"ispe",):
+            at = data.index(kind) + {b"ihdr": 4, b"\xff\x51": 6, b"ispe": 8}[kind]
+            data[at : at + 8] = struct.pack(">II", side, side)
     elif suffix == "webp":
         at = data.index(b"VP8 ") + 14
         data[at : at + 4] = struct.pack("<HH", side, side)
