@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
@@ -17,8 +18,12 @@ SIDE_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Dispos
 ENCRYPTED = re.compile(r"\b(drmi|encv) / 0x")
 # FFmpeg's own decoders of these leave out the alpha, which lies beside the pictures.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# A sequence parameter set of the second layer of HEVC, after its length or a start code.
+SECOND_LAYER = re.compile(rb"\0.\x42\x09", re.DOTALL)
 CROPPING_CONTAINERS = "matroska", "mov"  # the first of the demuxer's names
 PHOTO_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "avif"}  # of which FFmpeg gives one tile
+SCRAMBLED_BYTES = 1 << 20  # of a transport stream, that are looked at
+TS_SYNC, TS_PACKET_BYTES, SCRAMBLING_CONTROL = b"\x47", 188, 0xC0
 DECRYPT_REMEDY = "use a copy of it without copy protection"
 
 
@@ -71,7 +76,7 @@ def choose_video(container: Any, path: object, warn: Say) -> Any:
     if others := [v for v in films if v is not film]:
         names = ", ".join(_name(v) for v in others)
         warn(f"{path}: the video is {_name(film)}; left out {names}")
-    if _says_encrypted(container, film):
+    if _says_encrypted(container, film) or (not film.width and _is_scrambled(container, path)):
         raise encrypted(path)
     return film
 
@@ -93,6 +98,17 @@ def is_encrypted(packet: av.Packet) -> bool:
     return packet.has_sidedata("encryption_info")
 
 
+def _is_scrambled(container: Any, path: object) -> bool:
+    """Return whether the beginning of a transport stream in a file says that it is encrypted."""
+    if container.format.name != "mpegts" or not isinstance(path, Path):
+        return False
+    with path.open("rb") as file:
+        data = file.read(SCRAMBLED_BYTES)
+    begin = max(0, data.find(TS_SYNC))
+    packets = [data[at : at + 4] for at in range(begin, len(data) - 3, TS_PACKET_BYTES)]
+    return 2 * sum(bool(p[3] & SCRAMBLING_CONTROL) for p in packets) > len(packets)
+
+
 def encrypted(path: object) -> BadData:
     """Return the error that the video of a file is encrypted."""
     return BadData(f"{path}: the video is encrypted", DECRYPT_REMEDY)
@@ -107,6 +123,11 @@ def open_decoder(stream: Any, warn: Say) -> Any:
             context = av.CodecContext.create(name, "r")
         except ValueError:  # av.codec.codec.UnknownCodecError
             warn(f"this FFmpeg cannot decode the alpha of {context.name} video: taken as opaque")
+    if context.name == "hevc" and SECOND_LAYER.search(context.extradata or b""):
+        warn(
+            "a second layer of the HEVC video is left out; if it is its alpha, convert it first: "
+            "ffmpeg -i IN -c:v ffv1 OUT.mkv"
+        )
     # Else the image keeps columns that the stream says are to be cropped.
     context.flags |= Flags.unaligned
     return context

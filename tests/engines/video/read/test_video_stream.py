@@ -16,6 +16,7 @@ from engines.errors import BadData
 from engines.video import frame as fr
 from engines.video.config import Clip, RunConfig
 from engines.video.read.open import open_source
+from engines.video.read.video_stream import open_decoder
 from engines.video.run import run as run_all
 from tests.engines.video.read.helpers import frames_of
 from tests.media import noise_clip, sound_clip
@@ -217,6 +218,26 @@ def test_cropping_within_the_stream_is_exact(tmp_path: Path, codec: str) -> None
         np.testing.assert_array_equal(fr.planes(frame.image)[0], luma[4:46, 10:58])
 
 
+def test_a_second_layer_of_hevc_is_said(tmp_path: Path) -> None:
+    """FFmpeg could decode an alpha in it, but PyAV does not let it."""
+    clip = noise_clip(
+        tmp_path / "in.mp4", 2, 64, 48, codec="libx265", options={"x265-params": "log-level=error"}
+    )
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        warnings: list[str] = []
+        open_decoder(stream, warnings.append)
+        assert warnings == []
+        parameters = stream.codec_context.extradata
+        assert parameters is not None
+        layer = b"\x21\0\1\0\4\x42\x09\1\1"  # an array of one parameter set of that layer
+        stream.codec_context.extradata = parameters + layer
+        open_decoder(stream, warnings.append)
+        (said,) = warnings
+        assert "second layer" in said
+        assert "ffmpeg -i IN -c:v ffv1 OUT.mkv" in said
+
+
 # Encrypted
 
 
@@ -257,6 +278,19 @@ def tagged(path: Path, tag: bytes) -> Path:
     return path
 
 
+def scrambled(path: Path) -> Path:
+    """A broadcast as it is received without its card: the payload of the video is noise."""
+    data = bytearray(noise_clip(path, 30, 320, 180).read_bytes())
+    rng = np.random.default_rng(0)
+    for at in range(0, len(data), 188):
+        if (data[at + 1] & 0x1F) << 8 | data[at + 2] == 0x100:
+            begin = at + 4 + (1 + data[at + 4] if data[at + 3] & 0x20 else 0)
+            data[at + 3] |= 0x80
+            data[begin : at + 188] = rng.bytes(at + 188 - begin)
+    path.write_bytes(data)
+    return path
+
+
 def test_encrypted_video_is_called_so(tmp_path: Path) -> None:
     """In one line, with the exit code of bad data, and nothing is written."""
     clips = [
@@ -266,6 +300,7 @@ def test_encrypted_video_is_called_so(tmp_path: Path) -> None:
         matroska(tmp_path / "in.webm.mkv"),
         tagged(tmp_path / "fairplay.m4v", b"drmi"),
         tagged(tmp_path / "hidden.mp4", b"encv"),
+        scrambled(tmp_path / "broadcast.ts"),
     ]
     before = sorted(tmp_path.iterdir())
     for clip in clips:
