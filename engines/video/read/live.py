@@ -47,6 +47,8 @@ class StreamSource(VideoSource):
         self._stream, self._stop, self._wait = stream, stop or Stop(), wait
         super().__init__(stream, clip, threads, bit_depth, warn)
 
+    _search = Fraction(1)  # a live image is not kept waiting
+
     def _open_container(self) -> Any:
         container = open_container(self._stream, LIMIT_OPTIONS, self._stop, self._wait)
         self._heard = time.monotonic()  # when the last image came
@@ -120,6 +122,7 @@ class LiveSource(FrameSource):
         super().__init__()
         self.path, self.total = stream, None
         self.format, self.audio = source.format, source.audio
+        self.first_packets = source.first_packets
         self.rate, self.time_base = source.rate or Fraction(30), source.time_base
         self.sample_aspect = source.sample_aspect
         self._source, self._stream, self._stop = source, stream, stop

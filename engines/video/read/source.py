@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,23 @@ import av
 from engines.errors import BadData, Say, WsshmError, silent
 from engines.video.config import Stream
 from engines.video.frame import Frame, FrameFormat, is_frame
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file within a video: a font, or a cover image.
+
+    Attributes:
+        name: of the file.
+        mimetype: as in ``font/ttf``.
+        data: its bytes.
+        cover: the `av.VideoStream` that a cover image is in the input; None for other files.
+    """
+
+    name: str
+    mimetype: str
+    data: bytes
+    cover: Any = None
 
 
 class FrameSource(ABC):
@@ -35,7 +53,12 @@ class FrameSource(ABC):
         sample_aspect: width to height of a pixel; None means square.
         audio: the `av.AudioStream`s whose packets are among the items.
         subtitles: the `av.SubtitleStream`s whose packets are among the items.
+        data: the `av.stream.DataStream`s whose packets are among the items.
+        first_packets: copies of the first packets of streams of `audio` and `data`, by stream
+            index, in the input's own times; none for a stream that begins late.
+        attachments: fonts and cover images.
         metadata: title, date, … of the whole input.
+        video_metadata: language, title and timecode of the video stream, in the clip's times.
         chapters: as PyAV's `Container.chapters` gives them, in the clip's times.
         fault: why the input ended early, in one line; None if it did not.
         fault_kind: the error that the fault is.
@@ -50,7 +73,11 @@ class FrameSource(ABC):
     sample_aspect: Fraction | None = None
     audio: tuple[Any, ...] = ()
     subtitles: tuple[Any, ...] = ()
+    data: tuple[Any, ...] = ()
+    first_packets: Mapping[int, tuple[av.Packet, ...]] = MappingProxyType({})
+    attachments: tuple[Attachment, ...] = ()
     metadata: Mapping[str, str] = MappingProxyType({})
+    video_metadata: Mapping[str, str] = MappingProxyType({})
     chapters: tuple[Any, ...] = ()
     fault: str | None = None
     fault_kind: type[WsshmError] = BadData

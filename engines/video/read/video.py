@@ -15,6 +15,8 @@ from engines.errors import BadData, Say, reading, silent
 from engines.files import MAX_PIXELS
 from engines.video.config import Clip, Stream
 from engines.video.frame import Frame
+from engines.video.read import others
+from engines.video.read.ahead import Ahead, CodecWatch, look_ahead
 from engines.video.read.convert import Converter, frame_format, upright_aspect
 from engines.video.read.deinterlace import Deinterlacer
 from engines.video.read.orientation import OrientationReader
@@ -64,6 +66,8 @@ class VideoSource(FrameSource):
             self._container.close()
             raise
 
+    _search = Fraction(5)  # seconds of the part in which other streams are looked for
+
     def _open_container(self) -> Any:
         # Old tags are in any encoding; they are not worth refusing a video for.
         return av.open(f"file:{self.path}", options=LIMIT_OPTIONS, metadata_errors="replace")
@@ -84,11 +88,12 @@ class VideoSource(FrameSource):
         self.audio = tuple(s for s in streams.audio if s.codec_context is not None)
         self.subtitles = tuple(s for s in streams.subtitles if s.codec_context is not None)
         self._container_start = Fraction(self._container.start_time or 0, av.time_base)
+        self.data = tuple(others.data_streams(self._container))
         self.metadata, self.chapters = dict(self._container.metadata), tuple(self._chapters())
-        copied = {*self.audio, *self.subtitles}
-        left_out = [s.type for s in (*streams.audio, *streams.subtitles) if s not in copied]
-        if left_out:
-            self._warn(f"{path}: left out {', '.join(left_out)} (one more stream each)")
+        self.metadata.pop("timecode", None)
+        self.video_metadata = others.video_metadata(self._container, self._video, self._clip.start)
+        for stream in others.unreadable_streams(self._container, self._video):
+            self._warn(f"{path}: left out {others.name_of(stream)}")
         self.time_base = self._video.time_base or Fraction(1, av.time_base)
         self.rate = self._video.average_rate or self._video.guessed_rate or None
         self._decoded = self._skipped = 0
@@ -104,6 +109,7 @@ class VideoSource(FrameSource):
             self._begin = self._clip.start - half
             with reading(path):
                 self._seek()
+        self._coming = self._look_ahead()
         self._queue = self._read()
         self._ahead: list[Any] = []  # the first image, and the packets before it
         first = self._first_image()
@@ -113,6 +119,42 @@ class VideoSource(FrameSource):
         self.total = self._expected_frames()
         opaque = has_unused_alpha(self._container, self._video)
         self._convert = Converter(first, self.format, self._turn, self._crop, opaque, self._warn)
+
+    def _look_ahead(self) -> Iterator[av.Packet]:
+        """Set what other streams begin with, and return the packets of all streams to copy."""
+        covers = others.cover_streams(self._container, self._video)
+        streams = *self.audio, *self.data
+        watch = CodecWatch(self._container, self.audio)
+        read = self._packets(self._video, *self.audio, *self.subtitles, *self.data, *covers)
+        far = self._clip.start + self._search
+        ahead: Ahead = look_ahead(
+            (p for p in read if not self._changed(watch, p)),
+            streams,
+            covers,
+            lambda p: p.pts is not None and self._is_in_part(p),
+            lambda p: p.dts is not None and self._position(p.dts, p.time_base) > far,
+        )
+        self.first_packets = ahead.first
+        if ahead.at_end:
+            empty = [s for s in streams if not ahead.first[s.index]]
+            for stream in empty:
+                self._warn(f"{self.path}: left out {others.name_of(stream)}, which is empty here")
+            self.audio = tuple(s for s in self.audio if s not in empty)
+            self.data = tuple(s for s in self.data if s not in empty)
+        given = {c: ahead.covers[c.index] for c in covers if c.index in ahead.covers}
+        self.attachments = tuple(others.attachments(self._container, given))
+        return ahead.packets
+
+    def _changed(self, watch: CodecWatch, packet: av.Packet) -> bool:
+        is_other = watch.is_other(packet)
+        if is_other:
+            name = others.name_of(packet.stream)
+            self._warn(f"{self.path}: {name} has another codec on the way, which is left out")
+        return is_other
+
+    def _is_in_part(self, packet: av.Packet) -> bool:
+        position = self._position(packet.pts or 0, packet.time_base)
+        return self._is_begun(position) and not self._is_after(position)
 
     def _first_image(self) -> av.VideoFrame:
         """Decode up to the first image of the clip.
@@ -246,7 +288,7 @@ class VideoSource(FrameSource):
         """Yield the decoded images of the clip, and its packets to copy."""
         lasting = {s.index for s in (self._video, *self.audio)}  # subtitles may end early
         try:
-            for packet in self._packets(self._video, *self.audio, *self.subtitles):
+            for packet in self._coming:
                 self._torn |= packet.is_corrupt
                 if packet.stream is self._video:
                     yield from self._decode(packet)

@@ -19,7 +19,7 @@ from engines.video.config import Encoding, Save
 from engines.video.frame import FrameFormat
 from engines.video.pipeline import Stop
 from engines.video.read.source import FrameSource
-from engines.video.write import encoders
+from engines.video.write import encoders, tags
 from engines.video.write.codecs import CONTAINERS
 from engines.video.write.convert import EncodedImages, matte_format
 from engines.video.write.copied_streams import CopiedStreams
@@ -148,6 +148,8 @@ class VideoSink(FrameSink):
 
     def _open(self) -> None:
         options = dict(self._kind.options)
+        if self._copying:
+            options = tags.muxer_options(self._kind, self._source.metadata)
         file = f"file:{self._part.path}" if self._part else self._pipe.url if self._pipe else ""
         with writing(self.path, begun=False):
             if self._kind.is_mp4:
@@ -169,12 +171,26 @@ class VideoSink(FrameSink):
                     container,
                     self._source,
                     self._kind,
+                    options,
                     self._keep,
                     self._encoding.audio,
+                    self._pipe is not None,
                     self.warnings,
                 )
+                self._label(stream)
             self._stream = stream
             self._muxer = Muxer(container, self._kind, options, self._keep, self.warnings)
+            if self._copied:
+                self._muxer.mux(self._copied.covers())
+
+    def _label(self, stream: Any) -> None:
+        """Copy the tags of the source's video stream."""
+        labels = dict(self._source.video_metadata)
+        timecode = labels.get("timecode")
+        if timecode and not tags.holds_timecode(self._kind, timecode, self._rate):
+            self.warnings.append(f"{self._kind.suffix} cannot hold timecode {timecode}: left out")
+            del labels["timecode"]
+        stream.metadata.update(labels)
 
     def packet(self, packet: av.Packet) -> None:
         index = packet.stream_index
@@ -309,6 +325,8 @@ class VideoSink(FrameSink):
                 text = f"{self.path}: its muxer refused {self.frames - frames} frames"
                 errors.append(WriteFailed(text, "try another --codec or kind of file"))
             self.frames = frames
+        elif self._part is not None and self._copied is not None and self._copied.has_covers:
+            tags.hide_cover_tracks(self._part.path)
         return errors
 
     def _flush(self) -> None:
@@ -319,7 +337,7 @@ class VideoSink(FrameSink):
         if self._copied is None or self._muxer is None:
             return
         try:
-            packets = list(self._copied.flush())
+            packets = list(self._copied.flush(self._end * self._time_base))
         except (av.error.FFmpegError, ValueError) as e:
             self.warnings.append(f"the end of the sound or subtitles is left out ({e})")
             return
