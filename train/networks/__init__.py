@@ -10,6 +10,8 @@ from train.networks.gfm import GFM
 from train.networks.indexnet import IndexNet
 from train.networks.modnet import MODNet
 from train.networks.network import Network
+from train.networks.shm import light as light_shm
+from train.networks.shm_psp import published as published_shm
 from train.networks.unet import lite_unet, mobilenet_v2_unet, resnet_unet
 
 # Name → constructor, which is given the name.
@@ -25,6 +27,8 @@ NETWORKS: dict[str, Callable[[str], Network]] = {
     "lite1": partial(lite_unet, number=1),
     "lite2": partial(lite_unet, number=2),
     "modnet": MODNet,
+    "shm": light_shm,
+    "shm-psp": published_shm,
     "gfm": GFM,
     "indexnet": IndexNet,
 }

@@ -159,7 +159,8 @@ class IndexNet(Network):
 
     def forward(self, frames: Tensor) -> Prediction:
         """Predict the matte, which no sigmoid bounds."""
-        x, skips, maps, inner = self.normalised(frames), [], [], {}
+        x, skips, maps = self.normalised(frames), [], []
+        inner: dict[int, Tensor] = {}
         for number, index in enumerate(self.indices):
             x, within = self.encoder.stage(number, x)
             share, back = index(x)

@@ -58,9 +58,13 @@ class Trimap(NamedTuple):
         sums = (values * self.unknown).flatten(1).sum(1)
         return (self.judged * sums / self.unknown.flatten(1).sum(1).clamp_min(1)).mean()
 
+    def cross_entropies(self, logits: Tensor) -> Tensor:
+        """Return the mean cross-entropy (N,) of logits (N, 3, S, S) and each crop's classes."""
+        return F.cross_entropy(logits, self.classes, reduction="none").mean((1, 2))
+
     def cross_entropy(self, logits: Tensor) -> Tensor:
-        """Return the cross-entropy of logits (N, 3, S, S) and the classes, their mean."""
-        return F.cross_entropy(logits, self.classes)
+        """Return the mean of `cross_entropies`."""
+        return self.cross_entropies(logits).mean()
 
 
 def widened(region: Tensor, diameter: int) -> Tensor:

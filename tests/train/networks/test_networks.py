@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 
 SIDE = 64
 # Those that take a second or two; whatever else is in the table runs with the long tests.
-SMALL = ("r18x0.25", "r18x0.5", "mbv2", "lite0", "modnet")
+SMALL = ("r18x0.25", "r18x0.5", "mbv2", "lite0", "modnet", "shm")
 
 
 @pytest.fixture(

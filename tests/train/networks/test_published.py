@@ -28,6 +28,8 @@ pytestmark = pytest.mark.timeout(600)
 COSTS = {
     "modnet": (6_487_075, 18.12),
     "indexnet": (5_953_227, 28.89),
+    "shm": (3_115_603, 14.57),  # 147,712 less: a convolution that nothing reads
+    "shm-psp": (72_269_700, 331.9),
     "gfm": (54_773_316, 53.99),  # 513,000 less: the classifier of the ResNet
 }
 # By the recipe's losses of the final alpha alone, what chooses among mattes learns nothing.
