@@ -52,6 +52,8 @@ def test_wrong_usage_is_2(wsshm: Wsshm, args: tuple[str, ...], needle: str) -> N
     [
         (("--bg", "#12345"), "#rrggbb"),
         (("--bg", "blur:0"), "blur:N"),
+        (("--bg-color", "#204060"), "not with blur"),
+        (("--bg", "x.png", "--bg-color", "red"), "--bg-color red"),
         (("--bg", "blur:much"), "blur:N"),
         (("--bg", "#zz", "--save", "alpha"), "#rrggbb"),
         (("--save", "alpha", "--save", "alpha"), "twice"),
