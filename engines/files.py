@@ -151,6 +151,40 @@ class Part:
         self._file.close()
 
 
+class LockedFolder:
+    """A folder that no other run writes its images into at the same time.
+
+    It is made if it is not there. It stays unlocked where folders cannot be locked.
+
+    Args:
+        path: the folder, or a link to where it is or will be.
+
+    Raises:
+        CannotCreate: another process is writing into it, or it cannot be made.
+    """
+
+    def __init__(self, path: Path):
+        self._descriptor: int | None = None
+        with writing(path, begun=False):
+            self._path = destination(path)
+            self._is_new = not self._path.exists()
+            self._path.mkdir(exist_ok=True)
+            if os.name == "posix":
+                self._descriptor = os.open(self._path, os.O_RDONLY)
+        if self._descriptor is not None and _lock(self._descriptor) is False:
+            self._is_new = False
+            self.release()
+            raise _being_written(path)
+
+    def release(self) -> None:
+        """Unlock it, and remove it if it is new and still empty; safe to call twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = None
+        if self._is_new and self._path.is_dir() and not any(self._path.iterdir()):
+            self._path.rmdir()
+
+
 def _open_existing(path: Path) -> int | None:
     """Open a file for its lock; return None where that is not allowed, or it is no file."""
     try:

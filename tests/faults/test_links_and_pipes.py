@@ -228,10 +228,33 @@ def test_second_run_on_one_name(clip: Path, wsshm: Wsshm, ones: Path, tmp_path: 
     assert decode(tmp_path / "out.mp4").frames == 8
 
 
+def test_second_run_into_one_folder(wsshm: Wsshm, ones: Path, tmp_path: Path) -> None:
+    """Likewise for images, although ``--overwrite`` would let it add to them."""
+    clip = noise_clip(tmp_path / "in.mp4", 8)
+    first = command("run", "-", "--model", ones, "-o", "out/")
+    with subprocess.Popen(
+        first, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(noise_clip(tmp_path / "in.ts", 60, codec="mpeg2video").read_bytes())
+        process.stdin.flush()
+        while not (tmp_path / "out").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        second = wsshm("run", clip, "--model", ones, "-o", "out/", "--overwrite")
+        assert second.returncode == 73
+        one_error_line(second, "out: another run is writing it")
+        process.kill()
+    result = wsshm("run", clip, "--model", ones, "-o", "out/", "--overwrite")
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "out").glob("*.png"))) >= 8
+
+
 def test_run_that_does_not_begin_leaves_nothing(clip: Path, wsshm: Wsshm, tmp_path: Path) -> None:
     """The empty unfinished file, which keeps others away, goes with it."""
-    result = wsshm("run", clip, "--model", tmp_path / "none.onnx", "-o", "out.mp4")
-    assert result.returncode != 0
+    for name in ("out.mp4", "out/"):
+        result = wsshm("run", clip, "--model", tmp_path / "none.onnx", "-o", name)
+        assert result.returncode != 0
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 

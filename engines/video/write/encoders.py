@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -34,6 +35,7 @@ HARDWARE_CRF, HARDWARE_CRF_MAX = 23.0, 51
 BIT_RATE_ENCODERS = {"videotoolbox", "amf", "mf", "v4l2m2m", "mediacodec"}
 BITS_PER_PIXEL = 0.1  # a good quality of talking people in H.264
 MAX_ENCODER_THREADS = 8  # each encodes a slice, and slices cost bits
+TRIAL_IMAGES = 3
 MAX_KEY_FRAME_INTERVAL = 300  # frames; a kill loses at most this many, or one second
 
 
@@ -233,6 +235,8 @@ def check_starts(
 ) -> None:
     """Check that an encoder works on this machine and that a container holds what it writes.
 
+    Where our table does not name the container for the codec, a few images are written and read.
+
     Args:
         fmt: of the frames, as encoded.
         rate: frames a second.
@@ -245,23 +249,36 @@ def check_starts(
         Unavailable: the encoder does not start.
     """
     stream: Any = None
+    is_encoding = False
+    name, better = encoder.codec.name, f", or {instead}" * (container.format != "matroska")
+    refusal = UsageError(f"{file} cannot hold {name} video", f"use another --codec{better}")
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
-    options = dict(container.options)
-    trial = av.open(io.BytesIO(), "w", format=container.format, container_options=options)
+    options, made = dict(container.options), io.BytesIO()
+    trial = av.open(made, "w", format=container.format, container_options=options)
     try:
         with av.logging.Capture() as messages:
             stream = add_stream(trial, encoder, fmt, rate, time_base)
             trial.start_encoding()
+            if container.suffix not in (
+                *encoder.codec.containers,
+                *encoder.codec.containers_with_alpha,
+            ):
+                is_encoding = True
+                packets = _encode_trial(stream, fmt.width, fmt.height)
+                is_encoding = False
+                trial.mux(packets)
+                trial.close()
+                if not _can_be_read(made):
+                    raise refusal
     except (av.error.FFmpegError, ValueError) as e:
-        name = encoder.codec.name
-        if stream is None or stream.codec_context.is_open:  # the container is what refuses
-            better = f", or {instead}" * (container.format != "matroska")
-            raise UsageError(
-                f"{file} cannot hold {name} video", f"use another --codec{better}"
-            ) from e
-        said = [text.strip().rstrip(".") for _, _, text in messages if "(repeated" not in text]
-        reason = next(iter(said), "no reason is given")
+        if isinstance(e, UsageError):
+            raise
+        is_open = stream is None or stream.codec_context.is_open
+        if is_open and not is_encoding:  # the container is what refuses
+            raise refusal from e
+        said = [" ".join(text.split()) for _, _, text in messages if "(repeated" not in text]
+        reason = next((text.rstrip(".:") for text in said if text), "no reason is given")
         if not stream.codec_context.codec.capabilities & HARDWARE:
             size = f"{fmt.width}x{fmt.height}"
             raise Unavailable(
@@ -276,8 +293,32 @@ def check_starts(
             f"use --codec {same if same in listed else listed[0]}",
         ) from e
     finally:
-        trial.close()
+        with suppress(av.error.FFmpegError):
+            trial.close()
         av.logging.set_level(level)
+
+
+def _encode_trial(stream: Any, width: int, height: int) -> list[Any]:
+    """Return the packets of a few black images."""
+    context, packets = stream.codec_context, []
+    for i in range(TRIAL_IMAGES):
+        image = av.VideoFrame(width, height, context.pix_fmt)
+        for plane in image.planes:
+            plane.update(bytes(plane.buffer_size))
+        image.pts = max(i, round(i / context.framerate / context.time_base))
+        image.time_base = context.time_base
+        packets += stream.encode(image)
+    return [*packets, *stream.encode(None)]
+
+
+def _can_be_read(file: io.BytesIO) -> bool:
+    """Return whether a trial's images come back from a file that FFmpeg has written."""
+    file.seek(0)
+    try:
+        with av.open(file, "r") as container:
+            return len(list(container.decode(video=0))) == TRIAL_IMAGES
+    except (av.error.FFmpegError, IndexError, ValueError):
+        return False
 
 
 def add_stream(

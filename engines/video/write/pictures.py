@@ -9,7 +9,7 @@ import numpy as np
 
 from engines.arrays import Plane
 from engines.errors import WriteFailed, writing
-from engines.files import destination, replacing
+from engines.files import LockedFolder, replacing
 from engines.video import frame as fr
 from engines.video.compose.composite import Composited
 from engines.video.config import Save
@@ -85,14 +85,12 @@ class ImageFolderSink(FrameSink):
     def __init__(self, path: Path, save: Save):
         self.path, self.warnings = path, []
         self._convert = _ImageConverter(save)
+        self._folder = LockedFolder(path)
 
     def write(self, item: Composited) -> None:
-        if not self.frames:
-            with writing(self.path, begun=False):
-                destination(self.path).mkdir(exist_ok=True)
         name = item.frame.name or f"{self.frames + 1:06d}"
         write_image(self.path / f"{name}.png", self._convert(item))
         self.frames += 1
 
     def close(self, whole: bool) -> None:
-        pass
+        self._folder.release()

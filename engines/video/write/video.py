@@ -104,7 +104,7 @@ class VideoSink(FrameSink):
         self._end = 0  # pts at which the last frame stops being shown
         self._times: tuple[Fraction, Fraction] | None = None  # of the first frame and the last one
         self._keep = f"{path} --format mkv" if piped else f"{path.stem}.mkv"
-        self._shown: Any = None  # the last image, as given to the encoder
+        self._shown: tuple[Any, int] | None = None  # the last image given to the encoder, its pts
         self._max_step = self._longest_step()
         self._refused: set[int] = set()  # streams of the source that cannot be converted on
         self._pipe, self._part = None, None
@@ -233,7 +233,7 @@ class VideoSink(FrameSink):
             self._given.append(image.pts)
         with writing(self.path, begun=True):
             self._mux(self._stream.encode(image))
-        self._shown = image
+        self._shown = image, image.pts
 
     def _repeat_until(self, pts: int) -> None:
         """Repeat the last image in a pause before `pts` that is too long for one step.
@@ -241,9 +241,11 @@ class VideoSink(FrameSink):
         Raises:
             WriteFailed: it is too long to be filled.
         """
-        if self._shown is None or pts - self._shown.pts <= self._max_step:
+        if self._shown is None:
             return
-        image, begin = self._shown, self._shown.pts
+        image, begin = self._shown
+        if pts - begin <= self._max_step:
+            return
         steps = -(-(pts - begin) // self._max_step)
         hours = f"{float((pts - begin) * image.time_base) / 3600:.1f} hours"
         if steps > MAX_REPEATS:

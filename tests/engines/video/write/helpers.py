@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,30 +19,44 @@ from engines.video.pipeline import Stop
 from engines.video.read.source import FrameSource
 from engines.video.write.video import VideoSink
 
-SIZE = 64, 48
-
 
 class PlainSource(FrameSource):
     """A source that says how its frames are; `plain` makes them."""
 
-    def __init__(self, time_base: Fraction, rate: Fraction = Fraction(30), pixels: str = "yuv420p"):
+    def __init__(
+        self,
+        time_base: Fraction,
+        rate: Fraction = Fraction(30),
+        pixels: str = "yuv420p",
+        size: tuple[int, int] = (64, 48),
+    ):
         super().__init__()
         self.path, self.total = Path("in.mkv"), None
-        self.format = FrameFormat(*SIZE, pixels)
+        self.format = FrameFormat(*size, pixels)
+        if self.format.is_rgb:
+            self.format = replace(self.format, range=fr.FULL)
         self.time_base, self.rate = time_base, rate
 
     def items(self) -> Iterator[Frame | av.Packet]:
         return iter(())
 
-    def plain(self, pts: int, duration: int = 0) -> Composited:
-        """A frame whose brightness is its own."""
+    def grey(self, pts: int) -> float:
+        """The grey of a frame, from 0 for black to 255 for white."""
+        level = self._level(pts)
+        return level if self.format.is_rgb else (level - 16) * 255 / 219
+
+    def _level(self, pts: int) -> int:
+        return 30 + round(pts * self.time_base * 300) % 200
+
+    def plain(self, pts: int, duration: int = 0, alpha: bool = False) -> Composited:
+        """A grey frame; its person is everything, where the output has `alpha`."""
         image = self.format.new_image()
-        for plane in fr.planes(image):
-            plane[:] = 16 + pts % 200
-        alpha = np.zeros(SIZE[::-1], np.uint8)
-        return Composited(
-            Frame(image, self.format, pts, self.time_base, duration), alpha, image, image
-        )
+        scale = (self.format.peak + 1) // 256
+        for n, plane in enumerate(fr.planes(image)):
+            plane[:] = (128 if n and not self.format.is_rgb else self._level(pts)) * scale
+        matte = np.full((self.format.height, self.format.width), 255, np.uint8)
+        frame = Frame(image, self.format, pts, self.time_base, duration)
+        return Composited(frame, matte, image, None if alpha else image)
 
 
 def open_video(path: Path, source: FrameSource, codec: str | None = None, **how: Any) -> VideoSink:
