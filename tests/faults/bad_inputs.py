@@ -119,13 +119,25 @@ def no_frame_in_it(folder: Path, stack: ExitStack) -> Case:
     return Case(65, "in.mp4", "no video in it", "", [path])
 
 
-@case
-def encrypted(folder: Path, stack: ExitStack) -> Case:
-    """Images in a codec that nobody has told FFmpeg of, as where there is DRM."""
+def _tagged(folder: Path, tag: bytes) -> Path:
+    """A clip whose codec has another tag."""
     data = noise_clip(folder / "whole.mp4", 10).read_bytes()
     assert data.count(b"avc1") == 2  # among the brands, and of the stream
     at = data.rindex(b"avc1")
-    path = bad(folder, "in.mp4", data[:at] + b"drmi" + data[at + 4 :])
+    return bad(folder, "in.mp4", data[:at] + tag + data[at + 4 :])
+
+
+@case
+def encrypted(folder: Path, stack: ExitStack) -> Case:
+    """As films are sold for Apple's players."""
+    path = _tagged(folder, b"drmi")
+    return Case(65, "in.mp4", "encrypted", "use a copy", [path])
+
+
+@case
+def no_decoder(folder: Path, stack: ExitStack) -> Case:
+    """Images in a codec that nobody has told FFmpeg of."""
+    path = _tagged(folder, b"zzzz")
     return Case(65, "in.mp4", "no decoder", "", [path])
 
 
