@@ -58,6 +58,12 @@ def _has_shapes(input: list[int], output: list[int]) -> Fits:
     return lambda inputs, outputs: ([*inputs.values()], [*outputs.values()]) == ([input], [output])
 
 
+def _is_isnet(inputs: Shapes, outputs: Shapes) -> bool:
+    # Six maps and six tensors of features, which tell it from other networks of this input.
+    maps = [[1, 1, 1024, 1024]] * 6
+    return [*inputs.values()] == [[1, 3, 1024, 1024]] and [*outputs.values()][:6] == maps
+
+
 ESTIMATORS = (
     Entry("RVM", "rvm:Rvm", _is_rvm),
     Entry(
@@ -71,6 +77,7 @@ ESTIMATORS = (
         _has_shapes([1, 144, 256, 3], [1, 144, 256, 2]),
     ),
     Entry("SINet", "sinet:Sinet", _has_shapes([1, 3, 320, 320], [1, 2, 320, 320])),
+    Entry("ISNet", "isnet:Isnet", _is_isnet),
 )
 
 

@@ -18,6 +18,8 @@ from engines.arrays import F32, U8
 class StillPeer:
     """A model without memory that sees the whole image, stretched to its fixed input size.
 
+    Of several outputs, the first is what it says.
+
     Args:
         session: the loaded file.
         settle: has no effect on a model without memory.
@@ -27,14 +29,14 @@ class StillPeer:
 
     def __init__(self, session: ort.InferenceSession, settle: bool = True):
         self._session = session
-        self._input = session.get_inputs()[0].name
+        self._input, self._output = session.get_inputs()[0].name, session.get_outputs()[0].name
 
     def reset(self) -> None:
         """Do nothing: each image is seen by itself."""
 
     def _run(self, values: Any) -> Any:
-        (result,) = self._session.run(None, {self._input: values.astype(np.float32)})
-        return result
+        values = np.ascontiguousarray(values, np.float32)
+        return self._session.run([self._output], {self._input: values})[0]
 
 
 def resize(image: U8, width: int, height: int) -> Any:

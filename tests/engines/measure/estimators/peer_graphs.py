@@ -76,3 +76,21 @@ def sinet(path: Path) -> Path:
     ]
     shapes = {"in": [1, 3, 320, 320]}, {"out": [1, 2, 320, 320]}
     return save(path, nodes, *shapes, {"both": np.array([0, 2]), "much": np.array(50, np.float32)})
+
+
+def isnet(path: Path) -> Path:
+    """The first of six maps is the green channel plus a half; the others are not for use."""
+    nodes = [
+        h.make_node("Gather", ["in", "second"], ["green"], axis=1),
+        h.make_node("Add", ["green", "half"], ["d1"]),
+    ]
+    nodes += [h.make_node("Identity", ["green"], [f"d{i}"]) for i in range(2, 7)]
+    nodes.append(h.make_node("Identity", ["in"], ["features"]))
+    maps = {f"d{i}": [1, 1, 1024, 1024] for i in range(1, 7)}
+    return save(
+        path,
+        nodes,
+        {"in": [1, 3, 1024, 1024]},
+        maps | {"features": [1, 3, 1024, 1024]},
+        {"second": np.array([1]), "half": np.array(0.5, np.float32)},
+    )

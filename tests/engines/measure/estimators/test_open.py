@@ -44,7 +44,7 @@ def test_a_method_without_a_file_is_opened_by_its_name(monkeypatch: pytest.Monke
     row, before = opening.Entry("threshold", "threshold:Threshold"), describe_estimators()
     monkeypatch.setattr(opening, "ESTIMATORS", (*opening.ESTIMATORS, row))
     assert isinstance(open_estimator("threshold"), Threshold)
-    assert describe_files().endswith("Google Meet or SINet")
+    assert describe_files().endswith("SINet or ISNet")
     assert describe_estimators() == f"{before}, threshold"
 
 
