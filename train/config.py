@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -74,6 +74,10 @@ class Config:
     mask_edge: float = 1.0
     masks: int = 0  # number of masks to use, drawn at random; 0: all
     mattes: int = 0  # number of mattes to use, drawn at random; 0: all
+    # Minutes of training, added up over all parts of a resumed run, after which it ends even if
+    # steps are left; the cosine falls to zero by whichever comes first. The number of steps, and so
+    # the result, then depends on the machine. 0: no limit.
+    max_minutes: float = 0.0
     seed: int = 0
     log_every: int = 50
     save_every: int = 500
@@ -156,6 +160,7 @@ class Config:
             "encoder_lr": self.encoder_lr >= 0,
             "weight_decay": self.weight_decay >= 0,
             "mask_edge": self.mask_edge >= 0,
+            "max_minutes": self.max_minutes >= 0,
             "clip": self.clip > 0,
             "warmup": self.warmup >= 0,
             "seed": 0 <= self.seed < 2**63,
@@ -219,9 +224,12 @@ def differing(saved: dict[str, Any], config: Config) -> list[str]:
         saved: its fields, as of `Config.plain`; those that an earlier version did not have yet
             count as their defaults.
     """
-    defaults = {f.name: f.default for f in fields(Config)}
-    theirs = defaults | modernised(saved)
+    theirs = {f.name: _default(f) for f in fields(Config)} | modernised(saved)
     return [name for name, value in config.plain().items() if theirs.get(name) != value]
+
+
+def _default(f: Field[Any]) -> Any:
+    return f.default if f.default_factory is MISSING else f.default_factory()
 
 
 def load(recipe: str, kind: str, **options: Any) -> Config:

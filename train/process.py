@@ -37,6 +37,14 @@ class World:
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         return bool(shared.item())
 
+    def of_main(self, value: float) -> float:
+        """Return the main process's value in all processes; a barrier."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return float(shared.item())
+
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:

@@ -47,6 +47,7 @@ class Run:
         encoder, tf_range: of `train.networks.encoders.imagenet.start_encoder`, used without `init`.
         resume: go on with the run in `out`.
         workers: number of loading processes; None chooses by the machine.
+        cache_mb: of decoded images kept in memory, at most; None for half of what is free.
     """
 
     config: Config
@@ -58,6 +59,7 @@ class Run:
     tf_range: bool = False
     resume: bool = False
     workers: int | None = None
+    cache_mb: int | None = None
 
 
 def unseen(done: int, total: int, note: str) -> None:

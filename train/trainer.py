@@ -73,7 +73,8 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     # Data.
     torch.manual_seed(config.seed)
     net = build(config.arch)
-    samples = Samples(run.data, config, world.size)
+    cache = None if run.cache_mb is None else run.cache_mb << 20
+    samples = Samples(run.data, config, world.size, cache)
     if state is not None and state["files"] != samples.fingerprint:
         raise UsageError(
             f"{out}: was begun on other images than {run.data} holds now",
@@ -113,7 +114,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     scaler = torch.amp.GradScaler(world.device.type, enabled=dtype == torch.float16)
 
     # Resume.
-    step, sums, counted = 0, {}, 0
+    step, sums, counted, seconds = 0, {}, 0, 0.0
     if state is not None:
         checkpoint.match(net, state["net"], out)
         checkpoint.match(average, state["ema"], out)
@@ -125,6 +126,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
         if world.device.type == "cuda" and "cuda_rng" in state:
             torch.cuda.set_rng_state(state["cuda_rng"], world.device)
         step, sums, counted = state["step"], state["sums"], state["counted"]
+        seconds = state.get("seconds", 0.0)
         say(f"{out}: resumed at step {step} of {config.steps}")
 
     def save() -> None:
@@ -144,6 +146,8 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
             "teacher_sha": teacher_sha,
             "files": samples.fingerprint,
         }
+        if config.max_minutes:
+            snapshot["seconds"] = seconds + time.monotonic() - began
         if world.device.type == "cuda":
             snapshot["cuda_rng"] = torch.cuda.get_rng_state(world.device)
         if follower:
@@ -156,8 +160,9 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
 
     # Loop.
     loader = batch_loader(samples, config, step, run.workers, world)
+    limit = f" or {config.max_minutes:g} minutes" if config.max_minutes else ""
     say(
-        f"{config.kind} {config.arch}: {config.steps} steps on {world.device}"
+        f"{config.kind} {config.arch}: {config.steps} steps{limit} on {world.device}"
         f"{f' x {world.size}' if world.size > 1 else ''}, "
         f"{str(dtype).removeprefix('torch.')}, crops of {_span(config.sizes)}, "
         f"{len(samples.photos)} masks, {len(samples.people)} mattes, "
@@ -170,10 +175,15 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     ):
         net.train()
         progress(step, config.steps, "")
-        since, images = time.monotonic(), 0
+        began = time.monotonic()
+        since, images = began, 0
         for items in loader:
             batch, note = Batch.of(items, world.device), ""
-            factor = rate(step, config)
+            elapsed = 0.0  # share of the minutes, the same in all processes
+            if config.max_minutes:
+                spent = world.of_main(seconds + time.monotonic() - began)
+                elapsed = spent / (60 * config.max_minutes)
+            factor = rate(step, config, elapsed)
             for group in optimiser.param_groups:
                 group["lr"] = group["base"] * factor
             with torch.autocast(world.device.type, dtype, enabled=dtype != torch.float32):
@@ -199,12 +209,13 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
             if follower:
                 follower.update_parameters(net)
             step += 1
+            is_last = step == config.steps or elapsed >= 1
 
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value
             counted += 1
             images += len(batch.image) * world.size
-            if step % config.log_every == 0 or step == config.steps:
+            if step % config.log_every == 0 or is_last:
                 row = {name: round(v / counted, 6) for name, v in sums.items()}
                 speed = round(images / (time.monotonic() - since), 2)
                 if log:
@@ -214,13 +225,15 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
                 since, images, sums, counted = time.monotonic(), 0, {}, 0
             progress(step, config.steps, note)
             stop = world.any(bool(caught))
-            if step % config.save_every == 0 or stop or step == config.steps:
+            if step % config.save_every == 0 or stop or is_last:
                 save()
             if stop:
                 say(f"{out}: stopped at step {step} of {config.steps}; --resume goes on")
                 return 128 + (caught[0] if caught else signal.SIGINT)
+            if is_last:
+                break
             due = config.evaluate_every and step % config.evaluate_every == 0
-            if due and log and step < config.steps:
+            if due and log:
                 log.image(step, image_grid())
                 log.scalars(step, _evaluate(average, run, samples, say))
 
@@ -268,13 +281,17 @@ def judged(net: Network, config: Config) -> dict[str, float]:
     return {k: w for k, w in config.loss.items() if k != "boundary" or net.predicts_boundary}
 
 
-def rate(step: int, config: Config) -> float:
-    """Return the factor on the learning rate: linear warm-up, then constant or cosine to zero."""
+def rate(step: int, config: Config, elapsed: float = 0.0) -> float:
+    """Return the factor on the learning rate: linear warm-up, then constant or cosine to zero.
+
+    Args:
+        elapsed: share of the run's `Config.max_minutes` that is over.
+    """
     if step < config.warmup:
         return (step + 1) / config.warmup
     if config.schedule == "constant":
         return 1.0
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    progress = max(elapsed, (step - config.warmup) / max(1, config.steps - config.warmup))
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 

@@ -40,6 +40,7 @@ def pretrain(
     masks: options.Masks = None,
     mattes: options.Mattes = None,
     workers: options.Workers = None,
+    cache_mb: options.CacheMB = None,
     arch: options.Arch = None,
     init: options.Init = None,
     encoder_weights: options.EncoderWeights = "auto",
@@ -59,7 +60,7 @@ def pretrain(
     """
     config: dict[str, Any] = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
     config |= {"precision": precision}
-    start = {"init": init, "encoder": encoder_weights, "tf_range": tf_encoder}
+    start = {"cache_mb": cache_mb, "init": init, "encoder": encoder_weights, "tf_range": tf_encoder}
     _train("pretrain", recipe, config, runs, out, data, device, workers, resume, **start)
 
 
@@ -68,6 +69,7 @@ def teacher(
     masks: options.Masks = None,
     mattes: options.Mattes = None,
     workers: options.Workers = None,
+    cache_mb: options.CacheMB = None,
     arch: options.Arch = None,
     init: options.Init = None,
     encoder_weights: options.EncoderWeights = "auto",
@@ -88,7 +90,7 @@ def teacher(
     """
     config: dict[str, Any] = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
     config |= {"precision": precision, "loss": _boundary(lambda_)}
-    start = {"init": init, "encoder": encoder_weights, "tf_range": tf_encoder}
+    start = {"cache_mb": cache_mb, "init": init, "encoder": encoder_weights, "tf_range": tf_encoder}
     _train("teacher", recipe, config, runs, out, data, device, workers, resume, **start)
 
 
@@ -97,6 +99,7 @@ def student(
     masks: options.Masks = None,
     mattes: options.Mattes = None,
     workers: options.Workers = None,
+    cache_mb: options.CacheMB = None,
     arch: options.Arch = None,
     init: options.Init = None,
     teacher: options.Teacher = None,
@@ -122,7 +125,13 @@ def student(
     config: dict[str, Any] = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
     config |= {"precision": precision, "loss": _boundary(lambda_), "labels": labels}
     config |= {"strong": None if strong_aug else False, "teacher_ema": None if ema else 0.0}
-    start = {"init": init, "encoder": encoder_weights, "tf_range": tf_encoder, "teacher": teacher}
+    start = {
+        "cache_mb": cache_mb,
+        "init": init,
+        "encoder": encoder_weights,
+        "tf_range": tf_encoder,
+        "teacher": teacher,
+    }
     _train("student", recipe, config, runs, out, data, device, workers, resume, **start)
 
 

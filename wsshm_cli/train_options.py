@@ -43,6 +43,16 @@ Workers = Annotated[
     int | None,
     _data("--workers", min=0, metavar="N", hidden=True, help="Processes that load data."),
 ]
+CacheMB = Annotated[
+    int | None,
+    _data(
+        "--cache-mb",
+        min=0,
+        metavar="N",
+        hidden=True,
+        help="Memory for decoded images, at most. [default: half of what is free]",
+    ),
+]
 
 _network = partial(typer.Option, rich_help_panel="Network")
 Arch = Annotated[

@@ -42,11 +42,16 @@ class Samples(Dataset):
     - ``has_alpha`` bool: whether `label` is an alpha;
     - ``name`` str: the files it was made of.
 
+    Args:
+        cache_bytes: of decoded images kept in memory; None for half of what is free.
+
     Raises:
         BadData: files that cannot be read, all of them named, or none of a kind that is needed.
     """
 
-    def __init__(self, root: Path, config: Config, processes: int = 1):
+    def __init__(
+        self, root: Path, config: Config, processes: int = 1, cache_bytes: int | None = None
+    ):
         self.config = config
         self.two_views = methods.find(config.method).needs_weak_view
         photos, cutouts, backgrounds = listed(root, config)
@@ -58,8 +63,8 @@ class Samples(Dataset):
         names = [p.image.relative_to(root).as_posix() for p in (*self.photos, *self.people)]
         names += [p.relative_to(root).as_posix() for p in self.backgrounds]
         self.fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
-        # Decoded once and shared with the workers by fork, up to half of the free memory.
-        budget = _free_memory() // 2 // processes
+        # Decoded once and shared with the workers by fork.
+        budget = (_free_memory() // 2 if cache_bytes is None else cache_bytes) // processes
         self._photos, budget = _cached(self.photos, read_pair, budget)
         self._people, budget = _cached(self.people, _read_person, budget)
         self._backgrounds, budget = _cached(self.backgrounds, _read_background, budget)
