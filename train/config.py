@@ -72,6 +72,14 @@ class Config:
     # Without a teacher: loss weight of mask pixels within 3 pixels of the mask's edge. With one: 1
     # minus this is the least share of the teacher's matte in the label there.
     mask_edge: float = 1.0
+    # Photographs with a fine label (`wsshm train label`) learn that near the edge of their mask, up
+    # to this distance as a share of the person's height; 0: they learn the mask, as if it had none.
+    fine_radius: float = 0.015
+    # There, and as far as three times that, mask and fine label must agree on what is inside and
+    # outside: the fine label's mean is at least this inside, at most 1 minus this outside. 0: no
+    # agreement is asked for.
+    fine_agreement: float = 0.8
+    fine_doubt: float = 0.0  # loss weight of pixels, with the mask as label, where they disagree
     masks: int = 0  # number of masks to use, drawn at random; 0: all
     mattes: int = 0  # number of mattes to use, drawn at random; 0: all
     # Minutes of training, added up over all parts of a resumed run, after which it ends even if
@@ -82,6 +90,9 @@ class Config:
     log_every: int = 50
     save_every: int = 500
     evaluate_every: int = 5000  # 0: at the end only
+    # Sets of photographs that were squashed to squares: ratio of the long to the short edge that
+    # they had. They are stretched back, two in three to landscape.
+    squashed: dict[str, float] = field(default_factory=dict)
     mask_sources: dict[str, float] = field(default_factory=dict)
     matte_sources: dict[str, float] = field(default_factory=dict)
 
@@ -147,6 +158,7 @@ class Config:
             "loss": bool(self.loss)
             and set(self.loss) <= set(LOSSES)
             and all(weight >= 0 for weight in self.loss.values()),
+            "squashed": all(ratio >= 1 for ratio in self.squashed.values()),
             "mask_sources": _shares(self.mask_sources),
             "matte_sources": _shares(self.matte_sources),
             "stages": bool(self.stages)
@@ -160,6 +172,9 @@ class Config:
             "encoder_lr": self.encoder_lr >= 0,
             "weight_decay": self.weight_decay >= 0,
             "mask_edge": self.mask_edge >= 0,
+            "fine_radius": 0 <= self.fine_radius <= 1,
+            "fine_agreement": 0 <= self.fine_agreement < 1,
+            "fine_doubt": 0 <= self.fine_doubt <= 1,
             "max_minutes": self.max_minutes >= 0,
             "clip": self.clip > 0,
             "warmup": self.warmup >= 0,

@@ -6,6 +6,7 @@ about edges can leave out samples that only have a coarse mask.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -37,19 +38,36 @@ def bce(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
     return _mean(F.binary_cross_entropy_with_logits(logits, label, reduction="none"), weight)
 
 
-def gradient(matte: Tensor, alpha: Tensor) -> Tensor:
-    """Return the L1 difference of the horizontal and vertical finite differences."""
-    d = matte - alpha
-    return _mean(d.diff(dim=-1).abs()) + _mean(d.diff(dim=-2).abs())
+def gradient(matte: Tensor, alpha: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the L1 difference of the horizontal and vertical finite differences.
 
-
-def laplacian_pyramid(matte: Tensor, alpha: Tensor, levels: int = 5, even: bool = False) -> Tensor:
-    """Return the L1 of a Laplacian pyramid (Niklaus et al., 2018), level k of n weighs 2^k / n.
-
-    With `even`, each level weighs 1. The pyramid is linear, so that of the difference is enough.
-    Sides must be multiples of ``2 ** levels``.
+    Of two neighbours, the lesser weight counts.
     """
     d, total = matte - alpha, matte.new_zeros(matte.shape[0])
+    for dim in (-1, -2):
+        n = d.shape[dim] - 1
+        w = weight
+        if weight is not None:
+            w = torch.minimum(weight.narrow(dim, 0, n), weight.narrow(dim, 1, n))
+        total = total + _mean(d.diff(dim=dim).abs(), w)
+    return total
+
+
+def laplacian_pyramid(
+    matte: Tensor,
+    alpha: Tensor,
+    levels: int = 5,
+    even: bool = False,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Return the L1 of a Laplacian pyramid (Niklaus et al., 2018), level k of n weighs 2^k / n.
+
+    With `even`, each level weighs 1. The pyramid is linear, so that of the difference, times the
+    weight of each pixel, is enough. Sides must be multiples of ``2 ** levels``.
+    """
+    d, total = matte - alpha, matte.new_zeros(matte.shape[0])
+    if weight is not None:
+        d = d * weight
     for level in range(levels):
         down = F.avg_pool2d(_blur(d), 2)
         up = F.interpolate(down, scale_factor=2, mode="bilinear", align_corners=False)

@@ -18,9 +18,13 @@ TERMS: dict[str, Term] = {
     "mse": lambda p, t: mse(p.alpha, t.label, t.pixel_weight),
     "l1": lambda p, t: l1(p.alpha, t.label, t.pixel_weight),
     "bce": lambda p, t: bce(p.logits, t.label, t.pixel_weight),
-    "gradient": lambda p, t: gradient(p.alpha, t.label) * t.judge_edges,
-    "laplacian": lambda p, t: laplacian_pyramid(p.alpha, t.label) * t.judge_edges,
-    "boundary": lambda p, t: bce(_given(p.boundary, "boundary"), t.boundary) * t.judge_edges,
+    "gradient": lambda p, t: gradient(p.alpha, t.label, t.pixel_weight) * t.judge_edges,
+    "laplacian": lambda p, t: (
+        laplacian_pyramid(p.alpha, t.label, weight=t.pixel_weight) * t.judge_edges
+    ),
+    "boundary": lambda p, t: (
+        bce(_given(p.boundary, "boundary"), t.boundary, t.pixel_weight) * t.judge_edges
+    ),
     "context": lambda p, t: context(_given(p.features, "context"), _given(t.features, "context")),
 }
 

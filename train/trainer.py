@@ -77,7 +77,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     samples = Samples(run.data, config, world.size, cache)
     if state is not None and state["files"] != samples.fingerprint:
         raise UsageError(
-            f"{out}: was begun on other images than {run.data} holds now",
+            f"{out}: was begun on other images or fine labels than {run.data} holds now",
             "use those, or keep this run elsewhere with --out",
         )
     # The workers are parallel as it is; threads in them would take the network's cores.
@@ -161,11 +161,12 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     # Loop.
     loader = batch_loader(samples, config, step, run.workers, world)
     limit = f" or {config.max_minutes:g} minutes" if config.max_minutes else ""
+    fine = f" ({samples.fine_count} with fine labels)" if samples.fine_count else ""
     say(
         f"{config.kind} {config.arch}: {config.steps} steps{limit} on {world.device}"
         f"{f' x {world.size}' if world.size > 1 else ''}, "
         f"{str(dtype).removeprefix('torch.')}, crops of {_span(config.sizes)}, "
-        f"{len(samples.photos)} masks, {len(samples.people)} mattes, "
+        f"{len(samples.photos)} masks{fine}, {len(samples.people)} mattes, "
         f"{len(samples.backgrounds)} backgrounds → {out}"
     )
     with (

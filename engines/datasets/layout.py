@@ -1,6 +1,7 @@
 """Find labelled images on disk, for training and for evaluation.
 
     DATA/seg/<set>/images/* + masks/*.png       photographs with coarse masks, white = person
+    DATA/seg/<set>/fine/*                       finer alphas of some of them, to learn edges from
     DATA/matte/<set>/images/* + alphas/*        photographs with alpha
     DATA/matte/<set>/rgba/*                     cut-outs with straight alpha
     DATA/background/*                           photographs with nobody in them
@@ -37,21 +38,24 @@ class DatasetLayout:
 
     A * matches one folder name, the same one in `images` and in `labels`. `labels` is None if the
     images have an alpha channel. `photo` is false for cut-outs: images of the foreground's colour
-    alone, to be composited.
+    alone, to be composited. `fine` is where a photograph's alpha by a teacher belongs.
     """
 
     images: str
     labels: str | None
     split: str = "train"
     photo: bool = True
+    fine: str | None = None
 
 
 LAYOUTS = (
-    DatasetLayout("seg/*/images", "seg/*/masks"),
+    DatasetLayout("seg/*/images", "seg/*/masks", fine="seg/*/fine"),
     DatasetLayout("matte/*/images", "matte/*/alphas"),
     DatasetLayout("matte/*/rgba", None, photo=False),
     # AISegment: the label is the alpha channel of a PNG
-    DatasetLayout("seg/*/clip_img/*/clip_*", "seg/*/matting/*/matting_*"),
+    DatasetLayout(
+        "seg/*/clip_img/*/clip_*", "seg/*/matting/*/matting_*", fine="seg/*/fine/*/fine_*"
+    ),
     DatasetLayout("matte/*/clip_img/*/clip_*", "matte/*/matting/*/matting_*"),
     # P3M-10k
     DatasetLayout("matte/*/train/blurred_image", "matte/*/train/mask"),
@@ -81,6 +85,7 @@ class Folder:
     source: str
     images: Path
     labels: Path | None
+    fine: Path | None
     layout: DatasetLayout
 
 
@@ -88,12 +93,14 @@ class Folder:
 class Pair:
     """An image and its label file (a mask or an alpha) of the set `source`.
 
-    `label` is None if the image is RGBA: then its alpha channel is the label.
+    `label` is None if the image is RGBA: then its alpha channel is the label. `fine` is a
+    teacher's alpha of a photograph with a mask, or None if there is none.
     """
 
     source: str
     image: Path
     label: Path | None
+    fine: Path | None = None
 
 
 def find_data(given: Path | None = None) -> Path:
@@ -150,7 +157,7 @@ def list_backgrounds(root: Path, split: str, required: bool = True) -> list[Path
         BadData: there are none, and they are `required`.
     """
     listed = splits(root)
-    found = [p for p in list_images(root / "background") if _split(root, p, listed) == split]
+    found = [p for p in list_images(root / "background") if split_of(root, p, listed) == split]
     if not found and required:
         raise BadData(f"{root}: no {split} images in background", "put some without people there")
     return found
@@ -169,10 +176,11 @@ def folders(root: Path, kind: str) -> list[Folder]:
             hidden = any(part.startswith(".") for part in place.parts)
             if images in found or not match or hidden or not images.is_dir():
                 continue
-            labels = layout.labels and layout.labels.replace("*", "{}").format(*match.groups())
-            found[images] = Folder(
-                place.parts[1], images, root / labels if labels else None, layout
+            labels, fine = (
+                root / p.replace("*", "{}").format(*match.groups()) if p else None
+                for p in (layout.labels, layout.fine)
             )
+            found[images] = Folder(place.parts[1], images, labels, fine, layout)
     return [found[images] for images in sorted(found, key=natural_key)]
 
 
@@ -230,15 +238,20 @@ def _known(root: Path, kind: str) -> list[Folder]:
 def _pairs(root: Path, found: list[Folder], split: str) -> list[Pair]:
     pairs, listed = [], splits(root)
     for folder in found:
-        by_stem = {p.stem: p for p in list_images(folder.labels)} if folder.labels else {}
+        by_stem, fine = (
+            {p.stem: p for p in list_images(where)} if where else {}
+            for where in (folder.labels, folder.fine)
+        )
         for image in list_images(folder.images):
-            if _split(root, image, listed, folder.layout.split) != split:
+            if split_of(root, image, listed, folder.layout.split) != split:
                 continue
             if folder.labels and image.stem not in by_stem:
                 raise BadData(f"{image}: no file of that name in {folder.labels}")
-            pairs.append(Pair(folder.source, image, by_stem.get(image.stem)))
+            stem = image.stem
+            pairs.append(Pair(folder.source, image, by_stem.get(stem), fine.get(stem)))
     return pairs
 
 
-def _split(root: Path, path: Path, listed: dict[str, str], default: str = "train") -> str:
+def split_of(root: Path, path: Path, listed: dict[str, str], default: str = "train") -> str:
+    """Return the split of an image, given what `splits` read and its `DatasetLayout.split`."""
     return listed.get(path.relative_to(root).as_posix(), default)

@@ -54,13 +54,29 @@ def read_pair(pair: Pair) -> tuple[U8, U8]:
     """
     assert pair.label is not None
     rgb, label = read_image(pair.image)[..., :3], read_label(pair.label)
+    _check_size(pair.label, label, rgb)
+    return rgb, label
+
+
+def read_fine(pair: Pair, rgb: U8) -> U8:
+    """Read the teacher's alpha (H, W) uint8 of a photograph `rgb` (H, W, 3).
+
+    Raises:
+        BadData: the file cannot be read, or has another size.
+    """
+    assert pair.fine is not None
+    fine = read_label(pair.fine)
+    _check_size(pair.fine, fine, rgb)
+    return fine
+
+
+def _check_size(path: Path, label: U8, rgb: U8) -> None:
     if rgb.shape[:2] != label.shape:
         raise BadData(
-            f"{pair.label}: {label.shape[1]}x{label.shape[0]}, its image is "
+            f"{path}: {label.shape[1]}x{label.shape[0]}, its image is "
             f"{rgb.shape[1]}x{rgb.shape[0]}",
             "both must have one size",
         )
-    return rgb, label
 
 
 def read_cutout(pair: Pair) -> U8:

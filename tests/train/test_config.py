@@ -87,7 +87,11 @@ EVERY_FIELD = Config(
     empty=0.125,
     paste=0.375,
     mask_edge=0.5,
+    fine_radius=0.02,
+    fine_agreement=0.75,
+    fine_doubt=0.5,
     max_minutes=90.5,
+    squashed={"c": 1.5},
     masks=7,
     mattes=8,
     seed=9,
@@ -186,7 +190,12 @@ def test_an_option_that_is_a_dictionary_is_merged() -> None:
         ("clip = 0", ["clip"]),
         ("warmup = -1", ["warmup"]),
         ("mask_edge = -0.5", ["mask_edge"]),
+        ("fine_radius = 1.5", ["fine_radius"]),
+        ("fine_radius = -0.01", ["fine_radius"]),
+        ("fine_agreement = 1", ["fine_agreement"]),
+        ("fine_doubt = 2", ["fine_doubt"]),
         ("max_minutes = -1", ["max_minutes"]),
+        ("squashed = { a = 0.75 }", ["squashed"]),
         ("ema_decay = 1", ["ema_decay"]),
         ("average = 1", ["ema_decay"]),
         ("teacher_ema = 1.5", ["teacher_ema"]),
@@ -289,6 +298,6 @@ def test_recipes_and_runs_of_earlier_versions_are_read(tmp_path: Path) -> None:
 def test_a_run_of_an_earlier_version_had_the_default_of_a_key_it_lacks() -> None:
     config = load("paper", "student")
     earlier = config.plain()
-    del earlier["own_losses"]
+    del earlier["own_losses"], earlier["squashed"], earlier["fine_radius"]
     assert differing(earlier, config) == []
     assert differing(earlier, replace(config, own_losses=False, seed=3)) == ["own_losses", "seed"]

@@ -123,6 +123,28 @@ def test_terms_of_edges_leave_coarse_masks_alone() -> None:
     torch.testing.assert_close(none["total"], sum(none[n] for n in {*EVERY} - {*edges}))
 
 
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "context"])
+def test_a_pixel_without_weight_teaches_nothing(name: str) -> None:
+    prediction, targets = batch(2)
+    weight = torch.ones_like(targets.label)
+    weight[..., 20:] = 0
+    weighted = replace(targets, pixel_weight=weight)
+
+    def loss(of: Targets) -> Tensor:
+        return objective.matting_losses(prediction, of, {name: 1.0})["total"]
+
+    spoilt = {
+        key: torch.where(weight > 0, getattr(targets, key), 0.0) for key in ("label", "boundary")
+    }
+    assert loss(replace(weighted, **spoilt)) == loss(weighted)
+    assert loss(replace(targets, **spoilt)) != loss(targets)
+    assert loss(weighted) != loss(targets)
+    everything = replace(targets, pixel_weight=torch.ones_like(weight))
+    torch.testing.assert_close(loss(everything), loss(targets))
+    nothing = replace(targets, pixel_weight=torch.zeros_like(weight))
+    assert loss(nothing) == 0
+
+
 @pytest.mark.parametrize("term", ["boundary", "context"])
 def test_a_term_of_what_is_not_predicted_is_named(term: str) -> None:
     prediction, targets = batch(1)

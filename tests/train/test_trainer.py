@@ -6,9 +6,11 @@ import contextlib
 import math
 import os
 import re
+import shutil
 import signal
 import time
 import tomllib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,8 @@ from tests.train.processes import (
     saved,
 )
 from train.checkpoint import checkpoint
-from train.config import Config
+from train.config import Config, Stage, load
+from train.trainer import rate
 
 pytestmark = pytest.mark.timeout(900)  # every process imports torch, on whatever machine
 
@@ -221,6 +224,44 @@ def test_a_signal_ends_a_run_after_a_checkpoint(
     assert saved(out)["step"] == int(step) == reached(out)
     assert not list(out.glob("*.part*"))
     assert [e.step for e in board(out).Scalars("total")] == list(range(1, int(step) + 1))
+
+
+def test_a_run_ends_by_the_clock_however_often_it_is_resumed(dataset: Path, tmp_path: Path) -> None:
+    """Six seconds of work in two parts, on photographs with fine labels and without a cache."""
+    data, out = shutil.copytree(dataset, tmp_path / "data"), tmp_path / "out"
+    shutil.copytree(data / "seg/a/masks", data / "seg/a/fine")
+    path = recipe(
+        tmp_path / "recipe.toml", pretrain=ENDLESS, log_every=1, schedule="cosine", max_minutes=0.1
+    )
+    args = ["pretrain", "--recipe", path, "--data", data, "--out", out, "--cache-mb", 0]
+    with Training(tmp_path, *args) as training:
+        training.until(lambda: reached(out) > 2)
+        training.signal(signal.SIGTERM)
+        assert training.finish().returncode == 143
+    spent = saved(out)["seconds"]
+    assert 0 < spent < 6
+    time.sleep(1)  # is no work
+    said = run(tmp_path, *args, "--resume")
+    assert f"{ENDLESS} steps or 0.1 minutes" in said
+    assert "3 masks (3 with fine labels)" in said
+    state, losses = saved(out), [row for row in rows(out) if "total" in row]
+    assert 6 <= state["seconds"] < 30, "the last step may take long on a busy machine"
+    assert state["step"] == losses[-1]["step"] > 5
+    rates = [row["lr"] for row in losses[3:]]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == 0 < rates[-2] < rates[0]
+    image = cv2.imread(str(out / "grid.png"))
+    assert image.shape[1] == 5 * 160, "input, mask, weight, matte and its boundary"
+    assert open_engine(out / "model.onnx").spec.arch == "r18x0.25"
+
+
+def test_the_rate_falls_by_steps_or_minutes_whichever_is_further() -> None:
+    config = replace(load("paper", "student"), stages=(Stage(100, 2, (64,)),), warmup=10)
+    assert [rate(step, config) for step in (0, 9, 10)] == [0.1, 1, 1]
+    assert rate(55, config) == pytest.approx(0.5) == rate(55, config, 0.25)
+    assert rate(20, config, 0.5) == pytest.approx(0.5)
+    assert rate(20, config, 1.0) == rate(20, config, 1.5) == rate(100, config) == 0
+    assert rate(20, replace(config, schedule="constant"), 0.5) == 1
 
 
 def test_a_second_signal_ends_a_run_that_hangs(dataset: Path, tmp_path: Path) -> None:

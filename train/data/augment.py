@@ -1,11 +1,13 @@
 """Crops, composites and photometric changes, random by the given generator alone.
 
-Images are (H, W, 3) uint8 RGB, labels (H, W) uint8 with 255 = person.
+Images are (H, W, 3) uint8 RGB, labels (H, W) uint8 with 255 = person, weights (H, W) uint8 with 255
+where a label may be learnt and 0 where it may not.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +18,8 @@ from torchvision.transforms.v2 import functional as F
 
 from engines.arrays import U8
 
+LANDSCAPE_SHARE = 0.65  # of photographs
+
 
 def resize(image: U8, width: int, height: int) -> U8:
     """Resize to `width` × `height` pixels: area average to shrink, linear to enlarge."""
@@ -25,21 +29,42 @@ def resize(image: U8, width: int, height: int) -> U8:
     )
 
 
-def zoom_crop(rng: Generator, image: U8, label: U8 | None, size: int) -> tuple[U8, U8]:
+class Labelled(NamedTuple):
+    """An image, its label and the label's weight, of one height and width.
+
+    `weight` is None where no label of a run has one.
+    """
+
+    image: U8
+    label: U8
+    weight: U8 | None = None
+
+    def each(self, change: Callable[[U8], U8]) -> Labelled:
+        """Return image, label and weight, each changed in the same way."""
+        weight = None if self.weight is None else change(self.weight)
+        return Labelled(change(self.image), change(self.label), weight)
+
+    def weighted(self) -> Labelled:
+        """Return the same with a weight of 255 everywhere where there was none."""
+        if self.weight is not None:
+            return self
+        return self._replace(weight=np.full_like(self.label, 255))
+
+
+def empty(image: U8) -> Labelled:
+    """Return an image (H, W, 3) with the label that nobody is in it."""
+    return Labelled(image, np.zeros(image.shape[:2], np.uint8))
+
+
+def zoom_crop(rng: Generator, photo: Labelled, size: int) -> Labelled:
     """Crop a random square of 0.7 of the short to 1.2 of the long edge, resized to `size` pixels.
 
-    Most crops contain a pixel of a person near their centre. Beyond the image, image and label are
-    mirrored.
-
-    Args:
-        label: (H, W) uint8; None: nobody is in the image.
-
-    Returns:
-        The crop (size, size, 3) and its label (size, size), both uint8.
+    Most crops contain a pixel of a person near their centre. Beyond the image, all is mirrored.
     """
-    h, w = image.shape[:2]
+    label = photo.label
+    h, w = label.shape
     side = round(np.exp(rng.uniform(np.log(0.7 * min(h, w)), np.log(1.2 * max(h, w)))))
-    if label is not None and rng.random() < 0.7 and label.any():
+    if label.any() and rng.random() < 0.7:
         people = np.flatnonzero(label > 127)
         cy, cx = divmod(int(rng.choice(people)) if len(people) else 0, w)
         x0, y0 = (round(c - side * rng.uniform(0.2, 0.8)) for c in (cx, cy))
@@ -48,13 +73,22 @@ def zoom_crop(rng: Generator, image: U8, label: U8 | None, size: int) -> tuple[U
     # Keep the square over the image where it fits, and around it where it does not.
     x0 = int(np.clip(x0, min(0, w - side), max(0, w - side)))
     y0 = int(np.clip(y0, min(0, h - side), max(0, h - side)))
-    out = [
-        resize(_window(p, x0, y0, side), size, size)
-        for p in (image, np.zeros((h, w), np.uint8) if label is None else label)
-    ]
-    if rng.random() < 0.5:
-        out = [np.ascontiguousarray(p[:, ::-1]) for p in out]
-    return out[0], out[1]
+    crop = photo.each(lambda x: resize(_window(x, x0, y0, side), size, size))
+    return crop.each(lambda x: np.ascontiguousarray(x[:, ::-1])) if rng.random() < 0.5 else crop
+
+
+def unsquash(rng: Generator, photo: Labelled, ratio: float) -> Labelled:
+    """Stretch an image that was squashed to a square back to landscape, or less often to portrait.
+
+    Args:
+        ratio: of the long to the short edge that it had.
+    """
+    height, width = photo.label.shape
+    if rng.random() < LANDSCAPE_SHARE:
+        width = round(width * ratio)
+    else:
+        height = round(height * ratio)
+    return photo.each(lambda x: resize(x, width, height))
 
 
 def _window(image: U8, x0: int, y0: int, side: int) -> U8:
@@ -117,8 +151,8 @@ def composite(rng: Generator, people: list[U8], background: U8, size: int) -> tu
     Returns:
         image (size, size, 3) and alpha (size, size), both uint8.
     """
-    behind, _ = zoom_crop(rng, background, None, size)
-    image: Any = photometric(rng, behind).astype(np.float32)
+    behind = zoom_crop(rng, empty(background), size)
+    image: Any = photometric(rng, behind.image).astype(np.float32)
     alpha: Any = np.zeros((size, size), np.float32)
     for rgba in people:
         flat, a = place(rng, rgba, size)
@@ -132,25 +166,24 @@ def composite(rng: Generator, people: list[U8], background: U8, size: int) -> tu
     return np.rint(image).astype(np.uint8), np.rint(alpha * 255).astype(np.uint8)
 
 
-def paste(rng: Generator, image: U8, label: U8, photo: U8, mask: U8) -> tuple[U8, U8]:
+def paste(rng: Generator, crop: Labelled, photo: Labelled) -> Labelled:
     """Paste the persons of another photograph into a crop, at a random position and size.
 
     Copy-paste (Ghiasi et al., 2021): people in places, sizes and groups that no photograph shows.
-    The mask is coarse, so its edge is eroded a little and softened.
+    The label may be coarse, so its edge is eroded a little and softened in the image; what has a
+    weight has none there, where label and image differ.
 
     Args:
-        image, label: (S, S, 3) and (S, S) uint8, the crop.
-        photo, mask: (H, W, 3) and (H, W) uint8 of the other photograph.
-
-    Returns:
-        A new crop and its label.
+        crop: of S×S pixels.
+        photo: of any size, with a weight if the crop has one.
     """
-    size = image.shape[0]
+    size, mask = crop.label.shape[0], photo.label
     rows, columns = (np.flatnonzero((mask > 127).any(axis)) for axis in (1, 0))
     if not len(rows):
-        return image, label
+        return crop
     if rng.random() < 0.5:
-        photo, mask, columns = photo[:, ::-1], mask[:, ::-1], mask.shape[1] - 1 - columns[::-1]
+        photo, columns = photo.each(lambda x: x[:, ::-1]), mask.shape[1] - 1 - columns[::-1]
+        mask = photo.label
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = size * np.exp(rng.uniform(np.log(0.25), np.log(1.1))) / max(mask[box].shape)
     h, w = (max(2, round(n * scale)) for n in mask[box].shape)
@@ -163,13 +196,17 @@ def paste(rng: Generator, image: U8, label: U8, photo: U8, mask: U8) -> tuple[U8
     if rows[-1] == mask.shape[0] - 1:
         y0 = max(y0, size - h)
     at = np.array([[1, 0, x0], [0, 1, y0]], np.float32)
-    colour, solid = (
-        cv2.warpAffine(resize(np.ascontiguousarray(p[box]), w, h), at, (size, size))
-        for p in (photo, mask)
+    colour, solid, own = photo.each(
+        lambda x: cv2.warpAffine(resize(np.ascontiguousarray(x[box]), w, h), at, (size, size))
     )
-    soft: Any = cv2.GaussianBlur(cv2.erode(solid, None), (0, 0), 0.7)[..., None] / np.float32(255)
-    mixed = soft * photometric(rng, colour) + (1 - soft) * image
-    return np.rint(mixed).astype(np.uint8), np.maximum(label, solid)
+    soft: Any = cv2.GaussianBlur(cv2.erode(solid, None), (0, 0), 0.7) / np.float32(255)
+    mixed = soft[..., None] * photometric(rng, colour) + (1 - soft[..., None]) * crop.image
+    weight: Any = None
+    if own is not None and crop.weight is not None:
+        edge = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 24
+        mixed_weight = soft * own + (1 - soft) * crop.weight
+        weight = np.where(edge, 0, np.rint(mixed_weight)).astype(np.uint8)
+    return Labelled(np.rint(mixed).astype(np.uint8), np.maximum(crop.label, solid), weight)
 
 
 def photometric(rng: Generator, image: U8) -> U8:

@@ -34,12 +34,19 @@ class Item:
     Attributes:
         min_level: least value of a label's pixel that is a person.
         has_alpha: the image is an RGBA cut-out.
+        fine: the photograph's fine label.
     """
 
     image: Path | None
     label: Path | None = None
     min_level: int = 1
     has_alpha: bool = False
+    fine: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """Image, label and fine label, as far as there are."""
+        return [path for path in (self.image, self.label, self.fine) if path]
 
 
 def check(root: Path, say: Say) -> str:
@@ -76,7 +83,7 @@ def _read_all(root: Path) -> tuple[list[str], int]:
         warnings.simplefilter("ignore")
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found += chain.from_iterable(pool.map(_faults, items))
-    files = images | {item.label for item in items if item.label}
+    files = {path for item in items for path in item.files}
     if not files:
         found.append((root, f"no images in seg, matte or background; {layout.LAYOUT_REMEDY}"))
     unique = sorted(set(found), key=lambda fault: (natural_key(fault[0]), fault[1]))
@@ -96,7 +103,8 @@ def _items(root: Path) -> tuple[list[Item], list[Fault]]:
                 items += [Item(p, has_alpha=True) for p in images]
                 continue
             labels = {p.stem: p for p in layout.list_images(folder.labels)}
-            items += [Item(p, labels.get(p.stem), min_level) for p in images]
+            fine = {p.stem: p for p in layout.list_images(folder.fine)} if folder.fine else {}
+            items += [Item(p, labels.get(p.stem), min_level, fine=fine.get(p.stem)) for p in images]
             found += [
                 (p, f"no file of that name in {folder.labels}; add its label or remove it")
                 for p in images
@@ -107,7 +115,33 @@ def _items(root: Path) -> tuple[list[Item], list[Fault]]:
                 if label.stem not in stems or labels[label.stem] != label:
                     items.append(Item(None, label, min_level))
                     found.append((label, f"belongs to no image in {folder.images}; remove it"))
+            if folder.fine and folder.fine.is_dir():
+                found += _fine_faults(root, folder, folder.fine, fine, stems)
     return items, found
+
+
+def _fine_faults(
+    root: Path, folder: layout.Folder, where: Path, fine: dict[str, Path], stems: set[str]
+) -> Iterator[Fault]:
+    """Yield fine labels without a photograph, and a fault for all photographs without one."""
+    for path in layout.list_images(where):
+        if path.stem not in stems or fine[path.stem] != path:
+            yield path, f"belongs to no image in {folder.images}; remove it"
+    try:
+        listed = layout.splits(root)
+    except BadData:  # named by `_split_faults`
+        listed = {}
+    lacking = [
+        p
+        for p in layout.list_images(folder.images)
+        if p.stem not in fine and layout.split_of(root, p, listed, folder.layout.split) == "train"
+    ]
+    if lacking:
+        yield (
+            where,
+            f"lacks {len(lacking)} of the images in {folder.images}, first {lacking[0].name}; "
+            "make them with wsshm train label",
+        )
 
 
 def _split_faults(root: Path, images: set[Path]) -> Iterator[Fault]:
@@ -130,19 +164,20 @@ def _split_faults(root: Path, images: set[Path]) -> Iterator[Fault]:
 def _faults(item: Item) -> list[Fault]:
     found: list[Fault] = []
     sizes: dict[Path, tuple[int, int]] = {}
-    for path in (item.image, item.label):
-        if path is None:
-            continue
+    for path in item.files:
         size, wrong = _header(path)
         if size:
             sizes[path] = size
         if not wrong:
             wrong = _content(item, path)
         found += [(path, what) for what in wrong]
-    if len(set(sizes.values())) == 2:
-        (image, label), ((w, h), (label_w, label_h)) = sizes, sizes.values()
-        what = f"{w}x{h}, but {label} is {label_w}x{label_h}; remove or replace one of them"
-        found.append((image, what))
+    if item.image not in sizes:
+        return found
+    width, height = sizes[item.image]
+    for path, (w, h) in sizes.items():
+        if (w, h) != (width, height):
+            what = f"{width}x{height}, but {path} is {w}x{h}; remove or replace one of them"
+            found.append((item.image, what))
     return found
 
 
@@ -174,9 +209,11 @@ def _header(path: Path) -> tuple[tuple[int, int] | None, list[str]]:
 def _content(item: Item, path: Path) -> list[str]:
     """Return the faults of the pixels, read as for training."""
     try:
-        pixels = read_label(path) if path == item.label else read_image(path)
+        pixels = read_image(path) if path == item.image else read_label(path)
     except BadData as e:
         return [str(e).removeprefix(f"{path}: ")]
+    if path == item.fine:
+        return []
     if path == item.label:
         return [] if (pixels >= item.min_level).any() else [f"empty, nobody in it; {_EMPTY}"]
     if item.has_alpha and pixels.shape[2] != 4:

@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ from torch.utils.data import Dataset, Sampler
 from engines.arrays import U8
 from engines.datasets.composites import extend_foreground
 from engines.datasets.layout import Pair, list_backgrounds, list_cutouts, list_pairs
-from engines.datasets.read import read_cutout, read_image, read_pair
+from engines.datasets.read import read_cutout, read_fine, read_image, read_pair
 from engines.errors import ENDING_SIGNALS, BadData
 from train import methods
 from train.config import Config
 from train.data import augment
+from train.data.augment import Labelled
+from train.data.blend import BlendRule, blend
 
 
 def generator(seed: int, index: int) -> np.random.Generator:
@@ -40,6 +44,8 @@ class Samples(Dataset):
     - ``weak`` (3, S, S) uint8 RGB: the same crop without it, if the method needs that;
     - ``label`` (1, S, S) uint8: mask or alpha, 255 = person;
     - ``has_alpha`` bool: whether `label` is an alpha;
+    - ``weight`` (1, S, S) uint8: what each pixel of `label` may teach, 255 = everything; if some
+      photograph of the run has a fine label;
     - ``name`` str: the files it was made of.
 
     Args:
@@ -58,14 +64,17 @@ class Samples(Dataset):
         self.photos = _some(photos, config.masks, config.seed)
         self.people = _some(cutouts, config.mattes, config.seed)
         self.backgrounds = backgrounds
+        self.fine_count = sum(p.fine is not None for p in self.photos)
         self.photo_weight = _weights(self.photos, config.mask_sources)
         self.people_weight = _weights(self.people, config.matte_sources)
         names = [p.image.relative_to(root).as_posix() for p in (*self.photos, *self.people)]
         names += [p.relative_to(root).as_posix() for p in self.backgrounds]
+        names += [p.fine.relative_to(root).as_posix() for p in self.photos if p.fine]
         self.fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
-        # Decoded once and shared with the workers by fork.
+        # Decoded and blended once, and shared with the workers by fork.
         budget = (_free_memory() // 2 if cache_bytes is None else cache_bytes) // processes
-        self._photos, budget = _cached(self.photos, read_pair, budget)
+        read_photo = partial(_read_photo, rule=BlendRule.of(config))
+        self._photos, budget = _cached(self.photos, read_photo, budget)
         self._people, budget = _cached(self.people, _read_person, budget)
         self._backgrounds, budget = _cached(self.backgrounds, _read_background, budget)
 
@@ -81,28 +90,39 @@ class Samples(Dataset):
             background, name = self._background(rng)
             image, label = augment.composite(rng, people, background, size)
             image = augment.degrade(rng, image)
-            weak, names = image, [self.people[i].image.name for i in chosen] + [name]
+            crop, has_alpha = Labelled(image, label), True
+            names = [self.people[i].image.name for i in chosen] + [name]
         elif kind < composites + empty:
             background, name = self._background(rng)
-            weak, label = augment.zoom_crop(rng, background, None, size)
-            image, names = augment.strong(rng, weak), [name]
+            crop, has_alpha = augment.zoom_crop(rng, augment.empty(background), size), True
+            image, names = augment.strong(rng, crop.image), [name]
         else:
-            i = int(rng.choice(len(self.photos), p=self.photo_weight))
-            photo, mask = self._photos(i)
-            weak, label = augment.zoom_crop(rng, photo, mask, size)
-            names = [self.photos[i].image.name]
+            photo, pair = self._photo(rng)
+            crop, has_alpha = augment.zoom_crop(rng, photo, size), pair.fine is not None
+            names = [pair.image.name]
             if self.config.paste and rng.random() < self.config.paste:
-                i = int(rng.choice(len(self.photos), p=self.photo_weight))
-                weak, label = augment.paste(rng, weak, label, *self._photos(i))
-                names.append(self.photos[i].image.name)
-            image = augment.strong(rng, weak) if self.config.strong else weak
+                photo, pair = self._photo(rng)
+                crop = augment.paste(rng, crop, photo)
+                names.append(pair.image.name)
+            image = augment.strong(rng, crop.image) if self.config.strong else crop.image
         item = {
             "image": _tensor(image),
-            "label": torch.from_numpy(label)[None],
-            "has_alpha": kind < composites + empty,
+            "label": torch.from_numpy(crop.label)[None],
+            "has_alpha": has_alpha,
             "name": " ".join(names),
         }
-        return item | {"weak": _tensor(weak)} if self.two_views else item
+        if self.fine_count:
+            item["weight"] = torch.from_numpy(crop.weighted().weight)[None]
+        return item | {"weak": _tensor(crop.image)} if self.two_views else item
+
+    def _photo(self, rng: np.random.Generator) -> tuple[Labelled, Pair]:
+        i = int(rng.choice(len(self.photos), p=self.photo_weight))
+        photo, pair = Labelled(*self._photos(i)), self.photos[i]
+        if self.fine_count:
+            photo = photo.weighted()
+        if ratio := self.config.squashed.get(pair.source):
+            photo = augment.unsquash(rng, photo, ratio)
+        return photo, pair
 
     def _background(self, rng: np.random.Generator) -> tuple[U8, str]:
         i = int(rng.integers(len(self.backgrounds)))
@@ -112,11 +132,15 @@ class Samples(Dataset):
 def listed(root: Path, config: Config) -> tuple[list[Pair], list[Pair], list[Path]]:
     """List the photographs with masks, cut-outs and backgrounds of ``train`` that a run draws from.
 
+    Photographs have a fine label only where the run uses it.
+
     Raises:
         BadData: there are none of a kind that the run needs.
     """
     composites, made = config.composites, config.composites + config.empty
     photos = list_pairs(root, "seg", "train") if made < 1 else []
+    if not (config.fine_radius and methods.find(config.method).uses_masks):
+        photos = [replace(pair, fine=None) for pair in photos]
     cutouts = list_cutouts(root, "train") if composites else []
     backgrounds = list_backgrounds(root, "train") if made else []
     if composites and not cutouts:
@@ -126,6 +150,12 @@ def listed(root: Path, config: Config) -> tuple[list[Pair], list[Pair], list[Pat
 
 def _tensor(image: U8) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+
+
+def _read_photo(pair: Pair, rule: BlendRule) -> tuple[U8, ...]:
+    """Read a photograph, its label and, if it has a fine label, the weight of the blended one."""
+    rgb, mask = read_pair(pair)
+    return (rgb, *blend(mask, read_fine(pair, rgb), rule)) if pair.fine else (rgb, mask)
 
 
 def _read_person(pair: Pair) -> tuple[U8]:

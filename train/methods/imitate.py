@@ -14,4 +14,6 @@ def targets(batch: Batch, teacher: Teacher | None, config: Config) -> Targets:
     return refined_targets(batch, predicted, predicted.matte)
 
 
-METHOD = Method(targets, needs_teacher=True, needs_weak_view=True, teacher_follows=True)
+METHOD = Method(
+    targets, needs_teacher=True, needs_weak_view=True, uses_masks=False, teacher_follows=True
+)

@@ -29,12 +29,15 @@ class Batch(NamedTuple):
         has_alpha: (N,) bool, whether `label` is an alpha.
         weak: (N, 3, S, S) float RGB in [0, 1], the same crops without strong augmentation, or None
             if the method does not need them.
+        weight: (N, 1, S, S) float in [0, 1], what each pixel of `label` may teach, or None if all
+            may teach everything.
     """
 
     image: Tensor
     label: Tensor
     has_alpha: Tensor
     weak: Tensor | None = None
+    weight: Tensor | None = None
 
     @classmethod
     def of(cls, samples: dict[str, Any], device: torch.device) -> Batch:
@@ -44,6 +47,9 @@ class Batch(NamedTuple):
             samples["label"].to(device, non_blocking=True).float() / 255,
             samples["has_alpha"].to(device, non_blocking=True),
             _unit(samples["weak"], device) if "weak" in samples else None,
+            samples["weight"].to(device, non_blocking=True).float() / 255
+            if "weight" in samples
+            else None,
         )
 
 
@@ -56,6 +62,7 @@ class Method:
             and the run's config.
         needs_teacher: the run must have a teacher.
         needs_weak_view: the data must provide `Batch.weak`.
+        uses_masks: it learns from the masks of photographs, and from the fine labels beside them.
         teacher_follows: a teacher of the student's architecture becomes a moving average of the
             student's weights, at the decay ``teacher_ema``.
     """
@@ -63,6 +70,7 @@ class Method:
     targets: Callable[[Batch, Teacher | None, Config], Targets]
     needs_teacher: bool = False
     needs_weak_view: bool = False
+    uses_masks: bool = True
     teacher_follows: bool = False
 
 

@@ -25,9 +25,14 @@ def blend(mask: Tensor, matte: Tensor, boundary: Tensor) -> Tensor:
 
 
 def targets(batch: Batch, teacher: Teacher | None, config: Config) -> Targets:
-    """Return blended labels; near a mask's edge the matte has a share of 1 - ``mask_edge``."""
+    """Return blended labels; near a mask's edge the matte has a share of 1 - ``mask_edge``.
+
+    Of a fine label, the matte has the pixels that may not teach.
+    """
     predicted = pseudo_label(teacher, batch)
     min_share = 1 - edge_weight(batch.label, config.mask_edge)
+    if batch.weight is not None:
+        min_share = torch.maximum(min_share, 1 - batch.weight)
     share = torch.maximum(predicted.boundary, min_share)
     return refined_targets(batch, predicted, blend(batch.label, predicted.matte, share))
 

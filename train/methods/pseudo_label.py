@@ -40,10 +40,14 @@ def pseudo_label(teacher: Teacher | None, batch: Batch) -> PseudoLabel:
 def refined_targets(batch: Batch, teacher: PseudoLabel, label: Tensor) -> Targets:
     """Return targets with `label` in place of coarse masks; alphas stay, they are more exact.
 
+    Where an alpha may not teach, `label` takes its place too.
+
     Args:
         label: (N, 1, S, S) float in [0, 1], with edges that may be judged.
     """
     is_alpha = batch.has_alpha.view(-1, 1, 1, 1)
+    if batch.weight is not None:
+        is_alpha = is_alpha & (batch.weight > 0.5)
     label = torch.where(is_alpha, batch.label, label)
     boundary = torch.where(is_alpha, boundary_label(batch.label), teacher.boundary)
     return Targets(

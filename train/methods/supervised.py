@@ -14,12 +14,15 @@ from train.networks.network import Targets
 
 def targets(batch: Batch, teacher: Teacher | None, config: Config) -> Targets:
     """Return the labels; coarse masks are not judged on edges, and their edges weigh less."""
-    pixel_weight = None
+    weight = batch.weight
+    shown = {} if weight is None else {"weight": weight}
     if config.mask_edge != 1.0:
         at_edges = edge_weight(batch.label, config.mask_edge)
         is_alpha = batch.has_alpha.view(-1, 1, 1, 1)
-        pixel_weight = torch.where(is_alpha, torch.ones_like(at_edges), at_edges)
-    return Targets(batch.label, boundary_label(batch.label), batch.has_alpha, pixel_weight)
+        own = torch.ones_like(at_edges) if weight is None else weight
+        weight = torch.where(is_alpha, own, at_edges * own)
+    boundary = boundary_label(batch.label)
+    return Targets(batch.label, boundary, batch.has_alpha, weight, shown=shown)
 
 
 METHOD = Method(targets)

@@ -70,8 +70,8 @@ class Targets:
         label: (N, 1, S, S) float in [0, 1]: an alpha, a coarse mask, or what a method made of both.
         boundary: (N, 1, S, S) float in [0, 1], 1 where alpha is neither 0 nor 1.
         judge_edges: (N,) bool; losses about edges leave out samples for which it is False.
-        pixel_weight: (N, 1, S, S) float weights for losses that are means over pixels, or None
-            if all pixels count alike.
+        pixel_weight: (N, 1, S, S) float weights that losses give the pixels of `label` and
+            `boundary`, or None if all pixels count alike.
         features: (N, C, h, w) float features of a teacher, or None.
         shown: further images by name for the log's grid, each (N, 1, S, S) float in [0, 1].
     """

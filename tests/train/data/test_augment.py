@@ -10,6 +10,7 @@ import pytest
 
 from tests.train.data.recipes import recipe
 from train.data import augment
+from train.data.augment import Labelled
 from train.data.samples import Samples
 
 
@@ -53,15 +54,63 @@ def test_crop_keeps_label_and_image_together() -> None:
     label[10:40, 30:60] = 255
     image = np.repeat(label[..., None], 3, 2)
     for _ in range(20):
-        crop, mask = augment.zoom_crop(rng, image, label, 48)
-        assert (np.abs(crop[..., 0].astype(int) - mask) <= 1).all()
+        crop = augment.zoom_crop(rng, Labelled(image, label, 255 - label), 48)
+        assert (np.abs(crop.image[..., 0].astype(int) - crop.label) <= 1).all()
+        assert (np.abs(255 - crop.weight.astype(int) - crop.label) <= 1).all()
+
+
+def test_a_squashed_image_is_stretched_back_with_its_label_and_weight() -> None:
+    rng = np.random.default_rng(2)
+    label = np.zeros((60, 60), np.uint8)
+    label[10:50, 20:40] = 255
+    photo = Labelled(np.repeat(label[..., None], 3, 2), label, 255 - label)
+    shapes = []
+    for _ in range(200):
+        found = augment.unsquash(rng, photo, 4 / 3)
+        assert (np.abs(found.image[..., 0].astype(int) - found.label) <= 1).all()
+        assert (np.abs(255 - found.weight.astype(int) - found.label) <= 1).all()
+        assert found.label.mean() == pytest.approx(label.mean(), rel=0.02)
+        shapes.append(found.label.shape)
+    assert set(shapes) == {(60, 80), (80, 60)}
+    assert 0.55 < np.mean([w > h for h, w in shapes]) < 0.75
 
 
 def pasted(seed: int, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """White persons of a black photograph, pasted into a grey crop with nobody in it."""
     crop, nobody = np.full((64, 64, 3), 90, np.uint8), np.zeros((64, 64), np.uint8)
     photo = np.repeat(mask[..., None], 3, 2)
-    return augment.paste(np.random.default_rng(seed), crop, nobody, photo, mask)
+    found = augment.paste(
+        np.random.default_rng(seed), Labelled(crop, nobody), Labelled(photo, mask)
+    )
+    assert found.weight is None
+    return found.image, found.label
+
+
+def test_what_is_pasted_brings_its_own_weight_and_has_none_at_its_edge(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The crop weighs 100, the person 200, and the person's upper half nothing."""
+    monkeypatch.setattr(augment, "photometric", lambda _, image: image)
+    mask = np.zeros((50, 90), np.uint8)
+    mask[10:40, 30:60] = 255
+    own = np.full((50, 90), 200, np.uint8)
+    own[:25] = 0
+    photo = Labelled(np.repeat(own[..., None], 3, 2), mask, own)
+    hundred = np.full((64, 64), 100, np.uint8)
+    crop = Labelled(np.repeat(hundred[..., None], 3, 2), np.zeros_like(hundred), hundred)
+    edges = 0
+    for seed in range(30):
+        found = augment.paste(np.random.default_rng(seed), crop, photo)
+        wide = cv2.dilate(found.label, None) != cv2.erode(found.label, None)
+        assert (found.weight[wide] == 0).all()
+        near = cv2.dilate(found.label, None, iterations=3) != cv2.erode(
+            found.label, None, iterations=3
+        )
+        # The image shows the weights that were painted there.
+        off = np.abs(found.weight.astype(int) - found.image[..., 0])
+        assert off[~near].max() <= 1
+        edges += int(wide.sum())
+    assert edges > 1000
 
 
 def test_pasted_persons_are_where_the_label_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +142,10 @@ def test_pasting_adds_to_those_who_are_there_and_needs_somebody(dataset: Path) -
     image = np.full((32, 32, 3), 7, np.uint8)
     for mask in (np.zeros((20, 20), np.uint8), np.full((20, 20), 255, np.uint8)):
         photo = np.zeros((20, 20, 3), np.uint8)
-        _, label = augment.paste(np.random.default_rng(0), image, before, photo, mask)
-        assert (label == 255).all()
+        found = augment.paste(
+            np.random.default_rng(0), Labelled(image, before), Labelled(photo, mask)
+        )
+        assert (found.label == 255).all()
     samples = Samples(dataset, recipe(paste=0.5))
     count = [len(samples[(i, 64)]["name"].split()) for i in range(40)]
     assert 8 < count.count(2) < 32
@@ -106,9 +157,10 @@ def test_the_smallest_and_narrowest_images_can_be_cropped(size: tuple[int, int])
     image = np.full((*size, 3), 9, np.uint8)
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        crop, label = augment.zoom_crop(rng, image, np.full(size, 255, np.uint8), 64)
-        assert (crop == 9).all()
-        assert (label == 255).all()
+        crop = augment.zoom_crop(rng, Labelled(image, np.full(size, 255, np.uint8)), 64)
+        assert (crop.image == 9).all()
+        assert (crop.label == 255).all()
+        assert crop.weight is None
 
 
 def test_strong_augmentation_keeps_the_frame() -> None:

@@ -227,6 +227,46 @@ def test_two_labels_of_one_name_are_named(clean: Path) -> None:
     assert "belongs to no image" in line
 
 
+@pytest.fixture
+def fine(clean: Path) -> Path:
+    """Give the photographs fine labels; return their folder."""
+    folder = clean / "seg/a/fine"
+    folder.mkdir()
+    for name in ("2", "10"):
+        Image.fromarray(noise_image(1)).save(folder / f"{name}.webp")
+    return folder
+
+
+def test_fine_labels_without_a_fault_are_counted(clean: Path, fine: Path) -> None:
+    Image.fromarray(np.zeros((H, W), np.uint8)).save(fine / "2.webp")  # found nobody
+    assert check(clean, pytest.fail).endswith("no fault in 15 files")
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "named", "what"),
+    [
+        ("2.webp", cut, "fine/2.webp", "not a readable"),
+        ("2.webp", other_size, "images/2.jpg", r"32x24, but .*fine/2\.webp is 33x24; "),
+        ("3.webp", other_size, "fine/3.webp", "belongs to no image in .*seg/a/images; remove it"),
+        ("2.png", nobody, "fine/2.", "belongs to no image"),
+        ("10.webp", Path.unlink, "fine", r"lacks 1 of the images in .*, first 10\.jpg; make"),
+    ],
+)
+def test_a_fault_of_a_fine_label_is_named_once(
+    clean: Path, fine: Path, name: str, spoil: Callable[[Path], object], named: str, what: str
+) -> None:
+    spoil(fine / name)
+    (line,) = faults(clean)
+    assert line.startswith(str(clean / "seg/a" / named))
+    assert re.search(what, line), line
+
+
+def test_only_photographs_to_learn_from_need_fine_labels(clean: Path, fine: Path) -> None:
+    (fine / "10.webp").unlink()
+    (clean / "val.txt").write_text("seg/a/images/10.jpg\n")
+    assert faults(clean) == []
+
+
 def test_an_unknown_layout_is_named(clean: Path) -> None:
     (clean / "matte/odd/photos").mkdir(parents=True)
     (line,) = faults(clean)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from engines.errors import BadData
 from tests.train.data.recipes import recipe
 from train.config import Config, Stage
 from train.data import samples as datasets
+from train.data.blend import BlendRule
 from train.data.samples import Batches, Samples, quiet_worker
 
 MIXED = {"composites": 0.4, "empty": 0.2}
@@ -137,6 +139,110 @@ def test_without_a_teacher_strong_augmentation_can_be_left_out(dataset: Path) ->
     assert torch.equal(plain[(5, 64)]["image"], weak[(5, 64)]["weak"])
 
 
+# ---- fine labels
+
+
+@pytest.fixture
+def labelled(own: Path) -> Path:
+    """Return the data set with fine labels: one that agrees, and one of somebody else."""
+    mask = cv2.imread(str(own / "seg/a/masks/1.png"), cv2.IMREAD_GRAYSCALE)
+    (own / "seg/a/fine").mkdir()
+    cv2.imwrite(str(own / "seg/a/fine/1.webp"), cv2.GaussianBlur(mask, (0, 0), 1.5))
+    cv2.imwrite(str(own / "seg/a/fine/2.png"), np.roll(mask, 40, axis=1))
+    return own
+
+
+PLAIN: dict[str, Any] = {"composites": 0.0, "empty": 0.0}
+
+
+def test_a_fine_label_is_blended_with_its_mask_and_weighted(labelled: Path) -> None:
+    samples = Samples(labelled, recipe(**PLAIN))
+    assert samples.fine_count == 2
+    soft, doubted = set(), set()
+    for i in range(60):
+        item = samples[(i, 96)]
+        name, weight = item["name"], item["weight"]
+        assert weight.shape == item["label"].shape
+        assert weight.dtype == torch.uint8
+        assert item["has_alpha"] == (name in ("1.jpg", "2.jpg"))
+        if (weight < 128).sum() > 50:
+            doubted.add(name)
+        if len(item["label"].unique()) > 40 and bool((weight == 255).all()):
+            soft.add(name)
+    assert doubted == {"2.jpg"}
+    assert "1.jpg" in soft
+
+
+def test_label_and_weight_are_of_the_same_pixels_as_the_image(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through every crop, flip and stretch: with an image that is painted of both."""
+    rgb, label, weight = datasets._read_photo(
+        next(p for p in Samples(labelled, recipe()).photos if p.image.stem == "2"),
+        BlendRule.of(recipe()),
+    )
+    assert (weight == 0).any()
+    painted = np.dstack([label, weight, rgb[..., 2]])
+    cv2.imwrite(str(labelled / "seg/a/images/2.jpg"), painted)
+    monkeypatch.setattr(datasets, "_read_photo", lambda pair, rule: (painted, label, weight))
+    c = recipe(**PLAIN, strong=False, squashed={"a": 4 / 3}, mask_sources={"a": 1.0})
+    samples = Samples(labelled, c)
+    for i in range(40):
+        item = samples[(i, 96)]
+        image = item["image"].int()
+        assert (image[0] - item["label"][0]).abs().max() <= 1
+        assert (image[1] - item["weight"][0]).abs().max() <= 1
+
+
+@pytest.mark.parametrize("more", [{"fine_radius": 0.0}, {"method": "imitate"}])
+def test_fine_labels_that_are_not_used_change_nothing(
+    dataset: Path, labelled: Path, more: dict[str, Any]
+) -> None:
+    c = recipe("student", **PLAIN | {"method": "supervised"} | more)
+    without, unused = Samples(dataset, c), Samples(labelled, c)
+    assert unused.fine_count == 0
+    assert unused.fingerprint == without.fingerprint
+    for i in range(6):
+        assert_same(without[(i, 64)], unused[(i, 64)])
+
+
+def test_fine_labels_change_what_a_run_is_made_of(dataset: Path, labelled: Path) -> None:
+    """Crops and names stay, the label of those that have one is another, and so is the run."""
+    c = recipe(**PLAIN)
+    without, fine = Samples(dataset, c), Samples(labelled, c)
+    assert fine.fingerprint != without.fingerprint
+    for i in range(12):
+        a, b = without[(i, 64)], fine[(i, 64)]
+        assert a["name"] == b["name"]
+        assert torch.equal(a["image"], b["image"])
+        if a["name"] == "10.jpg":
+            assert torch.equal(a["label"], b["label"])
+            assert (b["weight"] == 255).all()
+
+
+def test_a_run_with_fine_labels_weights_every_kind_of_sample(labelled: Path) -> None:
+    samples = Samples(labelled, recipe("student", **MIXED))
+    for i in range(30):
+        item = samples[(i, 64)]
+        assert {"weight", "weak"} <= set(item)
+        if not item["name"].endswith(".jpg") or item["name"] in ("coffee.jpg", "stars.jpg"):
+            assert (item["weight"] == 255).all()
+    pasting = Samples(labelled, recipe("student", **PLAIN, paste=1.0))
+    items = [pasting[(i, 64)] for i in range(60)]
+    at_edges = {item["name"] for item in items if (item["weight"] == 0).any()}
+    assert {"10.jpg 1.jpg", "1.jpg 10.jpg", "10.jpg 10.jpg"} <= at_edges
+
+
+def test_a_fine_label_of_another_size_is_named(labelled: Path) -> None:
+    cv2.imwrite(str(labelled / "seg/a/fine/2.png"), np.zeros((64, 100), np.uint8))
+    (labelled / "seg/a/fine/1.webp").write_bytes(b"no image")
+    with pytest.raises(BadData, match=r"^2 files cannot be used:") as error:
+        Samples(labelled, recipe())
+    assert "fine/2.png: 100x64, its image is 128x128" in str(error.value)
+    assert "fine/1.webp: not a readable mask" in str(error.value)
+    Samples(labelled, recipe(fine_radius=0.0))
+
+
 # ---- which files
 
 
@@ -247,6 +353,20 @@ def test_what_fits_the_budget_is_kept() -> None:
     assert left == 0
     assert [int(get(i)[0]) for i in range(5)] == list(range(5))
     assert len(read) == 5 + 3
+
+
+@pytest.mark.parametrize(("cache", "kept"), [(0, 0), (10**5, 1), (None, 3)])
+def test_memory_for_images_can_be_limited(
+    own: Path, monkeypatch: pytest.MonkeyPatch, cache: int | None, kept: int
+) -> None:
+    """Three photographs of 64 KB with their masks."""
+    samples = Samples(own, recipe(**PLAIN), cache_bytes=cache)
+    shutil.rmtree(own / "seg/a/images")
+    found = 0
+    for i in range(3):
+        with contextlib.suppress(BadData):
+            found += samples._photos(i) is not None
+    assert found == kept
 
 
 # ---- broken files

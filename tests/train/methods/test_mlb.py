@@ -92,6 +92,18 @@ def test_near_a_masks_edge_the_teachers_matte_has_what_the_recipe_takes_from_the
     torch.testing.assert_close(certain, torch.full((32, 32), 0.5), atol=1e-5, rtol=0)
 
 
+def test_of_a_fine_label_the_teacher_has_what_may_not_teach(batch: dict[str, Any]) -> None:
+    weight = torch.full((2, 1, 32, 32), 255, dtype=torch.uint8)
+    weight[:, :, :8] = 0
+    given = batch | {"weight": weight, "has_alpha": torch.tensor([True, True])}
+    wanted = targets(Constant(matte=0.4, boundary=0.75), given, config("mlb"))
+    assert wanted.pixel_weight is None
+    torch.testing.assert_close(wanted.label[:, :, :8], torch.full((2, 1, 8, 32), 0.4))
+    torch.testing.assert_close(wanted.boundary[:, :, :8], torch.full((2, 1, 8, 32), 0.75))
+    assert torch.equal(wanted.label[:, :, 8:], batch["label"][:, :, 8:] / 255)
+    assert set(wanted.boundary[:, :, 8:].unique().tolist()) <= {0.0, 1.0}
+
+
 def test_the_teacher_is_not_taught(batch: dict[str, Any]) -> None:
     teacher, student = Constant(0.4, 0.75), Constant(0.6, 0.5)
     losses_of(student, teacher, batch, config())["total"].backward()

@@ -26,6 +26,19 @@ def test_without_a_teacher_labels_are_learnt_as_they_are(batch: dict[str, Any]) 
     assert wanted.judge_edges.tolist() == [False, True]
 
 
+def test_what_may_not_teach_has_no_weight(batch: dict[str, Any]) -> None:
+    weight = torch.full((2, 1, 32, 32), 255, dtype=torch.uint8)
+    weight[:, :, :8] = 0
+    given = batch | {"weight": weight}
+    wanted = targets(None, given, config("supervised"))
+    assert torch.equal(wanted.pixel_weight, weight / 255)
+    assert list(wanted.shown) == ["weight"]
+    less = targets(None, given, replace(config("supervised"), mask_edge=0.5)).pixel_weight
+    edges = targets(None, batch, replace(config("supervised"), mask_edge=0.5)).pixel_weight
+    assert torch.equal(less, edges * weight / 255)
+    assert (edges[0] == 0.5).any()
+
+
 def loss_of(
     logits: Tensor, label: Tensor, has_alpha: Tensor, name: str, mask_edge: float
 ) -> Tensor:
