@@ -1,18 +1,22 @@
-"""`wsshm train average` and `pseudo`: tools for masks and finished weights."""
+"""`wsshm train label`, `pseudo` and `average`: tools for masks and finished weights."""
 
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from engines.errors import UsageError
-from wsshm_cli import report
+from engines.errors import BadData, UsageError
+from engines.measure.estimators.open import describe_files
+from wsshm_cli import report, signals
+from wsshm_cli import train_options as options
 from wsshm_cli.train import require_torch
 
 AVERAGE_EXAMPLE = "Example: wsshm train average mean.safetensors STUDENT=0.7 TEACHER=0.3"
+LABEL_EXAMPLE = "Example: wsshm train label --with isnet.onnx --data DATA --sheet labels.png"
 PSEUDO_EXAMPLE = "Example: wsshm train pseudo fast IMAGES BOXES.csv DATA/seg/NAME"
 
 
@@ -38,6 +42,101 @@ def average(
     names = ", ".join(f"{path.parent.name}/{path.name} {weight:g}" for path, weight in parts)
     save_weights(out, arch, mean, {"mean_of": names})
     report.out(f"{out}: {arch}, the mean of {names}")
+
+
+def label(
+    model: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            metavar="MODEL",
+            help=f"The teacher: a shipped model, or {describe_files()}. See that its licence lets "
+            "it teach.",
+        ),
+    ],
+    data: options.Data = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SET",
+            help="Only photographs of DIR/seg/SET; repeatable. [default: all]",
+        ),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            metavar="FILE.png",
+            readable=False,
+            help="Draw photographs of every set with what is learnt of their fine labels.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE.png if it exists.")
+    ] = False,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            metavar="NAME|FILE",
+            help="Whose fine_radius, fine_agreement and fine_doubt the sheet shows.",
+        ),
+    ] = "paper",
+) -> None:
+    """Make fine labels for photographs with masks.
+
+    A teacher's alphas, from which training learns the edges of the persons in the masks. Those that
+    exist in DIR/seg/SET/fine are kept, so a run that was stopped goes on.
+    """
+    from engines.datasets.layout import find_data
+    from engines.measure.drawing import check_path
+    from engines.measure.estimators.open import open_estimator
+    from engines.models import resolve_model
+    from train import config as configs
+    from train.data.blend import BlendRule
+    from train.tools import label as tool
+    from train.tools.label_sheet import draw
+
+    if sheet is not None:
+        check_path("--sheet", sheet, overwrite)
+    rule = BlendRule.of(configs.load(recipe, "student"))
+    root = find_data(data)
+    pairs = tool.photographs(root, sets or ())
+    todo = tool.jobs(root, pairs)
+    _, file = resolve_model(model, "--with ")
+    teacher = open_estimator(model)
+
+    caught: list[int] = []
+
+    def stop(signum: int, _: Any) -> None:
+        if caught:
+            os._exit(128 + signum)
+        caught.append(signum)
+
+    signals.handle(stop)
+    faults = made = 0
+    with report.bar(" images") as show:
+        show(0, len(todo))
+        for done, fault in enumerate(tool.label(teacher, file, todo), 1):
+            if fault:
+                report.warning(fault)
+            faults, made = faults + bool(fault), made + (not fault)
+            show(done, len(todo))
+            if caught and done < len(todo):
+                report.line(f"stopped, {len(todo) - done} are left; the same command goes on")
+                raise typer.Exit(128 + caught[0])
+    signals.end_on_signals()  # all labels are written
+    if sheet is not None:
+        draw(sheet, tool.photographs(root, sets or ()), rule, report.warning)
+        report.line(f"contact sheet → {sheet}")
+    kept = f", {len(pairs) - len(todo)} were there already" if len(todo) < len(pairs) else ""
+    report.out(f"{root}: {made} fine labels made by {teacher.name}{kept}")
+    if faults:
+        raise BadData(
+            f"{root}: {faults} of {len(pairs)} photographs have no fine label, as said above",
+            "repair or remove their files and run again",
+        )
 
 
 def pseudo(

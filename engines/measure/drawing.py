@@ -13,6 +13,7 @@ from engines.errors import CannotCreate, UsageError
 from engines.files import replacing
 
 LINE_HEIGHT = 22  # pixels of a line of text
+GAP_WIDTH = 12  # pixels between blocks
 PAPER_GREY, INK_RGB = 32, (235, 235, 235)
 SUFFIXES = (".png", ".jpg", ".webp")
 
@@ -57,6 +58,47 @@ def text(line: str, width: int) -> U8:
     where, font = (4, LINE_HEIGHT - 7), cv2.FONT_HERSHEY_SIMPLEX
     cv2.putText(strip, _ascii(line), where, font, 0.42, INK_RGB, 1, cv2.LINE_AA)
     return strip
+
+
+def fitted(image: U8, side: int) -> U8:
+    """Resize an image (H, W) or (H, W, 3) so that its longer edge has `side` pixels."""
+    height, width = image.shape[:2]
+    scale = side / max(width, height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small: U8 = cv2.resize(image, size, interpolation=how)
+    return small
+
+
+def panel(image: U8, side: int) -> U8:
+    """Return a square (side, side, 3) RGB with an image, as of `fitted`, in its middle."""
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    square = np.full((side, side, 3), PAPER_GREY, np.uint8)
+    height, width = image.shape[:2]
+    y, x = (side - height) // 2, (side - width) // 2
+    square[y : y + height, x : x + width] = image
+    return square
+
+
+def stacked(strips: list[str | list[U8]]) -> U8:
+    """Stack headings and rows of blocks, one below the other; there is at least one row.
+
+    Args:
+        strips: a heading, or blocks of one size, as many in each row.
+    """
+    row = next(s for s in strips if not isinstance(s, str))
+    height, width = row[0].shape[:2]
+    gap = np.full((height, GAP_WIDTH, 3), PAPER_GREY, np.uint8)
+    whole = (width + GAP_WIDTH) * len(row) - GAP_WIDTH
+    return np.vstack(
+        [
+            text(s, whole)
+            if isinstance(s, str)
+            else np.hstack([x for block in s for x in (gap, block)][1:])
+            for s in strips
+        ]
+    )
 
 
 def _ascii(line: str) -> str:

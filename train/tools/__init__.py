@@ -1,1 +1,1 @@
-"""The functions behind `wsshm train average` and `wsshm train pseudo`."""
+"""The functions behind `wsshm train label`, `pseudo` and `average`."""

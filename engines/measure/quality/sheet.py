@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.arrays import U8
-from engines.measure.drawing import PAPER_GREY, save, text
+from engines.measure.drawing import fitted, panel, save, stacked, text
 from engines.measure.quality.cases import Case
 from engines.measure.quality.evaluate import Row
 from engines.measure.quality.metrics import METRICS
 
 PANEL_SIDE = 200  # pixels: a panel is square, its image lies in the middle
-GAP_WIDTH = 12  # pixels between blocks
 BACKGROUND_RGB = (150, 40, 150)  # of composites: a colour that is rare in photographs
 # The metric by which cases are ranked in a set; MAD in the others.
 RANKING_METRICS = {"masks": "iou", "empty": "mass", "static": "flicker"}
@@ -78,19 +77,16 @@ class Sheet:
                         for what, row in chosen
                     ]
                 )
-        save(path, _stack(strips))
+        save(path, stacked(strips))
 
     def _keep(self, key: tuple[str, ...], image: U8) -> None:
-        height, width = image.shape[:2]
-        scale = min(PANEL_SIDE / width, PANEL_SIDE / height)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        _, data = cv2.imencode(".png", cv2.resize(image, size, interpolation=how))
+        _, data = cv2.imencode(".png", fitted(image, PANEL_SIDE))
         self._copies[key] = data
 
     def _block(self, label: str, row: Row, model: int) -> U8:
         where = (row.set, row.source, row.name)
         rgb: Any
+        truth: Any
         alpha: Any
         rgb, truth, alpha = (
             cv2.imdecode(self._copies[(*where, part)], cv2.IMREAD_UNCHANGED)
@@ -98,27 +94,5 @@ class Sheet:
         )
         a = alpha[..., None] / 255
         composite = np.rint(a * rgb + (1 - a) * np.array(BACKGROUND_RGB)).astype(np.uint8)
-        panels = [_centred(p) for p in (rgb, truth, alpha, composite)]
+        panels = [panel(p, PANEL_SIDE) for p in (rgb, truth, alpha, composite)]
         return np.vstack([text(label, PANEL_SIDE * len(panels)), np.hstack(panels)])
-
-
-def _centred(image: Any) -> U8:
-    if image.ndim == 2:
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    panel = np.full((PANEL_SIDE, PANEL_SIDE, 3), PAPER_GREY, np.uint8)
-    height, width = image.shape[:2]
-    y, x = (PANEL_SIDE - height) // 2, (PANEL_SIDE - width) // 2
-    panel[y : y + height, x : x + width] = image
-    return panel
-
-
-def _stack(strips: list[str | list[U8]]) -> U8:
-    """Stack headings and rows of blocks, one below the other."""
-    wide = next(s for s in strips if not isinstance(s, str))
-    width = sum(block.shape[1] + GAP_WIDTH for block in wide) - GAP_WIDTH
-    gap = np.full((wide[0].shape[0], GAP_WIDTH, 3), PAPER_GREY, np.uint8)
-    lines = [
-        text(s, width) if isinstance(s, str) else np.hstack([s[0], gap, s[1], gap, s[2]])
-        for s in strips
-    ]
-    return np.vstack(lines)
