@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-from av.format import Flags
 
 from engines.errors import BadData, Say, reading, silent
 from engines.files import MAX_PIXELS
@@ -19,8 +17,19 @@ from engines.video.read import others
 from engines.video.read.ahead import Ahead, CodecWatch, look_ahead
 from engines.video.read.convert import Converter, frame_format, upright_aspect
 from engines.video.read.deinterlace import Deinterlacer
+from engines.video.read.display_order import DisplayOrder, HeldBack
 from engines.video.read.orientation import OrientationReader
 from engines.video.read.source import FrameSource
+from engines.video.read.timeline import Timeline
+from engines.video.read.times import (
+    expected_frames,
+    has_clock,
+    is_found_by_time,
+    nominal_rate,
+    read_and_declared,
+    starts_late,
+    stream_length,
+)
 from engines.video.read.video_stream import (
     choose_video,
     cropping,
@@ -95,10 +104,15 @@ class VideoSource(FrameSource):
         for stream in others.unreadable_streams(self._container, self._video):
             self._warn(f"{path}: left out {others.name_of(stream)}")
         self.time_base = self._video.time_base or Fraction(1, av.time_base)
-        self.rate = self._video.average_rate or self._video.guessed_rate or None
+        self.rate = nominal_rate(self._video)
         self._decoded = self._skipped = 0
         self._torn = False  # whether a packet was incomplete
-        self._end = Fraction(0)  # when the last decoded frame ends
+        self._held: HeldBack | None = None
+        self._timeline = Timeline(
+            self._container, self._video, self.audio, self.rate, str(path), self._warn
+        )
+        begin = round(self._container_start / self.time_base) if has_clock(self._container) else 0
+        self._order = DisplayOrder(self._container, self._video, self._decoder, begin)
         self._done: set[int] = set()  # indices of streams that are past the clip's end
         # Half a tick is allowed for: the container's start is in whole microseconds, and a clip may
         # be given in rounded decimals. No other frame is as near.
@@ -108,7 +122,7 @@ class VideoSource(FrameSource):
         if self._clip.start > 0:
             self._begin = self._clip.start - half
             with reading(path):
-                self._seek()
+                self._go_to_start()
         self._coming = self._look_ahead()
         self._queue = self._read()
         self._ahead: list[Any] = []  # the first image, and the packets before it
@@ -116,7 +130,7 @@ class VideoSource(FrameSource):
         turn = self._turn(first)
         self.format = frame_format(first, bit_depth, path, turn, self._crop)
         self.sample_aspect = upright_aspect(self._video.sample_aspect_ratio, turn)
-        self.total = self._expected_frames()
+        self.total = expected_frames(self._container, self._video, self.rate, self._clip)
         opaque = has_unused_alpha(self._container, self._video)
         self._convert = Converter(first, self.format, self._turn, self._crop, opaque, self._warn)
 
@@ -125,7 +139,8 @@ class VideoSource(FrameSource):
         covers = others.cover_streams(self._container, self._video)
         streams = *self.audio, *self.data
         watch = CodecWatch(self._container, self.audio)
-        read = self._packets(self._video, *self.audio, *self.subtitles, *self.data, *covers)
+        every = self._packets(self._video, *self.audio, *self.subtitles, *self.data, *covers)
+        read = self._timeline.join(every)
         far = self._clip.start + self._search
         ahead: Ahead = look_ahead(
             (p for p in read if not self._changed(watch, p)),
@@ -179,25 +194,45 @@ class VideoSource(FrameSource):
                 begins, ends = max(begins, 0), ends if length is None else min(ends, length)
                 yield chapter | {"start": round(begins / base), "end": round(ends / base)}
 
+    def _go_to_start(self) -> None:
+        """Prepare to read from a place before the clip's start."""
+        if not has_clock(self._container):
+            return  # images are counted from the first one
+        if is_found_by_time(self._container, self._video):
+            self._seek()
+            return
+        self._held = HeldBack(self._is_at_start)
+        self._order = DisplayOrder(self._container, self._video, self._decoder, None)
+
     def _seek(self) -> None:
         """Seek to a place from which the first decoded image is not after the clip's start.
 
-        MPEG-TS seeks to places without a key frame: then seek further and further back.
+        Some formats seek to places without a key frame: then seek further and further back.
         """
-        back = 0
+        begin, back = round(self._container_start / self.time_base), 0
+        latest = self._clip.start + self.time_base / 2
         while (target := self._clip.start - back) > 0:
             ticks = int((self._container_start + target) / self.time_base)
             self._seek_to(ticks)
-            if self._comes_before_start():
+            first = self._first_time()
+            if first is not None and self._position(first, self.time_base) <= latest:
+                # Images that lead up to a key frame are lost after a seek to it. Where times are
+                # derived they are missed until the next one: then begin two key frames before.
+                for _ in range(2 if self._order.is_derived else 0):
+                    ticks = max(begin, first - 1)
+                    self._seek_to(ticks)
+                    first = self._first_time() or begin
                 self._seek_to(ticks)
                 return
             back = back * 2 or 1
-        self._container.seek(0)
-        self._decoder.flush_buffers()
+        self._seek_to(0)
 
     def _seek_to(self, ticks: int) -> None:
+        depth = self._decoder.reorder_depth
         self._container.seek(ticks, stream=self._video)
         self._decoder.flush_buffers()  # it may not be the stream's own
+        self._decoder.reorder_depth = depth  # which it has forgotten
+        self._order = DisplayOrder(self._container, self._video, self._decoder, None)
 
     def _packets(self, *streams: Any) -> Iterator[av.Packet]:
         try:
@@ -205,17 +240,18 @@ class VideoSource(FrameSource):
         except IndexError:  # PyAV's, after the last packet, as in a broadcast
             self._warn(f"{self.path}: left out a stream that begins on the way")
 
-    def _comes_before_start(self) -> bool:
+    def _first_time(self) -> int | None:
+        """Return the time of the next image that can be decoded, in ticks."""
         for packet in self._packets(self._video):
+            self._order.note(packet)
             try:
                 images = self._decoder.decode(packet)
             except av.error.FFmpegError:
                 continue
             for image in images:
-                if image.pts is not None:
-                    after = self._position(image.pts, self.time_base) - self._clip.start
-                    return after <= self.time_base / 2
-        return False
+                if (pts := self._order.time(image)) is not None:
+                    return pts
+        return None
 
     def _reason_for_nothing(self) -> tuple[str, str]:
         """Return why no image was decoded, and a remedy."""
@@ -227,33 +263,16 @@ class VideoSource(FrameSource):
             return f"{self.path}: no size, or over {MAX_PIXELS >> 20} megapixels", "make it smaller"
         return f"{self.path}: no frame in it can be decoded", "it may be incomplete"
 
-    def _expected_frames(self) -> int | None:
-        """Return the number of frames to come; None if the file does not say."""
-        frames, length = self._video.frames, self._declared_length()
-        if self._clip == Clip() and frames:
-            return int(frames)
-        if length is None or not self.rate:
-            return None
-        end = length if self._clip.end is None else min(length, self._clip.end)
-        return max(1, math.ceil(float(end - self._clip.start) * float(self.rate) - 1e-3))
-
     @property
     def _origin(self) -> Fraction:
-        """The moment that becomes 0, in seconds: the clip's start, or where a broadcast begins."""
-        clocked = self._container.format.flags & Flags.ts_discont.value
-        if self._clip.start > 0 or clocked:
+        """The moment that becomes 0, in seconds: the clip's start, or where a late clock begins."""
+        if self._clip.start > 0 or starts_late(self._container):
             return self._container_start + self._clip.start
         return Fraction(0)
 
-    def _declared_length(self) -> Fraction | None:
-        if self._video.duration:
-            return Fraction(self._video.duration * self.time_base)
-        if self._container.duration:
-            return Fraction(self._container.duration, av.time_base)
-        return None
-
     def items(self) -> Iterator[Frame | av.Packet]:
         offset = self._origin  # seconds that are subtracted from all times
+        ticks = round(offset / self.time_base)
         last = None
         for item in self._chain():
             if isinstance(item, av.Packet):
@@ -262,18 +281,9 @@ class VideoSource(FrameSource):
                 yield item
                 continue
             step = item.duration or (round(1 / self.rate / self.time_base) if self.rate else 1)
-            pts = item.pts
-            if pts is not None:
-                pts -= round(offset / self.time_base)
-            # Times jump back where files were joined by appending one to another.
-            if last is not None and pts is not None and pts < last - step:
-                self._warn(f"{self.path}: times jump back on the way; what follows is joined on")
-                offset -= (last + step - pts) * self.time_base
-                pts = last + step
-            if pts is None:
-                pts = 0 if last is None else last + step
-            if last is not None and pts <= last:
-                pts = last + 1  # two images cannot be shown at once; encoders refuse it
+            pts = (item.pts or 0) - ticks
+            if last is not None:
+                pts = max(pts, last + 1)  # two cannot be shown at once; encoders refuse it
             last = pts
             image, alpha = self._convert(item)
             yield Frame(image, self.format, pts, self.time_base, step, alpha=alpha)
@@ -318,25 +328,25 @@ class VideoSource(FrameSource):
             return
         if is_encrypted(packet):
             raise encrypted(self.path)
-        try:
-            images = self._decoder.decode(packet)
-        except av.error.FFmpegError:
-            self._skipped += 1
-            return
-        self._decoded += len(images)
-        for image in images:
-            yield from self._of_the_clip(self._deinterlace(image))
+        for one in self._held(packet) if self._held else [packet]:
+            self._order.note(one)
+            try:
+                images = self._decoder.decode(one)
+            except av.error.FFmpegError:
+                self._skipped += 1
+                continue
+            self._decoded += len(images)
+            for image in images:
+                image.pts = self._order.time(image)
+                if image.pts is not None:  # else it comes before all that have a time
+                    yield from self._of_the_clip(self._deinterlace(image))
 
     def _of_the_clip(self, images: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         for image in images:
-            if image.pts is None:
-                yield image
-                continue
-            position = self._position(image.pts, self.time_base)
+            position = self._position(image.pts or 0, self.time_base)
             if self._is_after(position):
                 self._done.add(self._video.index)
                 return
-            self._end = position + Fraction((image.duration or 0) * self.time_base)
             if self._is_begun(position):
                 yield image
             else:
@@ -345,6 +355,10 @@ class VideoSource(FrameSource):
     def _position(self, pts: int, time_base: Fraction) -> Fraction:
         """Return seconds from the first moment of the file."""
         return Fraction(pts * time_base) - self._container_start
+
+    def _is_at_start(self, packet: av.Packet) -> bool:
+        pts = packet.pts
+        return pts is None or self._position(pts, packet.time_base) <= self._clip.start
 
     def _is_begun(self, position: Fraction) -> bool:
         return self._begin is None or position >= self._begin
@@ -355,16 +369,15 @@ class VideoSource(FrameSource):
     def _judge_end(self) -> None:
         if self._skipped:
             self._warn(f"{self.path}: {self._skipped} damaged packets were skipped")
-        length = self._declared_length()
-        if self._clip.duration is not None or length is None:
+        both = read_and_declared(self._container, self._video, self._timeline.reached)
+        if self._clip.duration is not None or both is None:
             return
-        declared = self._video.frames
-        length = min(length, Fraction(self._container.duration or 10**15, av.time_base))
+        (end, length), declared = both, self._video.frames
         frame = 1 / self.rate if self.rate else Fraction(1, 25)
         fewer = declared and self._decoded < declared
-        if length - self._end <= max(length / 100, 2 * frame) and not (fewer and self._torn):
+        if length - end <= max(length / 100, 2 * float(frame)) and not (fewer and self._torn):
             return
-        text = f"{self.path}: ends early: {float(self._end):.2f} of {float(length):.2f} s"
+        text = f"{self.path}: ends early: {end:.2f} of {length:.2f} s"
         if self.fault or fewer:
             of = f" ({self._decoded} of {declared} frames)" if declared else ""
             self.fault = f"{text}{of}; what could be read was kept"
@@ -374,7 +387,7 @@ class VideoSource(FrameSource):
     @property
     def has_length(self) -> bool:
         """Whether the container declares a length; that of a live stream does not."""
-        return self._declared_length() is not None
+        return stream_length(self._container, self._video) is not None
 
     def close(self) -> None:
         self._queue.close()
