@@ -39,7 +39,9 @@ class Deployed(nn.Module):
 
 
 def trace(net: Network, spec: ModelSpec, widen: bool = False) -> onnx.ModelProto:
-    """Return the float32 graph of `Deployed`, batch norm and padding folded into convolutions.
+    """Return the float32 graph of `Deployed`, with what does not depend on frames computed.
+
+    Batch norm and padding are folded into convolutions where they can be.
 
     Args:
         widen: see `Network.deployed`.
@@ -61,24 +63,40 @@ def trace(net: Network, spec: ModelSpec, widen: bool = False) -> onnx.ModelProto
             output_names=[spec.output],
             dynamic_axes={spec.input: axes, spec.output: axes},
         )
-    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(written.getvalue()))
-    _fold_padding(model)
-    model = Extractor(model).extract_model([spec.input], [spec.output])  # drops unused nodes
+    model = onnx.load_from_string(written.getvalue())
     _own_constants(model.graph)
-    return model
+    _compute_constants(model.graph)
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    _fold_padding(model)
+    # Drops unused nodes.
+    return Extractor(model).extract_model([spec.input], [spec.output])
+
+
+def _compute_constants(graph: onnx.GraphProto) -> None:
+    """Turn what is computed from initializers alone into initializers: amounts of padding, say."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for node in list(graph.node):
+        if not all(name in weights for name in node.input if name):
+            continue
+        given = {name: numpy_helper.to_array(weights[name]) for name in node.input if name}
+        for name, value in zip(node.output, ReferenceEvaluator(node).run(None, given), strict=True):
+            weights[name] = numpy_helper.from_array(np.asarray(value), name)
+            graph.initializer.append(weights[name])
+        graph.node.remove(node)
 
 
 def _fold_padding(model: onnx.ModelProto) -> None:
     """Merge zero padding into the convolution that follows it, where it costs nothing."""
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
     for pad in [n for n in model.graph.node if n.op_type == "Pad"]:
         readers = [n for n in model.graph.node if pad.output[0] in n.input]
         modes = [a.s for a in pad.attribute if a.name == "mode"]
-        if [n.op_type for n in readers] != ["Conv"] or modes not in ([], [b"constant"]):
+        fits = [n.op_type for n in readers] == ["Conv"] and modes in ([], [b"constant"])
+        if not fits or pad.input[1] not in weights:
             continue
         conv = readers[0]
-        constant = Extractor(model).extract_model([], [pad.input[1]])
-        (amounts,) = ReferenceEvaluator(constant).run(None, {})
-        _, _, top, left, _, _, bottom, right = np.asarray(amounts).tolist()
+        amounts = numpy_helper.to_array(weights[pad.input[1]])
+        _, _, top, left, _, _, bottom, right = amounts.tolist()
         (pads,) = (a for a in conv.attribute if a.name == "pads")
         if any(pads.ints):
             continue
@@ -113,11 +131,19 @@ def upstream(model: onnx.ModelProto, tensor: str) -> set[str]:
 def before_first(model: onnx.ModelProto, taps: dict[str, str]) -> set[str]:
     """Return the names of the nodes that the first of `Network.taps` is computed by.
 
-    Without taps, these are the nodes of `Deployed` outside the network.
+    Without taps, these are the nodes of `Deployed` outside the network. In either case those are
+    among them by which one of several values is picked: rounded, it would be another one.
     """
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    picks = [
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "GreaterOrEqual" and kinds.get(node.input[0]) == onnx.TensorProto.FLOAT
+    ]
+    exact: set[str] = set().union(*(upstream(model, name) for name in picks))
     if not taps:
-        return {node.name for node in model.graph.node if not node.name.startswith("/net/")}
-    return upstream(model, next(iter(taps.values())))
+        return exact | {n.name for n in model.graph.node if not n.name.startswith("/net/")}
+    return exact | upstream(model, next(iter(taps.values())))
 
 
 def session(model: onnx.ModelProto) -> ort.InferenceSession:

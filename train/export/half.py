@@ -92,9 +92,14 @@ def _halved(model: onnx.ModelProto, floats: set[str]) -> onnx.ModelProto:
         for i, name in enumerate(node.input):
             if kinds.get(name, TensorProto.FLOAT) != TensorProto.FLOAT:
                 continue
-            if name in weights and not stays and node.op_type != "Resize":  # its scales are float32
-                values = numpy_helper.to_array(weights[name]).astype(np.float16)
-                weights[name].CopyFrom(numpy_helper.from_array(values, name))
+            if name in weights:
+                if stays or node.op_type == "Resize":  # its scales are float32
+                    continue
+                node.input[i] = rounded = f"{name}.half"  # others may share the weight in float32
+                if rounded not in wide:
+                    values = numpy_helper.to_array(weights[name]).astype(np.float16)
+                    graph.initializer.append(numpy_helper.from_array(values, rounded))
+                wide[rounded] = False
             elif wide.get(name, stays) != stays:
                 node.input[i] = cast = f"{name}.{'float' if stays else 'half'}"
                 if cast not in wide:
@@ -105,8 +110,11 @@ def _halved(model: onnx.ModelProto, floats: set[str]) -> onnx.ModelProto:
             node.attribute[0].i = TensorProto.FLOAT16
         nodes.append(node)
         wide[node.output[0]] = stays
-    del graph.node[:], graph.value_info[:]
+    read = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.node[:], graph.value_info[:], graph.initializer[:]
     graph.node.extend(nodes)
+    graph.initializer.extend(kept)
     return result
 
 
