@@ -53,7 +53,7 @@ class Config:
     lr: float
     # A network of other authors learns by their losses, on the labels that the method makes, in
     # place of `loss`; false: by `loss` on its final alpha alone. What chooses among several mattes
-    # (the glance of gfm) learns nothing then.
+    # (the regions of gfm and p3mnet) learns nothing then.
     own_losses: bool = True
     encoder_lr: float = 0.0  # 0: the same as lr
     weight_decay: float = 0.0

@@ -61,7 +61,7 @@ Arch = Annotated[
         "--arch",
         metavar="NAME",
         help="r101, r50, r34, r18, r18x0.5, r18x0.25, mbv2, lite0 to lite2, or of other papers: "
-        "modnet, gfm, indexnet, shm, shm-psp. "
+        "modnet, gfm, indexnet, shm, shm-psp, lfm, p3mnet, gca. "
         "[default: the recipe's]",
     ),
 ]

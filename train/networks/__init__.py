@@ -6,10 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 from engines.errors import UsageError
+from train.networks.gca import GCA
 from train.networks.gfm import GFM
 from train.networks.indexnet import IndexNet
+from train.networks.lfm import LFM
 from train.networks.modnet import MODNet
 from train.networks.network import Network
+from train.networks.p3mnet import P3MNet
 from train.networks.shm import light as light_shm
 from train.networks.shm_psp import published as published_shm
 from train.networks.unet import lite_unet, mobilenet_v2_unet, resnet_unet
@@ -31,6 +34,9 @@ NETWORKS: dict[str, Callable[[str], Network]] = {
     "shm-psp": published_shm,
     "gfm": GFM,
     "indexnet": IndexNet,
+    "lfm": LFM,
+    "p3mnet": P3MNet,
+    "gca": GCA,
 }
 architectures = tuple(NETWORKS)
 

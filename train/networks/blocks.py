@@ -9,11 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_bn_relu(cin: int, cout: int, kernel: int = 3, dilation: int = 1) -> nn.Sequential:
+def conv_bn_relu(
+    cin: int, cout: int, kernel: int = 3, dilation: int = 1, bias: bool = False
+) -> nn.Sequential:
     """Return a convolution that keeps height and width, a batch norm and a ReLU."""
     return nn.Sequential(
         nn.Conv2d(
-            cin, cout, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False
+            cin, cout, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=bias
         ),
         nn.BatchNorm2d(cout),
         nn.ReLU(inplace=True),

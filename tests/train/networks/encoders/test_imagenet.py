@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from skimage import data
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, mobilenet_v2, resnet18
+from torchvision.models import WeightsEnum, densenet201, mobilenet_v2, resnet18, resnet34
 from torchvision.models._api import Weights
 
 from engines.errors import BadData, CannotOpen
@@ -65,6 +66,46 @@ def test_mobilenets_file_fills_its_encoder(tmp_path: Path) -> None:
     with torch.inference_mode():
         deepest = net.eval().encoder(frames)[-1]
         torch.testing.assert_close(deepest, published.eval().features[:18](frames))
+
+
+def test_densenets_file_under_its_old_names_fills_the_encoder_of_lfm(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    published = densenet201(weights=None)
+    old = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])\.")
+    state = {old.sub(r"\1.\2.", key): v for key, v in published.state_dict().items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in state
+    torch.save(state, tmp_path / "d.pth")
+    net = build("lfm")
+    assert start_encoder(net, str(tmp_path / "d.pth"), False, not_asked_for).endswith(" d.pth")
+    frames = photographs()[:2]
+    with torch.inference_mode():
+        deepest = net.eval().encoder(frames)[-1]
+        torch.testing.assert_close(deepest, F.relu(published.eval().features(frames)))
+
+
+@pytest.mark.parametrize(
+    ("arch", "missing"), [("p3mnet", ""), ("gca", ", all but stem.0.0, stem.1.0, entry.0")]
+)
+def test_a_resnets_file_fills_what_fits_it(tmp_path: Path, arch: str, missing: str) -> None:
+    torch.manual_seed(1)
+    published = resnet34(weights=None)
+    torch.save(published.state_dict(), tmp_path / "r.pth")
+    net = build(arch)
+    line = start_encoder(net, str(tmp_path / "r.pth"), False, not_asked_for)
+    assert line == f"encoder: from r.pth{missing}"
+    for name in ("layer2.0.downsample.0", "layer3.3.conv2", "layer4.1.conv1"):
+        own = net.encoder.get_submodule(name).weight
+        assert torch.equal(own, published.get_submodule(name).weight)
+
+
+def test_folded_weights_are_refused_where_norms_come_first(tmp_path: Path) -> None:
+    state = {
+        "features.conv0.weight": torch.zeros(64, 3, 7, 7),
+        "features.conv0.bias": torch.zeros(64),
+    }
+    torch.save(state, tmp_path / "folded.pth")
+    with pytest.raises(BadData, match=r"folded\.pth: .*; take the published file$"):
+        start_encoder(build("lfm"), str(tmp_path / "folded.pth"), False, photographs)
 
 
 def test_what_a_torchvision_file_lacks_is_named(tmp_path: Path) -> None:
