@@ -98,8 +98,9 @@ class Network(nn.Module):
             none.
         feature_channels: C of `Prediction.features`; 0: the network offers none.
         predicts_boundary: whether there is a `Prediction.boundary`.
-        chooses: alpha is one of several mattes at each pixel, so that it jumps where two are as
-            likely: an exported file may differ from torch by any amount there.
+        chooses: the network picks one of several, such as a matte at each pixel or a place at each
+            un-pooling, so that alpha jumps where two are as likely: an exported file may differ
+            from torch by any amount there.
         exact_weights: prefixes of the names of parameters that an exported file keeps in float32.
         mean, std: (1, 3, 1, 1) buffers, the normalisation of RGB in [0, 1].
     """

@@ -70,7 +70,9 @@ class DeepMatting(nn.Module):
 def published(arch: str) -> SHM:
     """Return the paper's form, in which layer3 and layer4 dilate instead of halving."""
     encoder = PooledResNet(50, dilated=(False, True, True))
-    return SHM(arch, MATTING_STRIDE, encoder, PyramidTrimap(2048), DeepMatting())
+    net = SHM(arch, MATTING_STRIDE, encoder, PyramidTrimap(2048), DeepMatting())
+    net.chooses = True  # of four places at each un-pooling
+    return net
 
 
 def _conv_bias_bn_relu(cin: int, cout: int, kernel: int) -> list[nn.Module]:
