@@ -81,3 +81,29 @@ def test_the_pyramid_minds_broad_differences_more_than_fine_ones() -> None:
         for width in (1, 4, 16)
     ]
     assert costs[0] < costs[1] < costs[2]
+
+
+def test_a_charbonnier_loss_is_absolute_but_for_small_differences() -> None:
+    matte, alpha = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    alpha[..., 2:] = 0.5
+    weight = torch.zeros_like(alpha)
+    weight[..., 2:] = 1
+    assert losses.charbonnier(matte, alpha).item() == pytest.approx(0.25, abs=1e-5)
+    assert losses.charbonnier(matte, alpha, weight).item() == pytest.approx(0.5, abs=1e-5)
+    assert losses.charbonnier(matte, matte, epsilon=1e-3).item() == pytest.approx(1e-3)
+    flat = matte.clone().requires_grad_()
+    losses.charbonnier(flat, alpha).sum().backward()
+    assert flat.grad is not None
+    assert flat.grad.isfinite().all()
+
+
+def test_an_even_pyramid_weighs_all_levels_alike() -> None:
+    """The weights of the other are 1/5, 2/5 … 16/5, so that it costs between a fifth and 16/5."""
+    torch.manual_seed(0)
+    matte, alpha = torch.rand(2, 2, 1, 64, 64)
+    uneven, even = (losses.laplacian_pyramid(matte, alpha, even=e) for e in (False, True))
+    assert (even / 5 < uneven).all()
+    assert (uneven < even * 16 / 5).all()
+    assert torch.equal(
+        losses.laplacian_pyramid(matte, alpha, 1), losses.laplacian_pyramid(matte, alpha, 1, True)
+    )

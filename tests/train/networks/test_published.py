@@ -84,6 +84,28 @@ def test_it_overfits_a_batch(arch: str, own: bool) -> None:
     pytest.fail(f"the loss went {totals[::20]}")
 
 
+@pytest.mark.parametrize(("arch", "name"), [("modnet", "detail"), ("gfm", "focus")])
+def test_losses_inside_the_unknown_leave_masks_out(arch: str, name: str) -> None:
+    torch.manual_seed(0)
+    net, given = build(arch).eval(), batch(64)
+    config = Config("pretrain", arch, (Stage(1, 2, (64,)),), {"l1": 1.0}, 1e-3)
+    with torch.inference_mode():
+        losses = [
+            step_losses(
+                net,
+                net,
+                METHODS["supervised"],
+                None,
+                given._replace(has_alpha=torch.tensor([known, known])),
+                config,
+            )
+            for known in (True, False)
+        ]
+    assert losses[0][name] > 0
+    assert losses[1][name] == 0
+    assert losses[1]["total"] > 0
+
+
 def settled(arch: str) -> Network:
     """Return a network whose batch norms have seen an image, so that alpha varies over it."""
     torch.manual_seed(0)
