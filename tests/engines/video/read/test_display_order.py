@@ -105,7 +105,7 @@ def test_part_of_it(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("missing", [5, 6, 7, 8])
-def test_a_lost_packet_delays_only_up_to_the_next_key_frame(tmp_path: Path, missing: int) -> None:
+def test_a_lost_image_delays_only_up_to_the_next_key_frame(tmp_path: Path, missing: int) -> None:
     """Behind it, every image has the time that it has without the loss."""
     options = {"bf": "2", "x264-params": "b-adapt=0:scenecut=0"}
     whole = recording(tmp_path / "a.mkv", 1.5, audio=None, options=options, as_decoded=True)
@@ -113,9 +113,12 @@ def test_a_lost_packet_delays_only_up_to_the_next_key_frame(tmp_path: Path, miss
     with av.open(str(whole)) as source, av.open(str(torn), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for n, packet in enumerate(p for p in source.demux(video=0) if p.size):
-            packet.stream = stream
-            if n != missing:
-                target.mux(packet)
+            kept = packet
+            if n == missing:  # a packet with a mark and no image
+                kept = av.Packet(b"\0\0\0\2\x09\xf0")
+                kept.pts, kept.dts, kept.time_base = packet.pts, packet.dts, packet.time_base
+            kept.stream = stream
+            target.mux(kept)
     frames = []
     for path in (whole, torn):
         with open_source(path) as opened:

@@ -147,7 +147,7 @@ def test_a_still_image_while_sound_goes_on(
         images=STILL,
         sound_seconds=33.0,
         time_base=Fraction(1, 1000),
-        options={"bf": frames},
+        options={"bf": frames, "x264-params": "b-adapt=0:scenecut=0"},
     )
     video, audio, summary = times_of(clip, ones)
     assert summary.warnings == []
