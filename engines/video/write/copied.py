@@ -42,7 +42,6 @@ class CopiedStream:
         self, container: Any, source: Any, kind: Container, way: Way, first: Sequence[av.Packet]
     ):
         self.out = container.add_stream_from_template(source)
-        self.needs_packets = way.needs_packets
         context = source.codec_context
         if way.layout:
             self.out.codec_context.layout = way.layout

@@ -13,7 +13,6 @@ from typing import Any
 
 import av
 
-from engines.video.read.ahead import copy_of
 from engines.video.read.others import name_of
 from engines.video.read.source import FrameSource
 from engines.video.write import tags
@@ -54,6 +53,7 @@ class CopiedStreams:
         self._keep, self._warnings = keep, warnings
         self._last: dict[int, Fraction] = {}  # dts of the last packet, in seconds
         self._streams: dict[int, CopiedStream | ReencodedAudio | ConvertedSubtitles] = {}
+        self._came: dict[int, tuple[int | None, int]] = {}  # dts of the last packet, and its end
         self._damaged = 0
         for stream in (*(source.audio if audio else ()), *source.subtitles, *source.data):
             self._add(stream)
@@ -120,6 +120,13 @@ class CopiedStreams:
         stream = self._streams.get(index)
         if stream is None:
             return
+        if stream.out.type == "audio" and packet.duration:
+            # In ASF several packets may have the time of the first: they follow each other.
+            came, end = self._came.get(index, (None, 0))
+            self._came[index] = packet.dts, (packet.dts or 0) + packet.duration
+            if packet.dts == came:
+                packet.pts, packet.dts = end, end
+                self._came[index] = came, end + packet.duration
         try:
             converted = stream.convert(packet)
         except (av.error.FFmpegError, ValueError):
@@ -130,21 +137,10 @@ class CopiedStreams:
         for one in converted:
             yield from self._in_order(index, stream.out, one)
 
-    def flush(self, moment: Fraction) -> Iterator[av.Packet]:
-        """Yield the packets that encoders still hold, and those without which there is no index.
-
-        Args:
-            moment: seconds at which the video ends.
-        """
+    def flush(self) -> Iterator[av.Packet]:
+        """Yield the packets that encoders still hold."""
         for index, stream in self._streams.items():
-            first = self._source.first_packets.get(index, ())
-            needed = isinstance(stream, CopiedStream) and stream.needs_packets
-            last = []
-            if needed and first and index not in self._last:  # the run ended before it began
-                packet = copy_of(first[0])
-                packet.pts = packet.dts = round(moment / Fraction(packet.time_base))
-                last = stream.convert(packet)
-            for packet in (*last, *stream.flush()):
+            for packet in stream.flush():
                 yield from self._in_order(index, stream.out, packet)
             audio = stream.rest if isinstance(stream, CopiedStream) else stream
             if isinstance(audio, Transcoder):

@@ -23,10 +23,11 @@ LAYOUTS = {
 CHANNEL_BIT_RATE = 96_000  # bits a second of re-encoded audio: hard to tell from the original
 SUBTITLE_TIME_BASE = Fraction(1, 1000)  # seconds
 TOLERANCE = Fraction(3, 200)  # seconds by which sound may be off its time before it is moved
-# The layouts that every decoder of a codec knows, by size.
+# By size, the layouts that every decoder of a codec knows. Those of 5.0 and 6.1 that Opus has are
+# not among them: FFmpeg 8 mixes up their loudspeakers.
 CODEC_LAYOUTS = {
     "aac": ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"),
-    "libopus": ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1"),
+    "libopus": ("mono", "stereo", "3.0", "quad", "5.1", "7.1"),
 }
 
 
@@ -158,6 +159,8 @@ class ReencodedAudio(Transcoder):
         encoder = self.out.codec_context
         encoder.bit_rate = CHANNEL_BIT_RATE * layout.nb_channels
         encoder.time_base = Fraction(1, rate)
+        if "flt" in {f.name for f in encoder.codec.audio_formats or ()}:
+            encoder.format = "flt"  # mixed as whole numbers, all would become quieter
         encoder.open()
         super().__init__(source, encoder)
 
@@ -202,19 +205,22 @@ def nearest_layout(codec: str, layout: av.AudioLayout) -> av.AudioLayout:
     if name == f"{layout.nb_channels} channels":
         name = LAYOUTS.get(layout.nb_channels, "7.1")
     able = [av.AudioLayout(n) for n in CODEC_LAYOUTS[codec]]
-    wanted = _places(av.AudioLayout(name))
-    for one in able:
-        if one.name == name:
-            return one
-    return next((one for one in able if wanted <= _places(one)), able[-1])
+    given = av.AudioLayout(name)
+    same = [one for one in able if one.name == name]
+    return next((one for one in (*same, *able) if _has_places(one, given)), able[-1])
 
 
-def _places(layout: av.AudioLayout) -> set[str]:
-    """Return where its loudspeakers stand; those at the sides may do for those at the back."""
-    names = {c.name for c in layout.channels}
-    if not names & {"BL", "BR"}:
-        names = {{"SL": "BL", "SR": "BR"}.get(name, name) for name in names}
-    return names
+def _has_places(layout: av.AudioLayout, given: av.AudioLayout) -> bool:
+    """Return whether a layout has a loudspeaker for each channel of another.
+
+    Those at the back may stand for those at the sides, and together for one in the middle behind.
+    """
+    places, wanted = ({c.name for c in one.channels} for one in (layout, given))
+    if {"BL", "BR"} <= places:
+        places.add("BC")
+        if not wanted & {"BL", "BR"}:
+            places |= {"SL", "SR"}
+    return wanted <= places and layout.nb_channels >= given.nb_channels
 
 
 class ConvertedSubtitles:

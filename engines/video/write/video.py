@@ -339,7 +339,7 @@ class VideoSink(FrameSink):
         if self._copied is None or self._muxer is None:
             return
         try:
-            packets = list(self._copied.flush(self._end * self._time_base))
+            packets = list(self._copied.flush())
         except (av.error.FFmpegError, ValueError) as e:
             self.warnings.append(f"the end of the sound or subtitles is left out ({e})")
             return

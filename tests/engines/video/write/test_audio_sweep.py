@@ -54,6 +54,8 @@ LAYOUTS = {
     7: ("6.1", "7.0"),
     8: ("7.1",),
 }
+# What FFmpeg takes them for where a file says only how many there are.
+UNSAID = dict(enumerate(("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1"), 1))
 # A few of each kind, the ones that once went wrong among them.
 SAMPLE = {
     ("aac", "mp4", 6),
@@ -67,6 +69,8 @@ SAMPLE = {
     ("libopus", "webm", 6),
     ("libopus", "ts", 2),
     ("flac", "mkv", 3),
+    ("flac", "wmv", 2),
+    ("tta", "mkv", 7),
     ("alac", "mov", 2),
     ("wmav2", "wmv", 2),
     ("wmav1", "avi", 1),
@@ -79,7 +83,6 @@ SAMPLE = {
     ("pcm_f32le", "mkv", 4),
     ("pcm_u8", "avi", 2),
     ("pcm_s16be", "mov", 8),
-    ("tta", "mkv", 2),
     ("wavpack", "mkv", 7),
     ("vorbis", "mkv", 2),
 }
@@ -93,7 +96,7 @@ class Sound:
     seconds: float
     rate: int
     channels: int
-    loudness: float  # root mean square of 1
+    levels: dict[str, float]  # root mean square of 1, by loudspeaker
     frame: float  # seconds of the longest frame
 
 
@@ -142,8 +145,9 @@ def write_input(path: Path, encoder: str, channels: int) -> bool:
                 return False
             context = sound.codec_context
             time = np.arange(int(SECONDS * rate)) / rate
-            wave = (0.4 * np.sin(2 * np.pi * 300 * time)).astype(np.float32).repeat(channels)
-            tone = av.AudioFrame.from_ndarray(wave[None], "flt", context.layout.name)
+            levels = 0.05 * 1.5 ** np.arange(8, 8 - channels, -1) / 1.5  # the first one is loudest
+            wave = np.outer(np.sin(2 * np.pi * 300 * time), levels).astype(np.float32)
+            tone = av.AudioFrame.from_ndarray(wave.reshape(1, -1), "flt", context.layout.name)
             tone.sample_rate, tone.pts, tone.time_base = rate, 0, Fraction(1, rate)
             cutter = av.AudioResampler(
                 context.format, context.layout, rate, frame_size=context.frame_size or 1024
@@ -164,7 +168,7 @@ def write_input(path: Path, encoder: str, channels: int) -> bool:
 
 def hear(path: Path) -> Sound | None:
     """What FFmpeg makes of the first sound in a file."""
-    samples, square, longest = 0, 0.0, 0.0
+    samples, square, longest = 0, np.zeros(1), 0.0
     with av.open(str(path)) as container:
         if not container.streams.audio or not container.streams.video:
             return None
@@ -172,14 +176,20 @@ def hear(path: Path) -> Sound | None:
         for frame in container.decode(stream):
             to_float = av.AudioResampler("flt", frame.layout, frame.sample_rate)
             for part in to_float.resample(frame):
-                square += float((part.to_ndarray().astype(float) ** 2).mean()) * frame.samples
+                wave = part.to_ndarray().reshape(-1, frame.layout.nb_channels).astype(float)
+                square = square + (wave**2).sum(axis=0)
             samples += frame.samples
             longest = max(longest, frame.samples / frame.sample_rate)
         if not samples:
             return None
         rate, channels = frame.sample_rate, frame.layout.nb_channels
         name = stream.codec_context.codec.canonical_name
-    return Sound(name, samples / rate, rate, channels, (square / samples) ** 0.5, longest)
+        layout = frame.layout
+    if layout.name == f"{channels} channels":
+        layout = av.AudioLayout(UNSAID[channels])
+    names = [c.name for c in layout.channels]
+    levels = dict(zip(names, np.sqrt(square / samples).tolist(), strict=True))
+    return Sound(name, samples / rate, rate, channels, levels, longest)
 
 
 @contextmanager
@@ -237,8 +247,10 @@ def judge(before: Sound, out: Path, said: list[str]) -> str:
         wrong.append(f"{before} became {after}")
     if after.rate < before.rate and " kHz" not in text:
         wrong.append(f"{before.rate} became {after.rate}")
-    if after.channels == before.channels and not 0.5 < after.loudness / before.loudness < 2:
-        wrong.append(f"loudness {before.loudness:.3f} became {after.loudness:.3f}")
+    for place in before.levels.keys() & after.levels.keys() - {"LFE"}:
+        was, is_now = before.levels[place], after.levels[place]
+        if not 0.8 < is_now / was < 1.25 and not ("BC" in before.levels and place[0] in "BS"):
+            wrong.append(f"{place} at {was:.3f} became {is_now:.3f}")
     return f"WRONG: {', '.join(wrong)}" if wrong else "re-encoded" if is_new else "kept"
 
 
