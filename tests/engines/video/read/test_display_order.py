@@ -113,7 +113,7 @@ def test_a_lost_image_delays_only_up_to_the_next_key_frame(tmp_path: Path, missi
     with av.open(str(whole)) as source, av.open(str(torn), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for n, packet in enumerate(p for p in source.demux(video=0) if p.size):
-            kept = packet
+            kept: av.Packet = packet
             if n == missing:  # a packet with a mark and no image
                 kept = av.Packet(b"\0\0\0\2\x09\xf0")
                 kept.pts, kept.dts, kept.time_base = packet.pts, packet.dts, packet.time_base
