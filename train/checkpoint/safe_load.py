@@ -27,7 +27,7 @@ from torch import Tensor
 from engines.errors import BadData, reading
 
 MAX_ENTRIES, MAX_DIRECTORY_BYTES = 65_000, 4 << 20  # of the zip file
-MAX_PICKLE_BYTES, MAX_OPCODES = 1 << 20, 150_000  # the largest network's has 270 kB and 78,000
+MAX_PICKLE_BYTES, MAX_OPCODES = 2 << 20, 400_000  # the largest run has 690 kB and 165,000
 MAX_HEADER_BYTES = 1 << 20  # of a safetensors file
 MAX_SLACK_BYTES = 1_000_000  # by which the entries may exceed the file
 MAX_DIMS = 8

@@ -20,6 +20,7 @@ from tests.faults.helpers import disk
 from tests.train.checkpoint.states import assert_same, only, small_state
 from train.checkpoint.checkpoint import keep, load, match, newest, save, save_weights, weights
 from train.checkpoint.safe_load import DTYPES
+from train.networks import build
 
 pytestmark = pytest.mark.timeout(300)  # every process imports torch
 
@@ -43,6 +44,27 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     save(tmp_path / "a.pt", state)
     assert_same(state, load(tmp_path / "a.pt"))
     only(tmp_path, "a.pt")
+
+
+def test_a_run_of_the_network_with_most_tensors_is_saved(tmp_path: Path) -> None:
+    """The weights are one value each: what counts is how many there are, and their dimensions."""
+
+    def one(like: torch.Tensor) -> torch.Tensor:
+        return torch.ones((1,) * like.dim())
+
+    with torch.device("meta"):
+        net = build("lfm")
+    state = {
+        kind: {name: one(v) for name, v in net.state_dict(prefix=f"{kind}.").items()}
+        for kind in ("net", "ema")
+    } | {
+        "optimiser": {
+            i: {"step": torch.ones(()), "exp_avg": one(p), "exp_avg_sq": one(p)}
+            for i, p in enumerate(net.parameters())
+        }
+    }
+    save(tmp_path / "a.pt", state)
+    assert_same(state, load(tmp_path / "a.pt"))
 
 
 def test_a_state_that_could_not_be_read_back_is_not_saved(tmp_path: Path) -> None:
