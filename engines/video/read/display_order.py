@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import av
 
+from engines.video.frame import Frame, is_frame
 from engines.video.read.times import REORDERED_FRAMES, WITHOUT_DISPLAY_TIMES
 
 MAX_HELD_PACKETS = 5000  # minutes of video
@@ -91,6 +93,31 @@ class DisplayOrder:
         pts = places.pop(0) if places else own
         self._shown.append((own, pts))
         return pts
+
+
+def until_next(
+    items: Iterator[Frame | av.Packet], end: Callable[[int], int]
+) -> Iterator[Frame | av.Packet]:
+    """Yield a video's items, its frames one later, each to be shown until the next one.
+
+    A container may say only how long it is from one image to the next in decoding order: what it
+    says of an image that stays for long is then said of another one.
+
+    Args:
+        end: gives the tick at which the last frame ends, from the latest that any was said to.
+    """
+    held: Frame | None = None
+    reached = 0
+    for item in items:
+        if not is_frame(item):
+            yield item
+            continue
+        if held is not None:
+            yield replace(held, duration=item.pts - held.pts)
+        held, reached = item, max(reached, item.pts + item.duration)
+    if held is not None:
+        lasts = end(reached) - held.pts
+        yield replace(held, duration=lasts if lasts > 0 else held.duration)
 
 
 class HeldBack:

@@ -45,6 +45,7 @@ class StreamSource(VideoSource):
         wait: float = OPENING_SECONDS,
     ):
         self._stream, self._stop, self._wait = stream, stop or Stop(), wait
+        self._waits = stream.paced is False  # a live image is not kept waiting
         super().__init__(stream, clip, threads, bit_depth, warn)
 
     _search = Fraction(1)  # a live image is not kept waiting

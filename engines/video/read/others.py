@@ -89,6 +89,21 @@ def attachments(container: Any, covers: Mapping[Any, bytes]) -> Iterator[Attachm
             yield Attachment(name, stream.metadata.get("mimetype", kind), stream.data)
 
 
+def chapters(container: Any, origin: Fraction, length: Fraction | None) -> Iterator[dict[str, Any]]:
+    """Yield the chapters of a part of an input, in the part's times.
+
+    Args:
+        origin: where the part begins, in seconds.
+        length: of the part, in seconds; None if it ends with the input.
+    """
+    for chapter in container.chapters():
+        base = chapter["time_base"]
+        begins, ends = (chapter[k] * base - origin for k in ("start", "end"))
+        if ends > 0 and (length is None or begins < length):
+            begins, ends = max(begins, 0), ends if length is None else min(ends, length)
+            yield chapter | {"start": round(begins / base), "end": round(ends / base)}
+
+
 def video_metadata(container: Any, video: Any, start: Fraction) -> dict[str, str]:
     """Return the tags of a video stream.
 

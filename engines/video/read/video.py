@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from engines.video.read import others
 from engines.video.read.ahead import Ahead, CodecWatch, look_ahead
 from engines.video.read.convert import Converter, frame_format, upright_aspect
 from engines.video.read.deinterlace import Deinterlacer
-from engines.video.read.display_order import DisplayOrder, HeldBack
+from engines.video.read.display_order import DisplayOrder, HeldBack, until_next
 from engines.video.read.orientation import OrientationReader
 from engines.video.read.source import FrameSource
 from engines.video.read.timeline import Timeline
@@ -76,6 +77,7 @@ class VideoSource(FrameSource):
             raise
 
     _search = Fraction(5)  # seconds of the part in which other streams are looked for
+    _waits = True  # for the next frame, before one is given
 
     def _open_container(self) -> Any:
         # Old tags are in any encoding; they are not worth refusing a video for.
@@ -98,7 +100,8 @@ class VideoSource(FrameSource):
         self.subtitles = tuple(s for s in streams.subtitles if s.codec_context is not None)
         self._container_start = Fraction(self._container.start_time or 0, av.time_base)
         self.data = tuple(others.data_streams(self._container))
-        self.metadata, self.chapters = dict(self._container.metadata), tuple(self._chapters())
+        self.metadata = dict(self._container.metadata)
+        self.chapters = tuple(others.chapters(self._container, self._origin, self._clip.duration))
         self.metadata.pop("timecode", None)
         self.video_metadata = others.video_metadata(self._container, self._video, self._clip.start)
         for stream in others.unreadable_streams(self._container, self._video):
@@ -184,16 +187,6 @@ class VideoSource(FrameSource):
                     return item
         raise BadData(*self._reason_for_nothing())
 
-    def _chapters(self) -> Iterator[dict[str, Any]]:
-        """Yield the chapters of the clip, in its times."""
-        length = self._clip.duration
-        for chapter in self._container.chapters():
-            base = chapter["time_base"]
-            begins, ends = (chapter[k] * base - self._origin for k in ("start", "end"))
-            if ends > 0 and (length is None or begins < length):
-                begins, ends = max(begins, 0), ends if length is None else min(ends, length)
-                yield chapter | {"start": round(begins / base), "end": round(ends / base)}
-
     def _go_to_start(self) -> None:
         """Prepare to read from a place before the clip's start."""
         if not has_clock(self._container):
@@ -271,10 +264,25 @@ class VideoSource(FrameSource):
         return Fraction(0)
 
     def items(self) -> Iterator[Frame | av.Packet]:
+        yield from until_next(self._items(), self._end) if self._waits else self._items()
+        self._judge_end()
+
+    def _end(self, reached: int) -> int:
+        """Return when the last frame ends, in ticks; they were said to last until `reached`."""
+        video, begin, ends = self._video, round(self._origin / self.time_base), [reached]
+        if video.duration and not self._timeline.jumped:
+            ends.append((video.start_time or 0) + video.duration - begin)
+        if self._clip.end is not None:
+            end = round((self._container_start + self._clip.end) / self.time_base) - begin
+            ends = [end] if video.index in self._done else [*ends, end]  # an image comes behind it
+        return min(ends)
+
+    def _items(self) -> Iterator[Frame | av.Packet]:
         offset = self._origin  # seconds that are subtracted from all times
         ticks = round(offset / self.time_base)
         last = None
-        for item in self._chain():
+        items, self._ahead = chain(self._ahead, self._queue), []
+        for item in items:
             if isinstance(item, av.Packet):
                 shift = round(offset / item.time_base)
                 item.pts, item.dts = (item.pts or 0) - shift, (item.dts or 0) - shift
@@ -287,12 +295,6 @@ class VideoSource(FrameSource):
             last = pts
             image, alpha = self._convert(item)
             yield Frame(image, self.format, pts, self.time_base, step, alpha=alpha)
-        self._judge_end()
-
-    def _chain(self) -> Iterator[Any]:
-        yield from self._ahead
-        self._ahead = []
-        yield from self._queue
 
     def _read(self) -> Generator[Any, None, None]:
         """Yield the decoded images of the clip, and its packets to copy."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,46 @@ def test_times_that_are_rare(tmp_path: Path, ones: Path) -> None:
     steps = np.diff([float(t) for t in probe(tmp_path / "out.mp4").times])
     assert steps.min() == pytest.approx(1 / 30, abs=0.0011)
     assert steps.max() == pytest.approx(1 / 30, abs=0.0011)
+
+
+HELD = [*(n / 30 for n in range(20)), *(100 + n / 30 for n in range(20))]
+WHOLE, CUT, SHORT = Clip(), Clip(Fraction(0), Fraction(10)), Clip(Fraction(1, 2), Fraction("0.1"))
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize("clip", [WHOLE, CUT, SHORT], ids=["whole", "cut while held", "short"])
+@pytest.mark.parametrize("order", ["2", "0"], ids=["reordered", "in order"])
+def test_an_image_that_is_held_lasts_until_the_next(
+    tmp_path: Path, order: str, clip: Clip, ending: str
+) -> None:
+    held = recording(
+        tmp_path / f"held.{ending}",
+        audio=None,
+        images=HELD,
+        options={"bf": order},
+        time_base=Fraction(1, 90000),
+    )
+    with closing(open_source(held, clip)) as source:
+        frames = [f for f in source.items() if isinstance(f, Frame)]
+    ends = [float((f.pts + f.duration) * f.time_base) for f in frames]
+    begins = [float(f.pts * f.time_base) for f in frames]
+    assert ends[:-1] == pytest.approx(begins[1:])
+    length = HELD[-1] + 1 / 30 if clip.duration is None else float(clip.duration)
+    assert ends[-1] == pytest.approx(length, abs=0.002)
+
+
+def test_an_image_that_is_held_at_the_end(tmp_path: Path, ones: Path) -> None:
+    """Where images are reordered, an mp4 says it of the last one that is decoded."""
+    short = recording(tmp_path / "short.mp4", audio=None)
+    with av.open(str(short)) as given, av.open(str(tmp_path / "held.mp4"), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        packets = [p for p in given.demux() if p.size]
+        packets[-1].duration = round(100 / packets[-1].time_base)
+        for packet in packets:
+            packet.stream = stream
+            made.mux(packet)
+    for clip, length in ((Clip(), 101), (Clip(Fraction(0), Fraction(50)), 50)):
+        output = tmp_path / f"{length}.mp4"
+        run(tmp_path / "held.mp4", output, ones, part=clip)
+        with av.open(str(output)) as container:
+            assert (container.duration or 0) / av.time_base == pytest.approx(length, abs=0.1)
