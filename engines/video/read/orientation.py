@@ -66,16 +66,21 @@ class OrientationReader:
 
     def __init__(self, warn: Say):
         self._warn, self._last = warn, Orientation()
+        self._angle: int | None = None  # in degrees, of the image whose matrix was read last
 
     def __call__(self, image: av.VideoFrame) -> Orientation:
         """Return the orientation of the next image, or once more of the same."""
-        side_data: Any = image.side_data  # PyAV's stubs know names only
-        data = side_data.get(Type.DISPLAYMATRIX)
-        # In H.264 and HEVC a matrix comes with a key frame, and holds until the next one.
-        if data is not None:
-            self._last = self._orientation(*struct.unpack("=5i", bytes(data)[:20]))
-        elif image.key_frame:
+        # An image whose side data is read lives on until the garbage collector finds it: in 4K that
+        # is 12 MB. The angle alone says whether there is another matrix. In H.264 and HEVC a matrix
+        # comes with a key frame, and holds until the next one.
+        angle = image.rotation
+        if angle != self._angle and (angle or image.key_frame or self._angle is None):
+            self._angle = angle
+            side_data: Any = image.side_data  # PyAV's stubs know names only
+            data = side_data.get(Type.DISPLAYMATRIX)
             self._last = Orientation()
+            if data is not None:
+                self._last = self._orientation(*struct.unpack("=5i", bytes(data)[:20]))
         return self._last
 
     def _orientation(self, a: int, b: int, _: int, c: int, d: int) -> Orientation:

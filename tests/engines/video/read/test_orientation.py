@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import struct
 from fractions import Fraction
@@ -311,3 +312,17 @@ def test_a_turn_by_another_angle_is_said(tmp_path: Path, degrees: float, nearest
     expected = shown(fr.planes(image)[0], UPRIGHT[nearest])
     np.testing.assert_array_equal(fr.planes(frame.image)[0], expected)
     assert [f"turned by {round(degrees)}°" in w for w in warnings] == [True] * (degrees != 0.4)
+
+
+def test_images_are_freed_as_soon_as_they_are_let_go(portrait: Path) -> None:
+    """Not only when the garbage collector runs: a 4K image has 12 MB."""
+    gc.collect()
+    gc.disable()
+    try:
+        with open_source(portrait) as source:
+            most = max(
+                sum(isinstance(x, av.VideoFrame) for x in gc.get_objects()) for _ in source.frames()
+            )
+    finally:
+        gc.enable()
+    assert most < 10
