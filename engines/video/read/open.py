@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import glob
 import stat
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
 from engines import images
 from engines.errors import CannotOpen, Say, UsageError, reading, silent
 from engines.video.config import Clip, Stream
+from engines.video.frame import is_frame
 from engines.video.pipeline import Stop
 from engines.video.read.animation import AnimationSource
 from engines.video.read.live import LiveSource, StreamSource
-from engines.video.read.pictures import ImageFolderSource, ImageSource
+from engines.video.read.pictures import (
+    FrameImage,
+    ImageFolderSource,
+    ImageSource,
+    converted,
+    rgb_format,
+)
 from engines.video.read.source import FrameSource
 from engines.video.read.video import VideoSource
 
@@ -81,8 +89,12 @@ def _open_path(
         raise UsageError(f"{path}: --fps is for a folder of images; this has its own times")
     if not is_folder and images.is_animation(path):
         return AnimationSource(path, clip, bit_depth, warn)
+    picture = None
     if not is_folder and not images.is_still(path):
-        return VideoSource(path, clip, threads, bit_depth, warn)
+        video = VideoSource(path, clip, threads, bit_depth, warn)
+        if not video.is_picture:
+            return video
+        picture = _first_image(video)
     if clip != Clip():
         some = f"for some of them name those, as in '{path}/1*.png'" if is_folder else ""
         raise UsageError(f"{path}: --start and --duration cut videos, not images", some)
@@ -90,7 +102,15 @@ def _open_path(
         raise UsageError(f"{path}: --bits {bit_depth} needs a video; images are written in 8 bits")
     if is_folder:
         return ImageFolderSource(path, fps, pattern, bit_depth, warn)
-    return ImageSource(path, warn)
+    return ImageSource(path, warn, picture)
+
+
+def _first_image(video: VideoSource) -> FrameImage:
+    """Return the picture of a format that FFmpeg alone reads, and close its file."""
+    with closing(video):
+        frame = next(item for item in video.items() if is_frame(item))
+    shown = FrameImage(frame.image, frame.format, frame.alpha)
+    return converted(shown, rgb_format(frame.format.width, frame.format.height))
 
 
 def _open_stream(

@@ -60,12 +60,19 @@ def converted(shown: FrameImage, fmt: FrameFormat) -> FrameImage:
 
 
 class ImageSource(FrameSource):
-    """One image as one frame."""
+    """One image as one frame.
 
-    def __init__(self, path: Path, warn: Say = silent):
+    Args:
+        image: what is in the file, if that was decoded already.
+
+    Raises:
+        CannotOpen, BadData: see `images.read`.
+    """
+
+    def __init__(self, path: Path, warn: Say = silent, image: FrameImage | None = None):
         super().__init__(warn)
         self.path, self.total = path, 1
-        self._image = frame_image(images.read(path, self._warn))
+        self._image = image or frame_image(images.read(path, self._warn))
         self.format = self._image.format
 
     def items(self) -> Iterator[Frame]:

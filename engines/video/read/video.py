@@ -14,7 +14,7 @@ from engines.errors import BadData, Say, reading, silent
 from engines.files import MAX_PIXELS
 from engines.video.config import Clip, Stream
 from engines.video.frame import Frame
-from engines.video.read import others
+from engines.video.read import others, video_stream
 from engines.video.read.ahead import Ahead, CodecWatch, look_ahead
 from engines.video.read.convert import Converter, frame_format, upright_aspect
 from engines.video.read.deinterlace import Deinterlacer
@@ -30,14 +30,6 @@ from engines.video.read.times import (
     read_and_declared,
     starts_late,
     stream_length,
-)
-from engines.video.read.video_stream import (
-    choose_video,
-    cropping,
-    encrypted,
-    has_unused_alpha,
-    is_encrypted,
-    open_decoder,
 )
 
 LIMIT_OPTIONS = {"max_pixels": str(MAX_PIXELS)}  # for the demuxer and its decoders
@@ -56,6 +48,9 @@ class VideoSource(FrameSource):
     Raises:
         CannotOpen: the file cannot be read.
         BadData: no frame of the clip can be decoded, HDR, or over `MAX_PIXELS`.
+
+    Attributes:
+        is_picture: whether it is one picture, in a format of which there are no videos.
     """
 
     def __init__(
@@ -90,9 +85,13 @@ class VideoSource(FrameSource):
 
     def _open(self, threads: int, bit_depth: int) -> None:
         path, streams = self.path, self._container.streams
-        self._video: Any = choose_video(self._container, path, self._warn)
-        self._decoder: Any = open_decoder(self._video, self._warn)
-        self._crop = cropping(self._container, self._video)
+        self._video: Any = video_stream.choose_video(self._container, path, self._warn)
+        self._decoder: Any = video_stream.open_decoder(self._video, self._warn)
+        self.is_picture = isinstance(path, Path)  # a pipe may hold many
+        self.is_picture &= video_stream.is_picture(self._container, self._video)
+        if self.is_picture:
+            self._clip = Clip()  # nothing in it can be sought
+        self._crop = video_stream.cropping(self._container, self._video)
         self._turn = OrientationReader(self._warn)
         self._set_up(self._decoder, threads)
         self._deinterlace = Deinterlacer(self._video, self._warn)
@@ -134,7 +133,7 @@ class VideoSource(FrameSource):
         self.format = frame_format(first, bit_depth, path, turn, self._crop)
         self.sample_aspect = upright_aspect(self._video.sample_aspect_ratio, turn)
         self.total = expected_frames(self._container, self._video, self.rate, self._clip)
-        opaque = has_unused_alpha(self._container, self._video)
+        opaque = video_stream.has_unused_alpha(self._container, self._video)
         self._convert = Converter(first, self.format, self._turn, self._crop, opaque, self._warn)
 
     def _look_ahead(self) -> Iterator[av.Packet]:
@@ -328,8 +327,8 @@ class VideoSource(FrameSource):
     def _decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
         if self._video.index in self._done:
             return
-        if is_encrypted(packet):
-            raise encrypted(self.path)
+        if video_stream.is_encrypted(packet):
+            raise video_stream.encrypted(self.path)
         for one in self._held(packet) if self._held else [packet]:
             self._order.note(one)
             try:

@@ -22,6 +22,7 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 SECOND_LAYER = re.compile(rb"\0.\x42\x09", re.DOTALL)
 CROPPING_CONTAINERS = "matroska", "mov"  # the first of the demuxer's names
 PHOTO_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "avif"}  # of which FFmpeg gives one tile
+PICTURE_FORMATS = "_pipe", "image2", "ico"  # how FFmpeg's names of formats of pictures end
 SCRAMBLED_BYTES = 1 << 20  # of a transport stream, that are looked at
 TS_SYNC, TS_PACKET_BYTES, SCRAMBLING_CONTROL = b"\x47", 188, 0xC0
 DECRYPT_REMEDY = "use a copy of it without copy protection"
@@ -79,6 +80,12 @@ def choose_video(container: Any, path: object, warn: Say) -> Any:
     if _says_encrypted(container, film) or (not film.width and _is_scrambled(container, path)):
         raise encrypted(path)
     return film
+
+
+def is_picture(container: Any, video: Any) -> bool:
+    """Return whether a file is a picture, as in TGA, by FFmpeg's name of its format."""
+    is_one = container.format.name.endswith(PICTURE_FORMATS)
+    return is_one and video.codec_context.name != "mjpeg"
 
 
 def _name(stream: Any) -> str:

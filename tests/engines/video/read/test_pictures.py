@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engines.errors import BadData
+from engines.errors import BadData, UsageError
 from engines.files import natural_key
 from engines.video import frame as fr
 from engines.video import run as job
 from engines.video.config import Clip, MatteOptions, RunConfig, Save
 from engines.video.read.open import open_source
+from engines.video.read.pictures import ImageSource
 from engines.video.read.video import VideoSource
 from tests.engines.video.read.helpers import frames_of, image
 from tests.heif import box, write_heic
@@ -209,3 +210,21 @@ def test_nothing_hidden_is_written(tmp_path: Path, ones: Path) -> None:
     person = cv2.imread(str(tmp_path / "o_foreground.png"), cv2.IMREAD_UNCHANGED).astype(int)
     assert (person[..., 3] == rgba[..., 3]).all()
     assert not (person[..., 1] > np.maximum(person[..., 0], person[..., 2]) + 20).any()
+
+
+@pytest.mark.parametrize("ending", ["tga", "qoi", "pcx", "sgi", "dds"])
+def test_a_picture_that_ffmpeg_alone_reads_is_no_video(
+    tmp_path: Path, ones: Path, ending: str
+) -> None:
+    """Its colours come back exactly, and nothing in it can be cut."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (32, 48, 3), np.uint8)
+    path = tmp_path / f"picture.{ending}"
+    Image.fromarray(pixels).save(path)
+    with open_source(path) as source:
+        assert isinstance(source, ImageSource)
+        (frame,) = source.items()
+    assert frame.name == "picture"
+    assert np.array_equal(fr.RgbScaler(frame.format)(frame.image, 48, 32), pixels)
+    with pytest.raises(UsageError, match="cut videos, not images"):
+        open_source(path, Clip(Fraction(1)))
