@@ -17,6 +17,7 @@ LATE_SECONDS = 10.0  # a clock that begins later says nothing about the film
 # Containers that store no times of decoding, or none of display; FFmpeg makes them up.
 WITHOUT_DECODING_TIMES = {"matroska,webm", "nut"}
 WITHOUT_DISPLAY_TIMES = {"avi"}
+DECLARED_FROM_0 = {*WITHOUT_DECODING_TIMES, "flv"}  # of its clock, whenever the first image comes
 REORDERED_FRAMES = 17  # that an image is decoded ahead of, at most
 
 
@@ -37,15 +38,12 @@ def starts_late(container: Any) -> bool:
 
 
 def declared_length(container: Any) -> Fraction | None:
-    """Return the seconds that a container says it lasts, from its first time; None if it does not.
-
-    Matroska counts from its clock's 0, whenever the first image comes.
-    """
+    """Return the seconds that a container says it lasts, from its first time; None if not."""
     if not container.duration:
         return None
     length = Fraction(container.duration, av.time_base)
     start = Fraction(container.start_time or 0, av.time_base)
-    counts_from_0 = container.format.name in WITHOUT_DECODING_TIMES and 0 < start < length
+    counts_from_0 = container.format.name in DECLARED_FROM_0 and 0 < start < length
     return length - start if counts_from_0 else length
 
 

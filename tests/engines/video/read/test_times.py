@@ -13,7 +13,7 @@ HOUR = 3600.0
 LONG = pytest.mark.long
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv", "webm", "nut", "ts"])
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "webm", "nut", "ts", "flv"])
 @pytest.mark.parametrize("begin", [HOUR, *(pytest.param(t, marks=LONG) for t in (11.0, 14 * HOUR))])
 def test_a_clock_that_begins_late(tmp_path: Path, ones: Path, ending: str, begin: float) -> None:
     """The output begins at 0, and sound stays where it is beside the images."""
@@ -47,7 +47,7 @@ def test_images_that_begin_after_a_moment(
     assert video == pytest.approx([float(t) for t in probe(clip).times], abs=0.022)
 
 
-@pytest.mark.parametrize("ending", ["mkv", "webm", "nut", "ts", "mp4", "avi", "asf"])
+@pytest.mark.parametrize("ending", ["mkv", "webm", "nut", "ts", "mp4", "avi", "asf", "flv"])
 def test_sound_that_lasts_longer(tmp_path: Path, ones: Path, ending: str) -> None:
     """Nothing is cut off where only the image ends."""
     codecs = {
@@ -59,6 +59,15 @@ def test_sound_that_lasts_longer(tmp_path: Path, ones: Path, ending: str) -> Non
     _, audio, summary = times_of(clip, ones)
     assert summary.warnings == []
     assert audio[-1] > 3.9
+
+
+@pytest.mark.parametrize("ending", ["mkv", "nut", "ts", "mp4", "avi", "asf", "flv", "mxf"])
+def test_images_without_sound(tmp_path: Path, ones: Path, ending: str) -> None:
+    """Where they are reordered, some containers begin as much later."""
+    clip = recording(tmp_path / f"in.{ending}", audio=None)
+    video, _, summary = times_of(clip, ones)
+    assert summary.warnings == []
+    assert video[-1] - video[0] == pytest.approx(29 / 30, abs=0.0011)
 
 
 @pytest.mark.parametrize("begin", [0.0, HOUR])
