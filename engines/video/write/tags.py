@@ -16,12 +16,17 @@ from engines.video.write.codecs import Container
 
 # Tags that describe the source's container and not what it shows.
 CONTAINER_TAGS = {
-    "major_brand",
-    "minor_version",
-    "compatible_brands",
-    "encoder",
-    "software",
-    "duration",
+    *("major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration"),
+    # MXF
+    *("operational_pattern_ul", "uid", "generation_uid", "product_uid", "company_name"),
+    *("product_name", "product_version", "product_version_num", "toolkit_version_num"),
+    *("application_platform", "modification_date", "material_package_umid", "file_package_umid"),
+    # FLV
+    *("metadatacreator", "hasmetadata", "haskeyframes", "hasvideo", "hasaudio", "hascuepoints"),
+    *("canseektoend", "datasize", "videosize", "audiosize", "lasttimestamp"),
+    *("lastkeyframetimestamp", "lastkeyframelocation"),
+    # ASF
+    *("wmfsdkversion", "wmfsdkneeded", "deviceconformancetemplate", "isvbr"),
 }
 PHONE_TAGS = "com.apple.quicktime.", "com.android."  # which an mp4 has in a list of its own
 STREAM_TAGS = "language", "title"

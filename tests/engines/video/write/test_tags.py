@@ -122,6 +122,26 @@ def test_tags_that_have_no_place_are_named(tmp_path: Path, ones: Path, ending: s
     assert tags_of(tmp_path / "out.mkv")["mood"] == "calm"
 
 
+@pytest.mark.parametrize("kind", ["mxf", "flv", "asf"])
+def test_what_a_container_says_of_itself_is_not_copied(
+    tmp_path: Path, ones: Path, kind: str
+) -> None:
+    clip = tmp_path / f"in.{kind}"
+    given = {
+        "mxf": {},  # the muxer writes them
+        "flv": {"hasKeyframes": "true", "metadatacreator": "me"},
+        "asf": {"WMFSDKVersion": "12.0.7601.17514", "IsVBR": "1"},
+    }
+    with av.open(str(clip), "w") as container:
+        container.metadata.update(given[kind])
+        container.mux(images(container)[1])
+    assert len(tags_of(clip)) > 1
+    for ending in ("mp4", "mkv"):
+        out = tmp_path / f"out.{ending}"
+        assert run(clip, out, ones).warnings == []
+        assert tags_of(clip).keys() & tags_of(out).keys() <= {"encoder"}
+
+
 @pytest.mark.parametrize("ending", ["mp4", "m4v", "mov", "mkv", "webm"])
 def test_attached_fonts(tmp_path: Path, ones: Path, ending: str) -> None:
     """In Matroska they stay, byte for byte; else they are named."""
