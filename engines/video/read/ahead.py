@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import av
 from av.format import Flags
@@ -15,8 +14,7 @@ MAX_BYTES = 64 << 20  # of packets that are held
 MAX_SAMPLES = 8  # packets of a stream that are copied, to try an output with
 
 
-@dataclass
-class Ahead:
+class Ahead(NamedTuple):
     """What was found by reading ahead.
 
     Attributes:
@@ -26,10 +24,10 @@ class Ahead:
         at_end: whether the part ends within what was read, so that `first` has all streams in it.
     """
 
-    packets: Iterator[av.Packet] = field(default_factory=lambda: iter(()))
-    first: dict[int, tuple[av.Packet, ...]] = field(default_factory=dict)
-    covers: dict[int, bytes] = field(default_factory=dict)
-    at_end: bool = False
+    packets: Generator[av.Packet, None, None]
+    first: dict[int, tuple[av.Packet, ...]]
+    covers: dict[int, bytes]
+    at_end: bool
 
 
 def look_ahead(
@@ -49,24 +47,23 @@ def look_ahead(
         is_in_part: whether a packet belongs to the part of the file that is wanted.
         is_far: whether a packet of another stream is so late that the search ends.
     """
-    found = Ahead()
     seen: dict[int, list[av.Packet]] = {stream.index: [] for stream in wanted}
-    pictures = {stream.index for stream in covers}
+    pictures: dict[int, bytes | None] = {stream.index: None for stream in covers}
     held: deque[av.Packet] = deque()
     error: Exception | None = None
-    size = 0
-    missing = set(seen) | pictures
+    size, at_end = 0, False
+    missing = {*seen, *pictures}
     try:
         while missing and size < MAX_BYTES:
             packet = next(packets, None)
             if packet is None:
-                found.at_end = True
+                at_end = True
                 break
             index = packet.stream_index
             if index in pictures:
                 missing.discard(index)
-                if packet.size:
-                    found.covers.setdefault(index, bytes(packet))
+                if packet.size and pictures[index] is None:
+                    pictures[index] = bytes(packet)
                 continue
             held.append(packet)
             size += packet.size
@@ -78,17 +75,17 @@ def look_ahead(
                 break
     except (av.error.FFmpegError, OSError) as e:
         error = e
-    found.first = {index: tuple(samples) for index, samples in seen.items()}
 
-    def all_packets() -> Iterator[av.Packet]:
+    def all_packets() -> Generator[av.Packet, None, None]:
         while held:
             yield held.popleft()
         if error is not None:
             raise error
         yield from (p for p in packets if p.stream_index not in pictures)
 
-    found.packets = all_packets()
-    return found
+    first = {index: tuple(samples) for index, samples in seen.items()}
+    shown = {index: data for index, data in pictures.items() if data is not None}
+    return Ahead(all_packets(), first, shown, at_end)
 
 
 def copy_of(packet: av.Packet, without: str = "") -> av.Packet:

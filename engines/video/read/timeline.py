@@ -110,14 +110,17 @@ class Timeline:
     def join(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
         """Yield packets in their order, with joined times; raise what their iterator raises."""
         self._packets = iter(packets)
-        while (packet := self._next()) is not None:
-            stamp, track = self._stamp(packet), self._tracks.get(packet.stream_index)
-            if stamp is not None:
-                epoch = self._epoch(track, stamp)
-                if epoch is None:
-                    epoch = self._look_ahead(packet)
-                self._place(packet, track, stamp, epoch)
-            yield packet
+        try:
+            while (packet := self._next()) is not None:
+                stamp, track = self._stamp(packet), self._tracks.get(packet.stream_index)
+                if stamp is not None:
+                    epoch = self._epoch(track, stamp)
+                    if epoch is None:
+                        epoch = self._look_ahead(packet)
+                    self._place(packet, track, stamp, epoch)
+                yield packet
+        finally:
+            self._packets = iter(())  # it refers to the source, which refers to this
 
     def _next(self) -> av.Packet | None:
         if self._ahead:

@@ -136,7 +136,7 @@ class VideoSource(FrameSource):
         opaque = video_stream.has_unused_alpha(self._container, self._video)
         self._convert = Converter(first, self.format, self._turn, self._crop, opaque, self._warn)
 
-    def _look_ahead(self) -> Iterator[av.Packet]:
+    def _look_ahead(self) -> Generator[av.Packet, None, None]:
         """Set what other streams begin with, and return the packets of all streams to copy."""
         covers = others.cover_streams(self._container, self._video)
         streams = *self.audio, *self.data
@@ -391,7 +391,9 @@ class VideoSource(FrameSource):
         return stream_length(self._container, self._video) is not None
 
     def close(self) -> None:
+        # A generator that is not at its end refers to this source, and so keeps all of it.
         self._queue.close()
+        self._coming.close()
         # Its threads may be decoding ahead. Freed while one of them waits for Python's lock, as to
         # log, the decoder would wait for that thread for ever.
         self._decoder.flush_buffers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ from engines.errors import BadData
 from engines.video import run as job
 from engines.video.config import Clip, RunConfig
 from engines.video.read.open import open_source
+from engines.video.read.video import VideoSource
 from tests.engines.video.read.helpers import frames_of, run
 from tests.media import noise_clip, probe
 
@@ -259,3 +261,16 @@ def test_cut_off_mp4_is_an_error_that_keeps_what_it_has(
     assert "ends early" in str(summary.error)
     assert "of 90 frames" in str(summary.error)
     assert summary.frames == probe(tmp_path / "out.mp4").frames == _decodable(clip)
+
+
+def test_a_source_that_is_closed_early_is_freed_at_once(portrait: Path) -> None:
+    """With its decoder's threads, not only when the garbage collector runs."""
+    gc.collect()
+    gc.disable()
+    try:
+        with open_source(portrait) as source:
+            next(source.frames())
+        del source
+        assert not [x for x in gc.get_objects() if isinstance(x, VideoSource)]
+    finally:
+        gc.enable()
