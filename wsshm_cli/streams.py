@@ -25,6 +25,8 @@ class _Unfailing(io.FileIO):
 def secure() -> None:
     """Make `sys.stderr` unable to fail, and let no file take the place of a closed stream.
 
+    On Windows a console stays as it is: neither does it fill up nor does its reader leave.
+
     A descriptor below 3 that is closed would be given to the next file that is opened, and what
     libraries print would go into that file.
     """
@@ -32,14 +34,14 @@ def secure() -> None:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    sys.stderr = io.TextIOWrapper(
-        io.BufferedWriter(_Unfailing(STDERR, "w", closefd=False)),
-        encoding,
-        errors="replace",  # "?" for what a terminal cannot show
-        line_buffering=True,
-    )
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+    # A console of Windows takes text alone: bytes would be shown in its old code page.
+    if os.name != "nt" or sys.stderr is None or not sys.stderr.isatty():
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Unfailing(STDERR, "w", closefd=False)), encoding, line_buffering=True
+        )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # "?" for what a terminal cannot show
 
 
 def discard_stdout() -> None:
