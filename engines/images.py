@@ -27,7 +27,7 @@ from engines.files import MAX_PIXELS
 from engines.image_files import HEAD_BYTES, IMAGE_SUFFIXES, format_of, image_format
 
 ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}  # formats that may hold an animation
-OPENCV_READS = {"JPEG", "PNG", "WEBP", "BMP", "PPM"}  # all of them, unless they have alpha or inks
+OPENCV_READS = {"JPEG", "PNG", "WEBP", "BMP"}  # all of them, unless they have alpha or inks
 PILLOW_READS = {"JPEG": ("JPEG", "MPO")}  # MPO is a JPEG with a second picture, such as a depth map
 DEEP_MODES = ("I", "F")  # how Pillow's modes of more than 8 bits begin, which it does not scale
 END_OF_JPEG = b"\xff\xd9"

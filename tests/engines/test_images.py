@@ -287,3 +287,10 @@ def test_pages_and_animations_are_said(tmp_path: Path) -> None:
         assert ("2 pages in it; the first is used" if name == "a.tif" else "first picture") in text
     assert images.is_still(tmp_path / "a.tif")
     assert not images.is_still(tmp_path / "a.png")
+
+
+def test_ppm_as_text_without_a_last_newline(tmp_path: Path) -> None:
+    pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    path = tmp_path / "text.ppm"
+    path.write_text("P3\n# by hand\n3 2\n255\n" + " ".join(map(str, pixels.ravel())))
+    assert np.array_equal(images.read(path).rgb, pixels)
