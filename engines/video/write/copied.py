@@ -36,6 +36,10 @@ class CopiedStream:
 
     Args:
         first: its first packets, where the file begins with some.
+
+    Attributes:
+        rest: what encodes AAC that has changed its rate or channels; None until then.
+        leaves_out: whether it left out what has changed them, which cannot be encoded alike.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class CopiedStream:
         self._filter: BitStreamFilterContext | None = None
         self._head: bytes | None = None  # rate and channels
         self.rest: RestOfAac | None = None
+        self.leaves_out = False
         if context and context.codec.canonical_name == "aac" and not context.extradata:
             # As in MPEG-TS, with a header in each packet. The muxers do this by themselves, but mp4
             # not with wsshm's movflags, and Matroska not in a pipe.
@@ -67,10 +72,15 @@ class CopiedStream:
             return [packet]
         head = bytes(a & b for a, b in zip(bytes(packet)[2:4], ADTS_CONFIG, strict=True))
         self._head = self._head or head
-        if self.rest is None and head != self._head:
-            self.rest = RestOfAac(self._source, self._head, *self._began_as)
+        if head != self._head and self.rest is None and not self.leaves_out:
+            try:
+                self.rest = RestOfAac(self._source, self._head, *self._began_as)
+            except (av.error.FFmpegError, ValueError):
+                self.leaves_out = True
         if self.rest is not None:
             return self.rest.convert(packet)
+        if head != self._head:
+            return []
         base = packet.time_base
         filtered = self._filter.filter(packet)
         if self.out.codec_context.extradata:  # Matroska would write it a second time

@@ -21,6 +21,7 @@ from engines.video.write.copied import CopiedStream, find_way
 from engines.video.write.reencoded import ConvertedSubtitles, ReencodedAudio, Transcoder
 
 NEW_CONFIG = "changes its rate or channels on the way: re-encoded from there on"
+OTHER_CONFIG = "changes its rate or channels on the way, which is left out"
 JUMP_BACK = "packets whose times jump back are left out"
 
 
@@ -134,6 +135,8 @@ class CopiedStreams:
             return
         if isinstance(stream, CopiedStream) and stream.rest:
             self._warn(f"{stream.out.type} {NEW_CONFIG}")
+        if isinstance(stream, CopiedStream) and stream.leaves_out:
+            self._warn(f"{stream.out.type} {OTHER_CONFIG}")
         for one in converted:
             yield from self._in_order(index, stream.out, one)
 

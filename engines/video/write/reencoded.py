@@ -22,6 +22,10 @@ LAYOUTS = {
 
 CHANNEL_BIT_RATE = 96_000  # bits a second of re-encoded audio: hard to tell from the original
 SUBTITLE_TIME_BASE = Fraction(1, 1000)  # seconds
+# Samples a second, by their index in an ADTS header.
+AAC_RATES = dict(
+    enumerate((96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000))
+)
 TOLERANCE = Fraction(3, 200)  # seconds by which sound may be off its time before it is moved
 # By size, the layouts that every decoder of a codec knows. Those of 5.0 and 6.1 that Opus has are
 # not among them: FFmpeg 8 mixes up their loudspeakers.
@@ -175,7 +179,8 @@ class RestOfAac(Transcoder):
     """
 
     def __init__(self, source: Any, head: bytes, rate: int, layout: str):
-        if head[0] >> 6 != 1:
+        # HE-AAC says the half of its rate.
+        if head[0] >> 6 != 1 or AAC_RATES.get(head[0] >> 2 & 15) != rate:
             raise ValueError("not AAC-LC")
         encoder: Any = av.CodecContext.create("aac", "w")
         encoder.sample_rate, encoder.layout, encoder.format = rate, layout, "fltp"

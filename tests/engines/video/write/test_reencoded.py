@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -15,7 +16,7 @@ from engines.video.config import Clip, Encoding, Save
 from engines.video.frame import Frame
 from engines.video.pipeline import Stop
 from engines.video.read.video import VideoSource
-from engines.video.write.reencoded import nearest_layout
+from engines.video.write.reencoded import RestOfAac, nearest_layout
 from engines.video.write.video import VideoSink
 from tests.engines.video.outputs import decoded, run
 
@@ -112,6 +113,28 @@ def test_rate_or_channels_change(
     assert seconds == pytest.approx(2.0, abs=0.12)
     assert (new_rate, channels) == (48000, 2)
     assert pitch == 300
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_aac_that_cannot_be_encoded_on_is_left_out(tmp_path: Path, ones: Path, ending: str) -> None:
+    """It began as AAC Main; what it began with is kept, and the images."""
+    clip = broadcast(tmp_path, {"codec": "aac"}, {"codec": "aac", "layout": "mono"})
+    low, main = b"\xff\xf1\x4c", b"\xff\xf1\x0c"
+    data = clip.read_bytes()
+    clip.write_bytes(data[: len(data) // 2].replace(low, main) + data[len(data) // 2 :])
+    out = tmp_path / f"out.{ending}"
+    (warning,) = run(clip, out, ones).warnings
+    assert warning == "audio changes its rate or channels on the way, which is left out"
+    assert len(decoded(out)) == 2 * FPS
+    assert 0.7 < sound_of(out)[1] < 1.3
+
+
+def test_he_aac_is_not_encoded_on_at_half_its_speed() -> None:
+    """Its header says 24 kHz, its decoder 48."""
+    stereo_at = {24000: b"\x58\x80", 48000: b"\x4c\x80"}
+    RestOfAac(SimpleNamespace(time_base=Fraction(1)), stereo_at[48000], 48000, "stereo")
+    with pytest.raises(ValueError, match="not AAC-LC"):
+        RestOfAac(SimpleNamespace(time_base=Fraction(1)), stereo_at[24000], 48000, "stereo")
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "webm"])
