@@ -38,6 +38,8 @@ LIMIT_OPTIONS = {"max_pixels": str(MAX_PIXELS)}  # for the demuxer and its decod
 class VideoSource(FrameSource):
     """A video file. Frames keep their times and, where possible, the decoder's own planes.
 
+    `is_picture` says whether it is a picture, in a format of which there are no videos.
+
     Args:
         path: the file.
         clip: the part of it to give.
@@ -48,9 +50,6 @@ class VideoSource(FrameSource):
     Raises:
         CannotOpen: the file cannot be read.
         BadData: no frame of the clip can be decoded, HDR, or over `MAX_PIXELS`.
-
-    Attributes:
-        is_picture: whether it is one picture, in a format of which there are no videos.
     """
 
     def __init__(
@@ -87,10 +86,8 @@ class VideoSource(FrameSource):
         path, streams = self.path, self._container.streams
         self._video: Any = video_stream.choose_video(self._container, path, self._warn)
         self._decoder: Any = video_stream.open_decoder(self._video, self._warn)
-        self.is_picture = isinstance(path, Path)  # a pipe may hold many
-        self.is_picture &= video_stream.is_picture(self._container, self._video)
-        if self.is_picture:
-            self._clip = Clip()  # nothing in it can be sought
+        self.is_picture = video_stream.is_picture(self._container, self._video, path)
+        self._clip = Clip() if self.is_picture else self._clip  # nothing in it can be sought
         self._crop = video_stream.cropping(self._container, self._video)
         self._turn = OrientationReader(self._warn)
         self._set_up(self._decoder, threads)
@@ -249,6 +246,9 @@ class VideoSource(FrameSource):
         """Return why no image was decoded, and a remedy."""
         if self.fault:
             return self.fault, ""
+        if self._video.index in self._done:
+            part = f"{float(self._clip.start):g} to {float(self._clip.end or 0):g} s"
+            return f"{self.path}: no image begins from {part}: one stays", ""
         if self._decoded:
             return f"{self.path}: ends before --start {float(self._clip.start):g} s", ""
         if not self._video.codec_context.width:

@@ -82,9 +82,12 @@ def choose_video(container: Any, path: object, warn: Say) -> Any:
     return film
 
 
-def is_picture(container: Any, video: Any) -> bool:
-    """Return whether a file is a picture, as in TGA, by FFmpeg's name of its format."""
-    is_one = container.format.name.endswith(PICTURE_FORMATS)
+def is_picture(container: Any, video: Any, path: object) -> bool:
+    """Return whether a file is a picture, as in TGA, by FFmpeg's name of its format.
+
+    A pipe may have many of them.
+    """
+    is_one = isinstance(path, Path) and container.format.name.endswith(PICTURE_FORMATS)
     return is_one and video.codec_context.name != "mjpeg"
 
 

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from engines.errors import BadData
 from engines.video.config import Clip
 from engines.video.frame import Frame
 from engines.video.read.open import open_source
@@ -163,6 +164,12 @@ def test_an_image_that_is_held_lasts_until_the_next(
     assert ends[:-1] == pytest.approx(begins[1:])
     length = HELD[-1] + 1 / 30 if clip.duration is None else float(clip.duration)
     assert ends[-1] == pytest.approx(length, abs=0.002)
+
+
+def test_a_part_in_which_no_image_begins(tmp_path: Path) -> None:
+    held = recording(tmp_path / "held.mkv", audio=None, images=HELD)
+    with pytest.raises(BadData, match="no image begins from 50 to 60 s"):
+        open_source(held, Clip(Fraction(50), Fraction(10)))
 
 
 def test_an_image_that_is_held_at_the_end(tmp_path: Path, ones: Path) -> None:
