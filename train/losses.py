@@ -13,19 +13,19 @@ from torch import Tensor
 
 def mse(matte: Tensor, alpha: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the mean squared difference, optionally weighted per pixel (WSSHM, pre-training)."""
-    return _mean((matte - alpha).square(), weight)
+    return mean((matte - alpha).square(), weight)
 
 
 def l1(matte: Tensor, alpha: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the mean absolute difference, optionally weighted per pixel."""
-    return _mean((matte - alpha).abs(), weight)
+    return mean((matte - alpha).abs(), weight)
 
 
 def charbonnier(
     matte: Tensor, alpha: Tensor, weight: Tensor | None = None, epsilon: float = 1e-6
 ) -> Tensor:
     """Return the mean of `smooth_abs` of the difference, optionally weighted per pixel."""
-    return _mean(smooth_abs(matte - alpha, epsilon), weight)
+    return mean(smooth_abs(matte - alpha, epsilon), weight)
 
 
 def smooth_abs(difference: Tensor, epsilon: float = 1e-6) -> Tensor:
@@ -35,7 +35,7 @@ def smooth_abs(difference: Tensor, epsilon: float = 1e-6) -> Tensor:
 
 def bce(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the binary cross-entropy of logits and soft labels, optionally weighted per pixel."""
-    return _mean(F.binary_cross_entropy_with_logits(logits, label, reduction="none"), weight)
+    return mean(F.binary_cross_entropy_with_logits(logits, label, reduction="none"), weight)
 
 
 def gradient(matte: Tensor, alpha: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -49,7 +49,7 @@ def gradient(matte: Tensor, alpha: Tensor, weight: Tensor | None = None) -> Tens
         w = weight
         if weight is not None:
             w = torch.minimum(weight.narrow(dim, 0, n), weight.narrow(dim, 1, n))
-        total = total + _mean(d.diff(dim=dim).abs(), w)
+        total = total + mean(d.diff(dim=dim).abs(), w)
     return total
 
 
@@ -71,7 +71,7 @@ def laplacian_pyramid(
     for level in range(levels):
         down = F.avg_pool2d(_blur(d), 2)
         up = F.interpolate(down, scale_factor=2, mode="bilinear", align_corners=False)
-        total = total + (1 if even else 2**level / levels) * _mean((d - up).abs())
+        total = total + (1 if even else 2**level / levels) * mean((d - up).abs())
         d = down
     return total
 
@@ -83,7 +83,7 @@ def context(features: Tensor, of_teacher: Tensor) -> Tensor:
     """
     h, w = (min(a, b) for a, b in zip(features.shape[2:], of_teacher.shape[2:], strict=True))
     pooled = (F.adaptive_avg_pool2d(x, (h, w)) for x in (features, of_teacher))
-    return _mean(1 - F.cosine_similarity(*pooled, dim=1))
+    return mean(1 - F.cosine_similarity(*pooled, dim=1))
 
 
 def _blur(x: Tensor) -> Tensor:
@@ -92,7 +92,8 @@ def _blur(x: Tensor) -> Tensor:
     return F.conv2d(F.pad(x, (0, 0, 2, 2), mode="replicate"), k.view(1, 1, 5, 1))
 
 
-def _mean(x: Tensor, weight: Tensor | None = None) -> Tensor:
+def mean(x: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the mean of each sample's values, optionally weighted per pixel."""
     if weight is None:
         return x.flatten(1).mean(1)
     return (x * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from train.losses import charbonnier, laplacian_pyramid, smooth_abs
+from train.losses import charbonnier, smooth_abs
 from train.networks.blocks import PyramidPooling
 from train.networks.encoders.resnet import PooledResNet
 from train.networks.network import Network, Prediction, Targets, output_of
@@ -123,14 +123,12 @@ class GFM(Network):
         trimap, label, alpha = Trimap.of(targets), targets.label, prediction.alpha
         focus = prediction.sides["focus"].sigmoid()
 
-        def edges(matte: Tensor, wanted: Tensor) -> Tensor:
-            return (laplacian_pyramid(matte, wanted, even=True) * trimap.judged).mean()
-
         inside = trimap.mean_inside(smooth_abs(focus - label))
         losses = {
             "glance": trimap.cross_entropy(prediction.sides["glance"]),
-            "focus": inside + edges(focus * trimap.unknown, label * trimap.unknown),
-            "fused": charbonnier(alpha, label, targets.pixel_weight).mean() + edges(alpha, label),
+            "focus": inside + trimap.edges(focus * trimap.unknown, label * trimap.unknown),
+            "fused": charbonnier(alpha, label, targets.pixel_weight).mean()
+            + trimap.edges(alpha, label),
         }
         return {name: LOSS_WEIGHT * loss for name, loss in losses.items()}
 

@@ -14,13 +14,15 @@ has sums; labels of the smaller outputs are averaged over their pixels.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 import torchvision
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from train.losses import gradient
+from train.losses import gradient, mean
 from train.networks.blocks import conv_bn_relu
 from train.networks.network import Network, Prediction, Targets
 from train.networks.transition import Trimap
@@ -128,10 +130,12 @@ class LFM(Network):
         losses = {name: label.new_zeros(()) for name in decoders}
         for side, logits in prediction.sides.items():
             name = side.split("/")[0]
-            wanted = F.adaptive_avg_pool2d(decoders[name], logits.shape[2:])
-            losses[name] = losses[name] + _decoder_loss(logits, wanted, trimap.judged)
-        weight = torch.where(trimap.unknown > 0, trimap.judged.view(-1, 1, 1, 1), SETTLED_WEIGHT)
-        return losses | {"fusion": (weight * (prediction.alpha - label).abs()).mean()}
+            pool = partial(F.adaptive_avg_pool2d, output_size=logits.shape[2:])
+            wanted, weight = trimap.reduced(decoders[name], pool)
+            losses[name] = losses[name] + _decoder_loss(logits, wanted, weight, trimap.judged)
+        by = torch.where(trimap.unknown > 0, trimap.judged.view(-1, 1, 1, 1), SETTLED_WEIGHT)
+        fusion = mean(by * (prediction.alpha - label).abs(), trimap.weight)
+        return losses | {"fusion": fusion.mean()}
 
     def taps(self, model: ModelProto) -> dict[str, str]:
         """Return f1 … f4, which are the skips of a decoder."""
@@ -140,7 +144,7 @@ class LFM(Network):
         return {f"f{i}": skip for i, skip in enumerate(skips, 1)}
 
 
-def _decoder_loss(logits: Tensor, label: Tensor, judged: Tensor) -> Tensor:
+def _decoder_loss(logits: Tensor, label: Tensor, weight: Tensor, judged: Tensor) -> Tensor:
     """Return the loss of one map (N, 1, h, w), per pixel where the paper has sums."""
     probability = logits.sigmoid()
     is_mixed = (label > 0) & (label < 1)
@@ -148,7 +152,8 @@ def _decoder_loss(logits: Tensor, label: Tensor, judged: Tensor) -> Tensor:
     data = torch.where(is_mixed, error, error.square())
     entropy = F.binary_cross_entropy_with_logits(logits, label, reduction="none")
     entropy = torch.where(is_mixed, 0.5, 1.0) * entropy
-    return (data + entropy).mean() + (gradient(probability, label) * judged).mean()
+    edges = gradient(probability, label, weight) * judged
+    return (mean(data + entropy, weight) + edges).mean()
 
 
 def _doubled(x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from train.losses import l1, mse
+from train.losses import l1, mean, mse
 from train.networks.encoders.mobilenet_v2 import MobileNetV2Encoder
 from train.networks.network import Network, Prediction, Targets, output_of
 from train.networks.transition import Trimap
@@ -150,11 +150,11 @@ class MODNet(Network):
         assert prediction.sides is not None
         label, trimap = targets.label, Trimap.of(targets)
         semantic, detail = (prediction.sides[k].sigmoid() for k in ("semantic", "detail"))
-        coarse = _blurred(_resized(label, 1 / SEMANTIC_STRIDE))
+        coarse, weight = trimap.reduced(label, _coarse)
 
         def unknown(values: Tensor) -> Tensor:
             """Return the mean over all pixels of values inside the unknown."""
-            return ((values * trimap.unknown).flatten(1).mean(1) * trimap.judged).mean()
+            return (mean(values * trimap.unknown, trimap.weight) * trimap.judged).mean()
 
         light = frames.mean(1, keepdim=True)  # |image × difference|, averaged over R, G and B
         difference = (prediction.alpha - label).abs()
@@ -164,7 +164,7 @@ class MODNet(Network):
             for by in (torch.ones_like(light), light)
         )
         return {
-            "semantic": SEMANTIC_WEIGHT * mse(semantic, coarse).mean(),
+            "semantic": SEMANTIC_WEIGHT * mse(semantic, coarse, weight).mean(),
             "detail": DETAIL_WEIGHT * unknown((detail - label).abs()),
             "alpha": alpha,
             "composed": composed,
@@ -178,6 +178,10 @@ class MODNet(Network):
 
 def _resized(x: Tensor, scale: float) -> Tensor:
     return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def _coarse(x: Tensor) -> Tensor:
+    return _blurred(_resized(x, 1 / SEMANTIC_STRIDE))
 
 
 def _double(x: Tensor) -> Tensor:

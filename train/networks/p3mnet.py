@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from train.losses import charbonnier, laplacian_pyramid, smooth_abs
+from train.losses import charbonnier, smooth_abs
 from train.networks.blocks import conv_bn_relu
 from train.networks.encoders.resnet import STAGES, BasicBlock
 from train.networks.network import Network, Prediction, Targets, output_of
@@ -197,12 +197,9 @@ class P3MNet(Network):
         for name in ("side2", "side1", "side0"):
             regions = regions + trimap.cross_entropy(prediction.sides[name])
 
-        def edges(matte: Tensor, wanted: Tensor) -> Tensor:
-            return (laplacian_pyramid(matte, wanted, even=True) * trimap.judged).mean()
-
         inside = trimap.mean_inside(smooth_abs(edge - label))
-        inside = inside + edges(edge * trimap.unknown, label * trimap.unknown)
-        whole = charbonnier(alpha, label, targets.pixel_weight).mean() + edges(alpha, label)
+        inside = inside + trimap.edges(edge * trimap.unknown, label * trimap.unknown)
+        whole = charbonnier(alpha, label, targets.pixel_weight).mean() + trimap.edges(alpha, label)
         return {
             "regions": regions / (REGIONS_WEIGHT + 3),
             "edge": EDGE_WEIGHT * inside,

@@ -5,18 +5,21 @@
     background   the rest
 
 A network keeps its own losses: the label stands in for its alpha and this trimap for its trimap.
-Terms inside U leave out samples whose edges may not be judged, whose label is a coarse mask. Terms
-that need the true foreground and background are left out: photographs have none.
+Terms inside U leave out samples whose edges may not be judged, whose label is a coarse mask. All
+terms weigh pixels by what their label may teach. Terms that need the true foreground and background
+are left out: photographs have none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.losses import laplacian_pyramid, mean
 from train.networks.network import Targets
 
 # Diameter of the ellipse that widens U, as a share of the crop's side: 15 pixels of 512.
@@ -31,11 +34,13 @@ class Trimap(NamedTuple):
         classes: (N, S, S) int64, of `BACKGROUND`, `UNKNOWN` and `PERSON`.
         unknown: (N, 1, S, S) float, 1 in U, else 0.
         judged: (N,) float, 1 where terms inside U count, else 0.
+        weight: (N, 1, S, S) float, what the label of each pixel may teach.
     """
 
     classes: Tensor
     unknown: Tensor
     judged: Tensor
+    weight: Tensor
 
     @classmethod
     def of(cls, targets: Targets) -> Trimap:
@@ -47,7 +52,8 @@ class Trimap(NamedTuple):
         unknown = widened(seed.to(label.dtype), round(label.shape[-1] * WIDENING_SHARE))
         classes = torch.where(label >= 0.95, PERSON, BACKGROUND)
         classes = torch.where(unknown > 0, UNKNOWN, classes)[:, 0]
-        return cls(classes, unknown, targets.judge_edges.to(label.dtype))
+        weight = torch.ones_like(label) if targets.pixel_weight is None else targets.pixel_weight
+        return cls(classes, unknown, targets.judge_edges.to(label.dtype), weight)
 
     def mean_inside(self, values: Tensor) -> Tensor:
         """Return the mean of values (N, 1, S, S) over each judged sample's U, averaged over N.
@@ -55,12 +61,29 @@ class Trimap(NamedTuple):
         The samples left out count as zero, so that the means of batches split among processes
         average to that of the whole.
         """
-        sums = (values * self.unknown).flatten(1).sum(1)
-        return (self.judged * sums / self.unknown.flatten(1).sum(1).clamp_min(1)).mean()
+        return (self.judged * mean(values, self.unknown * self.weight)).mean()
+
+    def edges(self, alpha: Tensor, label: Tensor) -> Tensor:
+        """Return the even Laplacian pyramid's L1 over judged samples, averaged over N.
+
+        The samples left out count as zero, as in `mean_inside`.
+        """
+        return (laplacian_pyramid(alpha, label, even=True, weight=self.weight) * self.judged).mean()
+
+    def reduced(self, label: Tensor, how: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Return a smaller label, of which pixels take part by weight, and its pixels' weights.
+
+        Args:
+            label: (N, 1, S, S).
+            how: makes an image smaller by means over its pixels.
+        """
+        weight = how(self.weight)
+        return how(label * self.weight) / weight.clamp_min(1e-6), weight
 
     def cross_entropies(self, logits: Tensor) -> Tensor:
         """Return the mean cross-entropy (N,) of logits (N, 3, S, S) and each crop's classes."""
-        return F.cross_entropy(logits, self.classes, reduction="none").mean((1, 2))
+        each = F.cross_entropy(logits, self.classes, reduction="none")
+        return mean(each[:, None], self.weight)
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """Return the mean of `cross_entropies`."""

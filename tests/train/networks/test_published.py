@@ -19,7 +19,7 @@ from train.export.graph import Deployed
 from train.methods import METHODS
 from train.methods.method import Batch
 from train.networks import build
-from train.networks.network import Network
+from train.networks.network import Network, Targets
 from train.trainer import step_losses
 
 pytestmark = pytest.mark.timeout(600)
@@ -104,6 +104,31 @@ def test_losses_inside_the_unknown_leave_masks_out(arch: str, name: str) -> None
     assert losses[0][name] > 0
     assert losses[1][name] == 0
     assert losses[1]["total"] > 0
+
+
+@pytest.mark.parametrize("arch", [arch for arch in COSTS if arch != "shm-psp"])  # as shm
+def test_pixels_without_weight_teach_nothing(arch: str) -> None:
+    """Labels are spoilt where there is no weight, but for the reach of a trimap's widening."""
+    torch.manual_seed(0)
+    net, given = build(arch).eval(), batch(64)
+    frames, label = given.image, given.label
+    weight = torch.ones_like(label)
+    weight[..., 30:] = 0
+    spoilt = torch.cat([label[..., :40], 1 - label[..., 40:]], -1)
+    with torch.inference_mode():
+        prediction = net(frames)
+
+        def losses(label: torch.Tensor, weight: torch.Tensor | None) -> dict[str, torch.Tensor]:
+            targets = Targets(label, torch.zeros_like(label), given.has_alpha, weight)
+            return net.own_losses(frames, prediction, targets)
+
+        plain = losses(label, None)
+        torch.testing.assert_close(losses(label, torch.ones_like(label)), plain)
+        assert all(value == 0 for value in losses(label, torch.zeros_like(label)).values())
+        known = losses(label, weight)
+        torch.testing.assert_close(losses(spoilt, weight), known, rtol=0, atol=0)
+        for name, value in losses(spoilt, None).items():
+            assert value != plain[name]
 
 
 def settled(arch: str) -> Network:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from train.losses import laplacian_pyramid
 from train.networks.network import Targets
 from train.networks.transition import BACKGROUND, PERSON, UNKNOWN, Trimap, widened
 
@@ -66,3 +69,35 @@ def test_means_inside_leave_coarse_masks_out() -> None:
     assert (
         nobody.cross_entropy(torch.tensor([9.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, 64, 64)) < 1e-3
     )
+
+
+def test_means_weigh_pixels_by_what_they_may_teach() -> None:
+    label = torch.zeros(1, 1, 64, 64)
+    label[..., 32:] = 1
+    weight = torch.ones_like(label)
+    weight[..., :32, :], weight[..., 48:, :] = 0, 0.5
+    trimap = Trimap.of(replace(targets(label), pixel_weight=weight))
+    values = torch.tensor([9.0, 2, 5]).repeat_interleave(torch.tensor([32, 16, 16]))
+    values = values.view(1, 1, 64, 1).expand_as(label)
+    assert trimap.mean_inside(values) == pytest.approx((2 * 1 + 5 * 0.5) / 1.5)
+    plain = Trimap.of(targets(label))
+    logits = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    parts = plain.cross_entropies(logits).item(), trimap.cross_entropies(logits).item()
+    rows = torch.nn.functional.cross_entropy(logits, plain.classes, reduction="none")[0].mean(1)
+    expected = (rows[32:48].mean() * 16 + rows[48:].mean() * 8) / 24
+    assert parts == (pytest.approx(rows.mean().item()), pytest.approx(expected.item()))
+    spoilt = torch.where(weight > 0, logits[:, :1], 7.0)
+    assert trimap.edges(spoilt, label) == trimap.edges(logits[:, :1], label) > 0
+    assert plain.edges(label * 0.5, label) == laplacian_pyramid(label * 0.5, label, even=True)
+
+
+def test_a_smaller_label_is_made_of_pixels_by_their_weight() -> None:
+    label, weight = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    label[..., :4, :4] = 1
+    label[..., 4:, :2] = 1
+    weight[..., 4:, :2] = 0
+    weight[..., 4:, 4:] = 0
+    trimap = Trimap.of(replace(targets(label), pixel_weight=weight))
+    smaller, left = trimap.reduced(label, lambda x: torch.nn.functional.avg_pool2d(x, 4))
+    assert smaller.tolist() == [[[[1, 0], [0, 0]]]]
+    assert left.tolist() == [[[[1, 1], [0.5, 0]]]]
