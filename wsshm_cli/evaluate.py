@@ -143,6 +143,7 @@ def evaluate(
 ) -> None:
     """Measure the quality of models on labelled data."""
     from engines.measure.drawing import check_path
+    from engines.measure.estimators.estimator import GuidedEstimator
     from engines.measure.quality import evaluate as measure
     from engines.measure.quality import table
     from engines.measure.quality.sheet import Sheet
@@ -155,6 +156,12 @@ def evaluate(
     clips = _clips(green=green, empty=empty, static=static)
     root = _data(data, needed=not clips or wanted is not None)
     estimators = [_open(name, size, as_run) for name in model]
+    for estimator in estimators:
+        if static and isinstance(estimator, GuidedEstimator):
+            raise UsageError(
+                f"{estimator.name}: it needs the truth, and --static has none",
+                "measure it without --static",
+            )
     called = [m.name for m in estimators]
     for estimator, typed in zip(estimators, model, strict=True):
         if called.count(estimator.name) > 1:

@@ -205,6 +205,32 @@ def test_size_is_what_ours_sees(wsshm: Wsshm, brightness: Path, data: Path) -> N
     assert "brightness sees 128 lines" in result.stdout
 
 
+def test_clusters_are_methods_without_a_file(
+    wsshm: Wsshm, portrait: Path, data: Path, still: Path
+) -> None:
+    names = ("kmeans", "kmeans:oracle", "gmm:k=3,lab,xy")
+    result = wsshm("eval", *names, "--data", data, "--empty", still, "--json")
+    assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stderr
+    found = json.loads(result.stdout)
+    assert [m["name"] for m in found["models"]] == list(names)
+    masks = found["sets"]["masks"]["mean_over_sources"]
+    assert (masks["kmeans"]["iou"], masks["kmeans:oracle"]["iou"]) == (
+        pytest.approx(1, abs=0.05),
+        pytest.approx(1, abs=0.05),
+    )
+    assert found["sets"]["empty"]["sources"]["kmeans:oracle"]["still"]["mass"] == 0
+    for args, code, needle in (
+        (("eval", "kmeans:k=1", "--data", data), 2, "kmeans:k=1: k must be"),
+        (("eval", "kmeans", "gmm:oracle", "--static", still), 2, "--static has none"),
+        (("run", portrait, "--model", "kmeans", "-o", "out.mp4"), 66, "--model kmeans: no such"),
+        (("bench", "gmm:k=3"), 66, "gmm:k=3: no such"),
+    ):
+        refused = wsshm(*args)
+        assert refused.returncode == code, refused.stderr
+        assert one_error_line(refused, needle)
+
+
 def test_data_is_found_where_training_finds_it(
     wsshm: Wsshm, brightness: Path, data: Path, green: Path, tmp_path: Path
 ) -> None:

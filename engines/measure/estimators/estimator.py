@@ -1,8 +1,8 @@
-"""The interface of estimators."""
+"""The interfaces of estimators."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from engines.arrays import F32, U8
 
@@ -20,3 +20,15 @@ class Estimator(Protocol):
 
     def reset(self) -> None:
         """Forget the earlier images: the next one begins a new sequence."""
+
+
+@runtime_checkable
+class GuidedEstimator(Estimator, Protocol):
+    """An estimator that is shown the truth where there is one, such as an upper bound.
+
+    Raises:
+        UsageError: it is called without.
+    """
+
+    def with_truth(self, rgb: U8, truth: U8) -> F32:
+        """Return the alpha of an image as `__call__` does, given its truth (H, W), uint8."""

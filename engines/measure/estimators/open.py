@@ -31,14 +31,17 @@ class Entry:
 
     Attributes:
         name: in help and error messages; without `fits`, also what the user types.
-        constructor: ``module:class`` in this folder. Called with a loaded file and ``settle``, as
-            `engines.measure.estimators.peer.StillPeer` is; without arguments if `fits` is None.
+        constructor: ``module:name`` in this folder. Called with a loaded file and ``settle``, as
+            `engines.measure.estimators.peer.StillPeer` is; if `fits` is None, with the options that
+            the user typed after the name and a colon.
         fits: tells a file by its inputs and outputs; None for a method that needs no file.
+        options: of a method, for help.
     """
 
     name: str
     constructor: str
     fits: Fits | None = None
+    options: str = ""
 
     def make(self, *args: Any, **options: Any) -> Estimator:
         """Import the constructor and call it."""
@@ -78,6 +81,8 @@ ESTIMATORS = (
     ),
     Entry("SINet", "sinet:Sinet", _has_shapes([1, 3, 320, 320], [1, 2, 320, 320])),
     Entry("ISNet", "isnet:Isnet", _is_isnet),
+    Entry("kmeans", "clusters:kmeans", options="k=N,lab,xy,oracle"),
+    Entry("gmm", "clusters:gmm", options="k=N,lab,xy,oracle"),
 )
 
 
@@ -88,7 +93,9 @@ def describe_files() -> str:
 
 def describe_estimators() -> str:
     """Return everything that `open_estimator` opens but shipped models, as a phrase for help."""
-    methods = [e.name for e in ESTIMATORS if e.fits is None]
+    methods = [
+        f"{e.name}[:{e.options}]" if e.options else e.name for e in ESTIMATORS if e.fits is None
+    ]
     return ", ".join([describe_files(), *methods])
 
 
@@ -103,7 +110,8 @@ def open_estimator(
     """Open a method that needs no file, a shipped model, or an ONNX file of a known kind.
 
     Args:
-        model: the name of a method or of a shipped model, or the path of a file.
+        model: the name of a method, with its options after a colon, or of a shipped model, or the
+            path of a file.
         name: of a model of ours in results; its own if empty. Other estimators have a fixed name.
         size: shorter edge of what a model of ours sees, in pixels; None for the model's own. Other
             estimators have a fixed size.
@@ -111,10 +119,13 @@ def open_estimator(
 
     Raises:
         CannotOpen, BadData: the file, or its kind is not known.
+        UsageError: an option of a method is not known.
+        Unavailable: a package that a method needs is missing.
     """
+    method, _, options = str(model).partition(":")
     for entry in ESTIMATORS:
-        if entry.fits is None and str(model) == entry.name:
-            return entry.make()
+        if entry.fits is None and method == entry.name:
+            return entry.make(options)
     from engines.onnx_engine import open_session
 
     model_name, path = resolve_model(str(model))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engines.arrays import F32, U8
 from engines.engine import MattingEngine, estimate_alpha
-from engines.measure.estimators.estimator import Estimator
+from engines.measure.estimators.estimator import Estimator, GuidedEstimator
 from engines.measure.quality import metrics
 from engines.measure.quality.cases import Case, choose, masks
 from engines.measure.quality.metrics import METRICS, iou
@@ -137,7 +137,10 @@ def evaluate(
         for i, estimator in enumerate(estimators):
             if not follows:
                 estimator.reset()
-            alpha = estimator(rgb)
+            if isinstance(estimator, GuidedEstimator) and case.set != "static":
+                alpha = estimator.with_truth(rgb, truth)
+            else:
+                alpha = estimator(rgb)
             values = score(case.set, alpha, truth)
             if before is not None and follows:
                 values |= score_change(case.set, [before[2][i], alpha], [before[1], truth])

@@ -38,12 +38,18 @@ def test_a_method_without_a_file_is_opened_by_its_name(monkeypatch: pytest.Monke
     class Threshold:
         name = "Threshold"
 
+        def __init__(self, options: str):
+            self.options = options
+
     monkeypatch.setitem(
         sys.modules, "engines.measure.estimators.threshold", SimpleNamespace(Threshold=Threshold)
     )
     row, before = opening.Entry("threshold", "threshold:Threshold"), describe_estimators()
     monkeypatch.setattr(opening, "ESTIMATORS", (*opening.ESTIMATORS, row))
-    assert isinstance(open_estimator("threshold"), Threshold)
+    for typed, options in (("threshold", ""), ("threshold:at=0.5,soft", "at=0.5,soft")):
+        made = open_estimator(typed)
+        assert isinstance(made, Threshold)
+        assert made.options == options
     assert describe_files().endswith("SINet or ISNet")
     assert describe_estimators() == f"{before}, threshold"
 
