@@ -11,6 +11,7 @@ from av.codec.context import Flags
 from av.stream import Disposition
 
 from engines.errors import BadData, Say
+from engines.video.ffmpeg_log import logging_up_to
 
 # Streams of pictures that are not the film.
 SIDE_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
@@ -154,12 +155,8 @@ def cropping(container: Any, stream: Any) -> Crop:
 
 def _description(container: Any, index: int) -> str:
     """Return what FFmpeg prints of a stream: some of that PyAV gives in no other way."""
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
-    try:
+    with logging_up_to(av.logging.INFO):
         text = container.dumps_format()
-    finally:
-        av.logging.set_level(level)
     found = re.search(
         rf"^  Stream #0:{index}\b.*?(?=^  Stream #|\Z)", text, re.DOTALL | re.MULTILINE
     )

@@ -14,6 +14,7 @@ from av.codec import Capabilities
 from engines.errors import Unavailable, UsageError
 from engines.machine import cores
 from engines.video.config import Encoding
+from engines.video.ffmpeg_log import logging_up_to
 from engines.video.frame import LIMITED, TEN_BIT_SUFFIX, FrameFormat, default_matrix
 from engines.video.write import codecs
 from engines.video.write.codecs import Codec, Container
@@ -252,12 +253,10 @@ def check_starts(
     is_encoding = False
     name, better = encoder.codec.name, f", or {instead}" * (container.format != "matroska")
     refusal = UsageError(f"{file} cannot hold {name} video", f"use another --codec{better}")
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
     options, made = dict(container.options), io.BytesIO()
     trial = av.open(made, "w", format=container.format, container_options=options)
     try:
-        with av.logging.Capture() as messages:
+        with logging_up_to(av.logging.ERROR), av.logging.Capture() as messages:
             stream = add_stream(trial, encoder, fmt, rate, time_base)
             trial.start_encoding()
             if container.suffix not in (
@@ -295,7 +294,6 @@ def check_starts(
     finally:
         with suppress(av.error.FFmpegError):
             trial.close()
-        av.logging.set_level(level)
 
 
 def _encode_trial(stream: Any, width: int, height: int) -> list[Any]:
