@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import pytest
 from skimage import data
 
 from engines.cuda import has_driver
+from engines.errors import ENDING_SIGNALS
 from tests import graphs
 from tests.media import write_clip
 
@@ -27,6 +29,12 @@ SHARED = REPOSITORY.parent / "shared" / "data"  # real images and clips; not par
 def pytest_report_header() -> str:
     """Say whether tests marked `data` run or are skipped."""
     return f"real data: {SHARED if SHARED.is_dir() else 'none; tests marked data are skipped'}"
+
+
+for _signum in ENDING_SIGNALS:  # ignored in the background or under nohup, in children too
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        _is_interrupt = _signum == signal.SIGINT
+        signal.signal(_signum, signal.default_int_handler if _is_interrupt else signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks

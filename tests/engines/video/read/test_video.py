@@ -271,6 +271,6 @@ def test_a_source_that_is_closed_early_is_freed_at_once(portrait: Path) -> None:
         with open_source(portrait) as source:
             next(source.frames())
         del source
-        assert not [x for x in gc.get_objects() if isinstance(x, VideoSource)]
+        assert not [x for x in gc.get_objects() if type(x) is VideoSource]
     finally:
         gc.enable()
