@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from train.losses import charbonnier, smooth_abs
+from train.losses import charbonnier
 from train.networks.blocks import PyramidPooling
 from train.networks.encoders.resnet import PooledResNet
 from train.networks.network import Network, Prediction, Targets, output_of
@@ -122,11 +122,9 @@ class GFM(Network):
         assert prediction.sides is not None
         trimap, label, alpha = Trimap.of(targets), targets.label, prediction.alpha
         focus = prediction.sides["focus"].sigmoid()
-
-        inside = trimap.mean_inside(smooth_abs(focus - label))
         losses = {
             "glance": trimap.cross_entropy(prediction.sides["glance"]),
-            "focus": inside + trimap.edges(focus * trimap.unknown, label * trimap.unknown),
+            "focus": trimap.inside(focus, label),
             "fused": charbonnier(alpha, label, targets.pixel_weight).mean()
             + trimap.edges(alpha, label),
         }

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from train.losses import charbonnier, smooth_abs
+from train.losses import charbonnier
 from train.networks.blocks import conv_bn_relu
 from train.networks.encoders.resnet import STAGES, BasicBlock
 from train.networks.network import Network, Prediction, Targets, output_of
@@ -197,12 +197,10 @@ class P3MNet(Network):
         for name in ("side2", "side1", "side0"):
             regions = regions + trimap.cross_entropy(prediction.sides[name])
 
-        inside = trimap.mean_inside(smooth_abs(edge - label))
-        inside = inside + trimap.edges(edge * trimap.unknown, label * trimap.unknown)
         whole = charbonnier(alpha, label, targets.pixel_weight).mean() + trimap.edges(alpha, label)
         return {
             "regions": regions / (REGIONS_WEIGHT + 3),
-            "edge": EDGE_WEIGHT * inside,
+            "edge": EDGE_WEIGHT * trimap.inside(edge, label),
             "fused": FUSED_WEIGHT * whole,
         }
 

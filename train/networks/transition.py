@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.losses import laplacian_pyramid, mean
+from train.losses import laplacian_pyramid, mean, smooth_abs
 from train.networks.network import Targets
 
 # Diameter of the ellipse that widens U, as a share of the crop's side: 15 pixels of 512.
@@ -69,6 +69,12 @@ class Trimap(NamedTuple):
         The samples left out count as zero, as in `mean_inside`.
         """
         return (laplacian_pyramid(alpha, label, even=True, weight=self.weight) * self.judged).mean()
+
+    def inside(self, alpha: Tensor, label: Tensor) -> Tensor:
+        """Return the loss of an alpha inside U: by pixel, and by `edges` of what U leaves of it."""
+        return self.mean_inside(smooth_abs(alpha - label)) + self.edges(
+            alpha * self.unknown, label * self.unknown
+        )
 
     def reduced(self, label: Tensor, how: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Return a smaller label, of which pixels take part by weight, and its pixels' weights.
