@@ -73,7 +73,7 @@ def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     return space, transform if moved > SRGB_TOLERANCE else None
 
 
-HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # by code point
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # transfer characteristics, by code point
 # Red, green and blue of code points of primaries, as XYZ adapted to D50.
 PRIMARIES = {
     9: ((0.67348, 0.27904, -0.00194), (0.16565, 0.67535, 0.02997), (0.12505, 0.04561, 0.79686)),

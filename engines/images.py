@@ -61,9 +61,7 @@ def read(path: Path, warn: Say = silent) -> Picture:
         CannotOpen: it cannot be read, or its format needs another package.
         BadData: it is no image, damaged, of a format that is not read, or over `MAX_PIXELS`.
     """
-    with reading(path):
-        data = path.read_bytes()
-    name = _readable(path, format_of(data[:HEAD_BYTES], path.suffix))
+    data, name = _contents(path)
 
     def say(text: str) -> None:
         warn(f"{path}: {text}")
@@ -116,9 +114,7 @@ def pictures(path: Path) -> Iterator[tuple[Picture, int]]:
         CannotOpen: the file cannot be read.
         BadData: a picture cannot be decoded, or is over `MAX_PIXELS`.
     """
-    with reading(path):
-        data = path.read_bytes()
-    name = _readable(path, format_of(data[:HEAD_BYTES], path.suffix))
+    data, name = _contents(path)
     with _no_warnings():
         image = _opened(path, data, name)
     profile = _profile(path, data, name, image)
@@ -146,6 +142,13 @@ def count(path: Path) -> int | None:
             return int(getattr(image, "n_frames", 1)) - first
     except Exception:  # on a broken file, Pillow raises undocumented errors
         return None
+
+
+def _contents(path: Path) -> tuple[bytes, str]:
+    """Read the bytes of an image file, and tell its format."""
+    with reading(path):
+        data = path.read_bytes()
+    return data, _readable(path, format_of(data[:HEAD_BYTES], path.suffix))
 
 
 def _readable(path: Path, name: str | None) -> str:

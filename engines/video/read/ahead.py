@@ -8,7 +8,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import av
-from av.format import Flags
+
+from engines.video.read.times import has_broadcast_clock
 
 MAX_BYTES = 64 << 20  # of packets that are held
 MAX_SAMPLES = 8  # packets of a stream that are copied, to try an output with
@@ -114,7 +115,7 @@ class CodecWatch:
     """
 
     def __init__(self, container: Any, streams: Iterable[Any]):
-        joins = container.format.flags & Flags.ts_discont.value
+        joins = has_broadcast_clock(container)
         self._watched = {s.index for s in streams if joins and _fits_its_decoder(s)}
         self._heads: dict[int, bytes] = {}
         self._changed: set[int] = set()

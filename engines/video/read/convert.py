@@ -16,6 +16,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from engines.arrays import Plane
+from engines.colour import HDR_TRANSFERS
 from engines.errors import BadData, Say
 from engines.video import frame as fr
 from engines.video.blend import visible
@@ -23,7 +24,6 @@ from engines.video.frame import FrameFormat
 from engines.video.read.orientation import Orientation, OrientationReader
 from engines.video.read.video_stream import Crop
 
-HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # transfer characteristics, ISO/IEC 23091-2
 TO_SDR_REMEDY = (
     "convert it to SDR first: ffmpeg -i IN -vf zscale=t=linear:npl=100,tonemap=hable,"
     "zscale=t=bt709:m=bt709:p=bt709:r=tv,format=yuv420p OUT"

@@ -12,17 +12,16 @@ import io
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from fractions import Fraction
 from typing import Any
 
 import av
 
 from engines.errors import WriteFailed
 from engines.video.write.codecs import Container
+from engines.video.write.reencoded import SUBTITLE_TIME_BASE
 
 # FFmpeg's mp4 muxer counts from one packet to the next in 32 bits, and ends the process at more.
 MAX_TICKS = 2**31 - 1
-SUBTITLE_TICK = Fraction(1, 1000)  # seconds; microseconds would be over that in 36 minutes
 TRIAL_PACKETS = 8  # of each stream
 MAX_REFUSALS = 50  # of packets in a row
 # How a muxer refuses something; all other errors of the system are the disk's or the reader's.
@@ -69,7 +68,7 @@ class Muxer:
         self._refusals = 0
         for stream in self._asked:
             if kind.is_mp4 and stream.type == "subtitle":
-                stream.time_base = SUBTITLE_TICK
+                stream.time_base = SUBTITLE_TIME_BASE  # else over `MAX_TICKS` in 36 minutes
 
     def mux(self, packets: Iterable[av.Packet]) -> None:
         """Write packets of the container's streams.
