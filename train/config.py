@@ -1,7 +1,7 @@
 """The config of a training run: a frozen dataclass, read from TOML recipes and saved with results.
 
 A recipe is a TOML file. Its top-level keys are `Config` fields for every kind of run; a table
-``[pretrain]``, ``[teacher]`` or ``[student]`` sets those of one kind. ``recipes/paper.toml`` has
+such as ``[pretrain]``, ``[teacher]`` or ``[student]`` sets those of one. ``recipes/paper.toml`` has
 the figures of the paper and supplies the keys that a recipe leaves out.
 
 Imports neither torch nor what needs it: architectures and methods are looked up where they are
@@ -20,7 +20,10 @@ from typing import Any, Literal, get_args
 from engines.errors import BadData, UsageError, reading
 
 RECIPES = Path(__file__).with_name("recipes")
-KINDS = ("pretrain", "teacher", "student")
+KINDS = ("pretrain", "teacher", "student", "context-aware")
+# Kinds that learn as another one does, but for their method: its table of a recipe is theirs too.
+LIKE = {"context-aware": "teacher"}
+METHOD_OF_KIND = {"context-aware": "context-aware"}  # whatever a recipe says
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 PRECISIONS = get_args(Precision)
 LOSSES = ("mse", "l1", "bce", "gradient", "laplacian", "boundary", "context")
@@ -80,6 +83,13 @@ class Config:
     # agreement is asked for.
     fine_agreement: float = 0.8
     fine_doubt: float = 0.0  # loss weight of pixels, with the mask as label, where they disagree
+    # Of the method context-aware: the probabilities that each part of a composite, and then that
+    # all of it, goes through JPEG, and the least quality of that, at most 100; the probability that
+    # a composite is blurred, and the blur's greatest deviation in pixels.
+    recode: float = 0.5
+    recode_quality: int = 50
+    blur: float = 0.5
+    blur_sigma: float = 3.0
     masks: int = 0  # number of masks to use, drawn at random; 0: all
     mattes: int = 0  # number of mattes to use, drawn at random; 0: all
     # Minutes of training, added up over all parts of a resumed run, after which it ends even if
@@ -175,6 +185,10 @@ class Config:
             "fine_radius": 0 <= self.fine_radius <= 1,
             "fine_agreement": 0 <= self.fine_agreement < 1,
             "fine_doubt": 0 <= self.fine_doubt <= 1,
+            "recode": 0 <= self.recode <= 1,
+            "recode_quality": 1 <= self.recode_quality <= 100,
+            "blur": 0 <= self.blur <= 1,
+            "blur_sigma": self.blur_sigma >= 0,
             "max_minutes": self.max_minutes >= 0,
             "clip": self.clip > 0,
             "warmup": self.warmup >= 0,
@@ -273,6 +287,8 @@ def load(recipe: str, kind: str, **options: Any) -> Config:
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in modernised(given, kind).items():
         data[name] = data[name] | value if isinstance(value, dict) else value
+    if kind in METHOD_OF_KIND:
+        data["method"] = METHOD_OF_KIND[kind]
     return Config.from_dict(data | {"kind": kind}, path)
 
 
@@ -287,10 +303,12 @@ def saved(out: Path) -> dict[str, Any]:
 
 def _table(path: Path, kind: str) -> dict[str, Any]:
     data = _read(path)
-    own = data.get(kind, {})
     shared = {k: v for k, v in data.items() if k not in (*KINDS, "run")}
-    if not isinstance(own, dict):
-        raise BadData(f"{path}: {kind} is no table")
+    own: dict[str, Any] = {}
+    for name in (LIKE.get(kind, kind), kind):
+        if not isinstance(table := data.get(name, {}), dict):
+            raise BadData(f"{path}: {name} is no table")
+        own |= table
     if not own and not shared:
         raise BadData(f"{path}: no recipe for a {kind}; it has no table [{kind}]")
     return modernised(shared | own, kind)

@@ -104,7 +104,7 @@ def draw(
     with torch.inference_mode():
         prediction = net.eval()(batch.image)
         columns = {"input": batch.image}
-        columns["mask" if config.kind != "teacher" else "alpha"] = batch.label
+        columns["alpha" if batch.has_alpha.all() else "mask"] = batch.label
         columns |= method.targets(batch, teacher, config).shown
         columns["matte"] = prediction.deployed_alpha
         if prediction.boundary is not None:

@@ -27,7 +27,7 @@ def root(
             raise UsageError(f"--check stands alone, and --data after {step}")
         return
     if not check:
-        raise UsageError("wsshm train: name a step (pretrain, teacher or student), or --check")
+        raise UsageError("wsshm train: name a step, such as teacher or student, or --check")
     require_torch()
     from engines.datasets.layout import find_data
     from train.data.check import check as read_all
@@ -61,7 +61,7 @@ def pretrain(
     config: dict[str, Any] = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
     config |= {"precision": precision}
     start = {"cache_mb": cache_mb, "init": init, "encoder": encoder_weights, "tf_range": tf_encoder}
-    _train("pretrain", recipe, config, runs, out, data, device, workers, resume, **start)
+    train_step("pretrain", recipe, config, runs, out, data, device, workers, resume, **start)
 
 
 def teacher(
@@ -89,9 +89,9 @@ def teacher(
     The mattes' people are composited over the backgrounds.
     """
     config: dict[str, Any] = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
-    config |= {"precision": precision, "loss": _boundary(lambda_)}
+    config |= {"precision": precision, "loss": boundary(lambda_)}
     start = {"cache_mb": cache_mb, "init": init, "encoder": encoder_weights, "tf_range": tf_encoder}
-    _train("teacher", recipe, config, runs, out, data, device, workers, resume, **start)
+    train_step("teacher", recipe, config, runs, out, data, device, workers, resume, **start)
 
 
 def student(
@@ -123,7 +123,7 @@ def student(
     The teacher refines the boundaries of the masks.
     """
     config: dict[str, Any] = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
-    config |= {"precision": precision, "loss": _boundary(lambda_), "labels": labels}
+    config |= {"precision": precision, "loss": boundary(lambda_), "labels": labels}
     config |= {"strong": None if strong_aug else False, "teacher_ema": None if ema else 0.0}
     start = {
         "cache_mb": cache_mb,
@@ -132,14 +132,15 @@ def student(
         "tf_range": tf_encoder,
         "teacher": teacher,
     }
-    _train("student", recipe, config, runs, out, data, device, workers, resume, **start)
+    train_step("student", recipe, config, runs, out, data, device, workers, resume, **start)
 
 
-def _boundary(weight: float | None) -> dict[str, float] | None:
+def boundary(weight: float | None) -> dict[str, float] | None:
+    """Return ``--lambda`` as a change of a recipe's losses."""
     return None if weight is None else {"boundary": weight}
 
 
-def _train(
+def train_step(
     kind: str,
     recipe: str,
     fields: dict[str, Any],

@@ -46,7 +46,7 @@ def test_shipped_recipes_load_for_the_kinds_they_are_of(recipe: str, kind: str) 
 
 
 def test_the_paper_recipe_has_the_papers_figures() -> None:
-    pretrain, teacher, student = (load("paper", kind) for kind in KINDS)
+    pretrain, teacher, student, _ = (load("paper", kind) for kind in KINDS)
     assert [c.steps for c in (pretrain, teacher, student)] == [200_000, 10_000, 20_000]
     assert [c.lr for c in (pretrain, teacher, student)] == [1e-4, 5e-5, 5e-5]
     for config in (pretrain, teacher, student):
@@ -90,6 +90,10 @@ EVERY_FIELD = Config(
     fine_radius=0.02,
     fine_agreement=0.75,
     fine_doubt=0.5,
+    recode=0.25,
+    recode_quality=60,
+    blur=0.75,
+    blur_sigma=2.0,
     max_minutes=90.5,
     squashed={"c": 1.5},
     masks=7,
@@ -138,6 +142,14 @@ def test_a_recipe_sets_what_all_kinds_share_and_what_is_of_one(tmp_path: Path) -
     assert (student.arch, student.seed, student.lr) == ("mbv2", 4, 1)
     paper = load("paper", "teacher")
     assert replace(teacher, arch=paper.arch, seed=paper.seed) == paper
+
+
+def test_a_rival_learns_by_the_teachers_table_and_its_own_method(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('method = "mlb"\n[teacher]\nlr = 0.25\nclip = 2\n[context-aware]\nclip = 3\n')
+    teacher, rival = (load(str(path), kind) for kind in ("teacher", "context-aware"))
+    assert (rival.lr, rival.clip, rival.method) == (0.25, 3, "context-aware")
+    assert replace(rival, kind="teacher", clip=2.0, method="mlb") == teacher
 
 
 def test_options_override_the_recipe() -> None:
@@ -194,6 +206,10 @@ def test_an_option_that_is_a_dictionary_is_merged() -> None:
         ("fine_radius = -0.01", ["fine_radius"]),
         ("fine_agreement = 1", ["fine_agreement"]),
         ("fine_doubt = 2", ["fine_doubt"]),
+        ("recode = 1.5", ["recode"]),
+        ("recode_quality = 0", ["recode_quality"]),
+        ("blur = -0.5", ["blur"]),
+        ("blur_sigma = -1", ["blur_sigma"]),
         ("max_minutes = -1", ["max_minutes"]),
         ("squashed = { a = 0.75 }", ["squashed"]),
         ("ema_decay = 1", ["ema_decay"]),

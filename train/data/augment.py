@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torchvision.transforms.v2 import functional as F
 
 from engines.arrays import U8
+from train.data.traces import TraceRule
 
 LANDSCAPE_SHARE = 0.65  # of photographs
 
@@ -145,25 +146,38 @@ def place(rng: Generator, rgba: U8, size: int) -> tuple[U8, U8]:
     return colour, cv2.warpAffine(rgba[..., 3], m, (size, size))
 
 
-def composite(rng: Generator, people: list[U8], background: U8, size: int) -> tuple[U8, U8]:
+def composite(
+    rng: Generator, people: list[U8], background: U8, size: int, traces: TraceRule | None = None
+) -> tuple[U8, U8]:
     """Composite cut-outs over a background by ``I = αF + (1 - α)B`` on stored values (eq. 1).
+
+    Args:
+        people: cut-outs (H, W, 4) uint8, straight alpha.
+        background: (H, W, 3) uint8.
+        size: side of the composite in pixels.
+        traces: what hides that it is one; None: nothing.
 
     Returns:
         image (size, size, 3) and alpha (size, size), both uint8.
     """
-    behind = zoom_crop(rng, empty(background), size)
-    image: Any = photometric(rng, behind.image).astype(np.float32)
+
+    def lit(image: U8) -> Any:
+        changed = photometric(rng, image)
+        return (traces.part(rng, changed) if traces else changed).astype(np.float32)
+
+    image = lit(zoom_crop(rng, empty(background), size).image)
     alpha: Any = np.zeros((size, size), np.float32)
     for rgba in people:
         flat, a = place(rng, rgba, size)
-        colour: Any = photometric(rng, flat).astype(np.float32)
+        colour = lit(flat)
         if rng.random() < 0.5:  # the light of the background: shift the mean colour towards it
             mean = (image.mean((0, 1)) - colour[a > 127].mean(0)) if (a > 127).any() else 0
             colour = np.clip(colour + rng.uniform(0, 0.5) * mean, 0, 255)
         af = a.astype(np.float32)[..., None] / 255
         image = af * colour + (1 - af) * image
         alpha = 1 - (1 - alpha) * (1 - af[..., 0])
-    return np.rint(image).astype(np.uint8), np.rint(alpha * 255).astype(np.uint8)
+    made: U8 = np.rint(image).astype(np.uint8)
+    return traces.whole(rng, made) if traces else made, np.rint(alpha * 255).astype(np.uint8)
 
 
 def paste(rng: Generator, crop: Labelled, photo: Labelled) -> Labelled:

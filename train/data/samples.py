@@ -27,6 +27,7 @@ from train.config import Config
 from train.data import augment
 from train.data.augment import Labelled
 from train.data.blend import BlendRule, blend
+from train.data.traces import TraceRule
 
 
 def generator(seed: int, index: int) -> np.random.Generator:
@@ -59,7 +60,9 @@ class Samples(Dataset):
         self, root: Path, config: Config, processes: int = 1, cache_bytes: int | None = None
     ):
         self.config = config
-        self.two_views = methods.find(config.method).needs_weak_view
+        method = methods.find(config.method)
+        self.two_views = method.needs_weak_view
+        self.traces = TraceRule.of(config) if method.hides_traces else None
         photos, cutouts, backgrounds = listed(root, config)
         self.photos = _some(photos, config.masks, config.seed)
         self.people = _some(cutouts, config.mattes, config.seed)
@@ -88,7 +91,7 @@ class Samples(Dataset):
             chosen = [int(i) for i in rng.choice(len(self.people), n, p=self.people_weight)]
             people = [self._people(i) for i in chosen]
             background, name = self._background(rng)
-            image, label = augment.composite(rng, people, background, size)
+            image, label = augment.composite(rng, people, background, size, self.traces)
             image = augment.degrade(rng, image)
             crop, has_alpha = Labelled(image, label), True
             names = [self.people[i].image.name for i in chosen] + [name]

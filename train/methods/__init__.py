@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from engines.errors import UsageError
-from train.methods import imitate, mlb, supervised
+from train.methods import context_aware, imitate, mlb, supervised
 from train.methods.method import Method
 
 METHODS: dict[str, Method] = {
     "supervised": supervised.METHOD,
     "mlb": mlb.METHOD,
     "imitate": imitate.METHOD,
+    "context-aware": context_aware.METHOD,
 }
 
 

@@ -65,6 +65,7 @@ class Method:
         uses_masks: it learns from the masks of photographs, and from the fine labels beside them.
         teacher_follows: a teacher of the student's architecture becomes a moving average of the
             student's weights, at the decay ``teacher_ema``.
+        hides_traces: composites are made as `train.data.traces` says.
     """
 
     targets: Callable[[Batch, Teacher | None, Config], Targets]
@@ -72,6 +73,7 @@ class Method:
     needs_weak_view: bool = False
     uses_masks: bool = True
     teacher_follows: bool = False
+    hides_traces: bool = False
 
 
 def boundary_label(alpha: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ EVERY_KIND = [
     recipe("student", method="supervised"),
     recipe("student", method="imitate"),
     recipe("student", paste=1.0),
+    recipe("context-aware"),
 ]
 
 
@@ -52,7 +53,7 @@ def own(dataset: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("c", EVERY_KIND, ids=lambda c: f"{c.kind}-{c.method}-{c.composites}")
 def test_what_an_item_holds(dataset: Path, c: Config) -> None:
-    samples, two_views = Samples(dataset, c), c.method != "supervised"
+    samples, two_views = Samples(dataset, c), c.method in ("mlb", "imitate")
     seen = set()
     for i in range(24):
         item = samples[(i, 96)]
