@@ -53,7 +53,7 @@ def chain(
         if method.needs_teacher and run.teacher is None:
             run = replace(run, teacher=newest_teacher(runs))
             say(f"teacher: {run.teacher}")
-        needed = config.kind != "pretrain" and run.init is None
+        needed = config.kind != "pretrain" and run.init is None and run.pretrain
         if needed and not list_pairs(run.data, "seg", "train", required=False):
             say(f"{run.data}: no masks, so no pre-training")
         elif needed:

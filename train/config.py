@@ -90,8 +90,10 @@ class Config:
     recode_quality: int = 50
     blur: float = 0.5
     blur_sigma: float = 3.0
-    masks: int = 0  # number of masks to use, drawn at random; 0: all
-    mattes: int = 0  # number of mattes to use, drawn at random; 0: all
+    # Numbers of masks and mattes to use; 0: all. They are drawn at random, each set in
+    # proportion to its size; with one seed, fewer are among more.
+    masks: int = 0
+    mattes: int = 0
     # Minutes of training, added up over all parts of a resumed run, after which it ends even if
     # steps are left; the cosine falls to zero by whichever comes first. The number of steps, and so
     # the result, then depends on the machine. 0: no limit.

@@ -43,6 +43,7 @@ class Run:
         data: the folder of training data.
         out: the run's folder.
         init: weights of the whole network to start from.
+        pretrain: without `init`, `train.chain.chain` learns the masks first.
         teacher: weights of the network that labels the student's images.
         encoder, tf_range: of `train.networks.encoders.imagenet.start_encoder`, used without `init`.
         resume: go on with the run in `out`.
@@ -54,6 +55,7 @@ class Run:
     data: Path
     out: Path
     init: Path | None = None
+    pretrain: bool = True
     teacher: Path | None = None
     encoder: str = "auto"
     tf_range: bool = False

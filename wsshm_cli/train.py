@@ -72,6 +72,7 @@ def teacher(
     cache_mb: options.CacheMB = None,
     arch: options.Arch = None,
     init: options.Init = None,
+    pretrain: options.Pretrain = True,
     encoder_weights: options.EncoderWeights = "auto",
     tf_encoder: options.TfEncoder = False,
     recipe: options.Recipe = "paper",
@@ -91,6 +92,7 @@ def teacher(
     config: dict[str, Any] = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
     config |= {"precision": precision, "loss": boundary(lambda_)}
     start = {"cache_mb": cache_mb, "init": init, "encoder": encoder_weights, "tf_range": tf_encoder}
+    start["pretrain"] = pretrain
     train_step("teacher", recipe, config, runs, out, data, device, workers, resume, **start)
 
 
@@ -102,6 +104,7 @@ def student(
     cache_mb: options.CacheMB = None,
     arch: options.Arch = None,
     init: options.Init = None,
+    pretrain: options.Pretrain = True,
     teacher: options.Teacher = None,
     encoder_weights: options.EncoderWeights = "auto",
     tf_encoder: options.TfEncoder = False,
@@ -128,6 +131,7 @@ def student(
     start = {
         "cache_mb": cache_mb,
         "init": init,
+        "pretrain": pretrain,
         "encoder": encoder_weights,
         "tf_range": tf_encoder,
         "teacher": teacher,

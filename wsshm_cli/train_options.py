@@ -26,7 +26,8 @@ Masks = Annotated[
         min=0,
         metavar="N",
         hidden=True,
-        help="Use N masks, drawn at random. [default: all]",
+        help="Use N masks, drawn at random over all sets; with one seed, fewer are among more. "
+        "[default: all]",
     ),
 ]
 Mattes = Annotated[
@@ -36,7 +37,8 @@ Mattes = Annotated[
         min=0,
         metavar="N",
         hidden=True,
-        help="Use N mattes, drawn at random. [default: all]",
+        help="Use N mattes, drawn at random over all sets; with one seed, fewer are among more. "
+        "[default: all]",
     ),
 ]
 Workers = Annotated[
@@ -68,6 +70,14 @@ Arch = Annotated[
 Init = Annotated[
     Path | None,
     _network("--init", metavar="FILE", help="Start from these weights, a checkpoint of wsshm."),
+]
+Pretrain = Annotated[
+    bool,
+    _network(
+        "--pretrain/--no-pretrain",
+        hidden=True,
+        help="Learn the masks first where there is no --init. [default: on]",
+    ),
 ]
 EncoderWeights = Annotated[
     str,

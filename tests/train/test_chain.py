@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.train.conftest import Refused
-from tests.train.processes import Chain
+from tests.train.processes import Chain, recipe
 from train.chain import newest_teacher
 from train.checkpoint import checkpoint
 from train.networks import build
+from wsshm_cli.app import app
 
 pytestmark = pytest.mark.timeout(900)  # every process imports torch, on whatever machine
 
@@ -30,6 +32,21 @@ def test_pretraining_from_other_masks_is_refused_with_advice(
     assert code == 2
     weights = chain.out("pretrain") / "model.safetensors"
     assert f"was made with another masks; --init {weights} takes it as it is" in words
+
+
+def test_without_pretraining_no_mask_is_read_by_a_teacher(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = recipe(tmp_path / "recipe.toml", steps=1, composites=1.0, empty=0.0)
+    data = shutil.copytree(chain.data, tmp_path / "data")
+    for mask in (data / "seg/a/masks").iterdir():
+        mask.write_bytes(b"no image")
+    args = ["train", "teacher", "--recipe", path, "--data", data, "--workers", 0]
+    result = CliRunner().invoke(app, [*map(str, args), "--no-pretrain"])
+    # Measured on masks when it ends, which is said; none is learnt.
+    assert result.exit_code == 0, result.stderr
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["teacher-r18x0.25"]
 
 
 @pytest.fixture

@@ -218,11 +218,18 @@ def _free_memory() -> int:
 
 
 def _some(items: list[Pair], count: int, seed: int) -> list[Pair]:
-    """Draw `count` of the items, keeping their order; 0 draws all."""
+    """Draw `count` of the items, keeping their order; 0 draws all.
+
+    With one seed, few are among many. The items of each set are spread evenly over the order in
+    which they are drawn, so few have the sets' shares of all, as near as whole numbers can.
+    """
     if not count or count >= len(items):
         return items
-    chosen = np.random.default_rng(seed).choice(len(items), count, replace=False)
-    return [items[i] for i in sorted(chosen)]
+    rng, turn = np.random.default_rng(seed), np.empty(len(items))
+    for source in sorted({p.source for p in items}):
+        own = [i for i, p in enumerate(items) if p.source == source]
+        turn[rng.permutation(own)] = (np.arange(len(own)) + rng.random()) / len(own)
+    return [items[i] for i in sorted(np.argsort(turn, kind="stable")[:count])]
 
 
 def _weights(items: list[Pair], shares: dict[str, float]) -> np.ndarray:

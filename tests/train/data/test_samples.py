@@ -290,6 +290,18 @@ def test_a_number_of_mattes_is_chosen_reproducibly(many: Path) -> None:
     assert any(chosen(0) != chosen(seed) for seed in range(1, 6))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_with_one_seed_few_are_among_many_and_every_set_is_in_them(many: Path, seed: int) -> None:
+    def chosen(count: int) -> list[tuple[str, str]]:
+        photos = Samples(many, recipe(masks=count, seed=seed)).photos
+        return [(p.source, p.image.name) for p in photos]
+
+    for count in range(2, 10):
+        assert set(chosen(count - 1)) < set(chosen(count))
+    sources = [[source for source, _ in chosen(count)] for count in (3, 6)]
+    assert [(of.count("a"), of.count("b")) for of in sources] == [(2, 1), (4, 2)]
+
+
 @pytest.mark.parametrize("count", [0, 9, 100])
 def test_all_masks_are_used_where_no_fewer_are_asked_for(many: Path, count: int) -> None:
     assert len(Samples(many, recipe(masks=count)).photos) == 9
