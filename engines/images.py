@@ -26,6 +26,10 @@ from engines.errors import BadData, CannotOpen, Say, reading, silent
 from engines.files import MAX_PIXELS
 from engines.image_files import HEAD_BYTES, IMAGE_SUFFIXES, format_of, image_format
 
+# Pillow warns of odd headers and large sizes, which are judged here. Said once for the process: to
+# silence warnings for a while is not safe where images are read in threads.
+warnings.filterwarnings("ignore", module=r"(PIL|pi_heif)\.")
+
 ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}  # formats that may hold an animation
 OPENCV_READS = {"JPEG", "PNG", "WEBP", "BMP"}  # all of them, unless they have alpha or inks
 PILLOW_READS = {"JPEG": ("JPEG", "MPO")}  # MPO is a JPEG with a second picture, such as a depth map
@@ -66,12 +70,11 @@ def read(path: Path, warn: Say = silent) -> Picture:
     def say(text: str) -> None:
         warn(f"{path}: {text}")
 
-    with _no_warnings():
-        picture = _decoded(path, data, name, say)
-        if picture is None and name == "JPEG":
-            picture = _decoded(path, data + END_OF_JPEG, name, say, is_whole=False)
-            if picture is not None:
-                say("its end is missing; it is shown as far as it goes")
+    picture = _decoded(path, data, name, say)
+    if picture is None and name == "JPEG":
+        picture = _decoded(path, data + END_OF_JPEG, name, say, is_whole=False)
+        if picture is not None:
+            say("its end is missing; it is shown as far as it goes")
     if picture is None:
         raise BadData(f"{path}: not a readable image", "it may be incomplete or damaged")
     return picture
@@ -101,7 +104,7 @@ def is_animation(path: Path) -> bool:
     if name not in ANIMATED:
         return False
     try:
-        with _no_warnings(), Image.open(path, formats=[name]) as image:
+        with Image.open(path, formats=[name]) as image:
             return bool(getattr(image, "is_animated", False))
     except Exception:  # on a broken file, Pillow raises undocumented errors
         return False
@@ -115,18 +118,16 @@ def pictures(path: Path) -> Iterator[tuple[Picture, int]]:
         BadData: a picture cannot be decoded, or is over `MAX_PIXELS`.
     """
     data, name = _contents(path)
-    with _no_warnings():
-        image = _opened(path, data, name)
+    image = _opened(path, data, name)
     profile = _profile(path, data, name, image)
     count = getattr(image, "n_frames", 1)
     # The picture of a PNG file for programs that show no animations may be no part of that.
     for index in range(int(getattr(image, "default_image", False)), count):
         try:
-            with _no_warnings():
-                assert image is not None
-                image.seek(index)
-                picture = _by_pillow(_loaded(image), profile, silent)
-                shown = round(image.info.get("duration") or 0)
+            assert image is not None
+            image.seek(index)
+            picture = _by_pillow(_loaded(image), profile, silent)
+            shown = round(image.info.get("duration") or 0)
         except MemoryError:
             raise
         except Exception as e:
@@ -137,7 +138,7 @@ def pictures(path: Path) -> Iterator[tuple[Picture, int]]:
 def count(path: Path) -> int | None:
     """Return the number of pictures of an animation; None if its file does not say."""
     try:
-        with _no_warnings(), Image.open(path) as image:
+        with Image.open(path) as image:
             first = int(getattr(image, "default_image", False))
             return int(getattr(image, "n_frames", 1)) - first
     except Exception:  # on a broken file, Pillow raises undocumented errors
@@ -162,11 +163,6 @@ def _readable(path: Path, name: str | None) -> str:
             f"{path}: HEIC needs the package pi-heif", f"run: pip install pi-heif, or {TO_JPEG}"
         )
     return name
-
-
-def _no_warnings() -> Any:
-    """Silence Pillow, which warns of odd headers and large sizes; those we judge ourselves."""
-    return warnings.catch_warnings(action="ignore")
 
 
 def _opened(path: Path, data: bytes, name: str) -> Image.Image | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -294,3 +297,19 @@ def test_ppm_as_text_without_a_last_newline(tmp_path: Path) -> None:
     path = tmp_path / "text.ppm"
     path.write_text("P3\n# by hand\n3 2\n255\n" + " ".join(map(str, pixels.ravel())))
     assert np.array_equal(images.read(path).rgb, pixels)
+
+
+def test_odd_headers_are_read_in_silence_in_threads_too(tmp_path: Path) -> None:
+    """The process goes on with the warnings it had."""
+    path = tmp_path / "odd.jpg"
+    Image.new("RGB", (8, 8)).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")  # no entry follows
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        for picture in pool.map(images.read, [path] * 400):
+            assert picture.rgb.shape == (8, 8, 3)
+    assert warnings.filters == before
+    read_it = "import sys, pathlib, engines.images as i; i.read(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", read_it, path], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -79,10 +78,8 @@ def _read_all(root: Path) -> tuple[list[str], int]:
     items, found = _items(root)
     images = {item.image for item in items if item.image}
     found += _split_faults(root, images)
-    with warnings.catch_warnings():  # Pillow's: an odd header is a fault or nothing
-        warnings.simplefilter("ignore")
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found += chain.from_iterable(pool.map(_faults, items))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found += chain.from_iterable(pool.map(_faults, items))
     files = {path for item in items for path in item.files}
     if not files:
         found.append((root, f"no images in seg, matte or background; {layout.LAYOUT_REMEDY}"))
