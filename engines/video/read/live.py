@@ -93,9 +93,18 @@ class StreamSource(VideoSource):
         self.fault = f"{self.path}: no image came for {seconds:g} s: it stopped"
         self.fault_kind = Unavailable
 
-    def continue_as(self, earlier: StreamSource) -> None:
-        """Give images in an earlier source's format, and warn as it did."""
-        self.format, self._convert, self._warn = earlier.format, earlier._convert, earlier._warn
+    def reopened(self, wait: float) -> StreamSource:
+        """Open the stream again, for images in this source's format; nothing is warned of twice.
+
+        Args:
+            wait: seconds that it may take to begin.
+
+        Raises:
+            CannotOpen, Unavailable, BadData: as the constructor.
+        """
+        fresh = StreamSource(self._stream, Clip(), warn=self._warn, stop=self._stop, wait=wait)
+        fresh.format, fresh.convert = self.format, self.convert
+        return fresh
 
 
 class LiveSource(FrameSource):
@@ -184,13 +193,12 @@ class LiveSource(FrameSource):
         self._source.close()
         while not self._stop.ended:
             try:
-                fresh = StreamSource(self._stream, Clip(), stop=self._stop, wait=SILENCE_SECONDS)
+                fresh = self._source.reopened(SILENCE_SECONDS)
             except WsshmError:
                 until = time.monotonic() + PAUSE_SECONDS
                 while time.monotonic() < until and not self._stop.ended:
                     time.sleep(TICK)
                 continue
-            fresh.continue_as(self._source)
             self._source = fresh
             return True
         return False

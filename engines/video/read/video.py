@@ -38,7 +38,8 @@ LIMIT_OPTIONS = {"max_pixels": str(MAX_PIXELS)}  # for the demuxer and its decod
 class VideoSource(FrameSource):
     """A video file. Frames keep their times and, where possible, the decoder's own planes.
 
-    `is_picture` says whether it is a picture, in a format of which there are no videos.
+    `is_picture` says whether it is a picture, in a format of which there are no videos. `convert`
+    makes decoded images ones of `format`.
 
     Args:
         path: the file.
@@ -131,7 +132,7 @@ class VideoSource(FrameSource):
         self.sample_aspect = upright_aspect(self._video.sample_aspect_ratio, turn)
         self.total = expected_frames(self._container, self._video, self.rate, self._clip)
         opaque = video_stream.has_unused_alpha(self._container, self._video)
-        self._convert = Converter(first, self.format, self._turn, self._crop, opaque, self._warn)
+        self.convert = Converter(first, self.format, self._turn, self._crop, opaque, self._warn)
 
     def _look_ahead(self) -> Generator[av.Packet, None, None]:
         """Set what other streams begin with, and return the packets of all streams to copy."""
@@ -292,7 +293,7 @@ class VideoSource(FrameSource):
             if last is not None:
                 pts = max(pts, last + 1)  # two cannot be shown at once; encoders refuse it
             last = pts
-            image, alpha = self._convert(item)
+            image, alpha = self.convert(item)
             yield Frame(image, self.format, pts, self.time_base, step, alpha=alpha)
 
     def _read(self) -> Generator[Any, None, None]:
