@@ -160,12 +160,13 @@ def train_step(
     require_torch()
     from engines.datasets.layout import find_data
     from train import config as configs
-    from train.chain import chain
+
+    config, root = configs.load(recipe, kind, **fields), find_data(data)
+    from train.chain import chain  # torch takes seconds: what is wrong before is said at once
     from train.run import Run
 
-    config = configs.load(recipe, kind, **fields)
     folder = out or runs / f"{kind}-{config.arch}"
-    run = Run(config, find_data(data), folder, workers=workers, resume=resume, **start)
+    run = Run(config, root, folder, workers=workers, resume=resume, **start)
     with report.bar(" steps", slow=True) as show:
         code = chain(run, recipe, runs, device, report.line, show)
     raise typer.Exit(code)
