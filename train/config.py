@@ -14,6 +14,7 @@ import json
 import math
 import tomllib
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,11 +28,27 @@ METHOD_OF_KIND = {"context-aware": "context-aware"}  # whatever a recipe says
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 PRECISIONS = get_args(Precision)
 LOSSES = ("mse", "l1", "bce", "gradient", "laplacian", "boundary", "context")
-# What --labels offers, and recipes and runs of earlier versions have: methods by what they learn.
-Labels = Literal["blended", "masks", "teacher"]
-LABELS = get_args(Labels)
-METHOD_OF_LABELS = {"blended": "mlb", "masks": "supervised", "teacher": "imitate"}
 OLD_KEYS = {"average": "ema_decay", "labels": "method"}
+
+
+class Labels(str, Enum):
+    """The labels that ``--labels`` offers, and that recipes and runs of earlier versions have.
+
+    `method` is the training method that makes them, `words` what they are, for help.
+    """
+
+    method: str
+    words: str
+
+    blended = "blended", "mlb", "the teacher's matte at its boundary and the mask elsewhere"
+    masks = "masks", "supervised", "the masks alone"
+    teacher = "teacher", "imitate", "the teacher's mattes alone"
+
+    def __new__(cls, value: str, method: str, words: str) -> Labels:
+        """Return a member that is the string `value`."""
+        member = str.__new__(cls, value)
+        member._value_, member.method, member.words = value, method, words
+        return member
 
 
 @dataclass(frozen=True)
@@ -243,8 +260,8 @@ def modernised(data: dict[str, Any], kind: str = "") -> dict[str, Any]:
     new = {OLD_KEYS.get(key, key): value for key, value in data.items()}
     if "labels" in data:
         is_student = data.get("kind", kind) == "student"  # the others had the key too, unused
-        method = data["labels"] if is_student else "masks"
-        new["method"] = METHOD_OF_LABELS.get(method, method) if isinstance(method, str) else method
+        given = data["labels"] if is_student else Labels.masks
+        new["method"] = next((labels.method for labels in Labels if labels == given), given)
     return new
 
 

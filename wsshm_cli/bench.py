@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections import Counter
@@ -17,6 +18,7 @@ import typer
 from engines.contract import PAPER_SIZE, ModelSpec
 from engines.errors import Unavailable, UsageError
 from engines.measure.estimators.open import describe_files
+from engines.video.compose.kinds import describe as describe_backgrounds
 from wsshm_cli import __version__, report
 from wsshm_cli.help import HelpAll
 from wsshm_cli.parse import MAX_SIZE, MIN_SIZE, SIZES
@@ -105,7 +107,9 @@ def bench(
     bg: Annotated[
         str,
         _clip(
-            "--bg", metavar="BACKGROUND", help="An image, '#rrggbb' or blur[:N], as in wsshm run."
+            "--bg",
+            metavar="BACKGROUND",
+            help=f"As in wsshm run: {describe_backgrounds(only_opaque=True)}.",
         ),
     ] = "blur",
     end_to_end: Annotated[
@@ -204,9 +208,12 @@ def bench(
 def _frame(input: Path | None, size: str | None) -> tuple[int, int]:
     """Return width and height of the clip's frames, in pixels; raises UsageError."""
     if input is None:
-        match = re.fullmatch(r"(\d{2,4})x(\d{2,4})", size or FRAME)
-        if match is None or any(int(x) % 2 or not 64 <= int(x) <= 8192 for x in match.groups()):
-            raise UsageError(f"--frames-size {size}: write WxH, both even, from 64 to 8192")
+        from engines.files import MAX_PIXELS
+
+        most = math.isqrt(MAX_PIXELS)
+        match = re.fullmatch(r"(\d{2,5})x(\d{2,5})", size or FRAME)
+        if match is None or any(int(x) % 2 or not 64 <= int(x) <= most for x in match.groups()):
+            raise UsageError(f"--frames-size {size}: write WxH, both even, from 64 to {most}")
         return int(match[1]), int(match[2])
     if size is not None:
         raise UsageError(
@@ -226,7 +233,9 @@ def _check_background(spec: str) -> None:
     from engines.video.compose.open import open_background
 
     if open_background(spec) is None:
-        raise UsageError(f"--bg {spec}: cannot go into an mp4", "use an image, '#rrggbb' or blur")
+        raise UsageError(
+            f"--bg {spec}: cannot go into an mp4", f"use {describe_backgrounds(only_opaque=True)}"
+        )
 
 
 def _networks(

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
+from engines.video.compose.kinds import describe as describe_backgrounds
 from engines.video.config import PIPES, BackgroundFit, Pipe, PrecisionChoice, Save
 from engines.video.write.codecs import codec_help, crf_help, ten_bits_help
 from wsshm_cli.parse import SIZES
@@ -78,8 +79,7 @@ Background = Annotated[
     _background(
         "--bg",
         metavar="BACKGROUND",
-        help="An image, a video (looped), a colour '#rrggbb', blur[:N] with N the radius in "
-        "percent of the shorter edge, or transparent.",
+        help=f"Put behind the person {describe_backgrounds(with_notes=True)}.",
     ),
 ]
 Fit = Annotated[

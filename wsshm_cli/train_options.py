@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from train import config
+from train.networks import describe_architectures
 
 _data = partial(typer.Option, rich_help_panel="Data")
 Data = Annotated[
@@ -62,9 +63,7 @@ Arch = Annotated[
     _network(
         "--arch",
         metavar="NAME",
-        help="r101, r50, r34, r18, r18x0.5, r18x0.25, mbv2, lite0 to lite2, or of other papers: "
-        "modnet, gfm, indexnet, shm, shm-psp, lfm, p3mnet, gca. "
-        "[default: the recipe's]",
+        help=f"{describe_architectures()}. [default: the recipe's]",
     ),
 ]
 Init = Annotated[
@@ -163,10 +162,11 @@ Labels = Annotated[
     config.Labels | None,
     _training(
         "--labels",
-        metavar="|".join(config.LABELS),
+        metavar="|".join(config.Labels),
         hidden=True,
-        help="blended takes the teacher's matte at its boundary and the mask elsewhere; the others "
-        "take one of them alone, for comparison. [default: blended]",
+        help="What is learnt of photographs: "
+        f"{'; '.join(f'{labels.value}, {labels.words}' for labels in config.Labels)}. "
+        "[default: the recipe's]",
     ),
 ]
 StrongAug = Annotated[

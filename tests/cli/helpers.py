@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 
-# `wsshm` where nothing of training can be imported but the names in its configuration.
+# `wsshm` where nothing of training can be imported but the names that help lists.
 WITHOUT_TRAINING = """
 import sys
 
@@ -13,7 +13,7 @@ BLOCKED = {"torch", "torchvision", "onnx", "safetensors", "skimage"}
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        of_training = name.startswith("train.") and name != "train.config"
+        of_training = name.startswith("train.") and name not in ("train.config", "train.networks")
         if name.split(".")[0] in BLOCKED or of_training:
             raise ModuleNotFoundError(f"{name} is not part of a run", name=name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,10 +17,13 @@ from onnx import TensorProto as T
 from onnx import helper as h
 
 from engines import models
+from engines.files import MAX_PIXELS
 from tests import graphs
 from tests.cli.helpers import WITHOUT_TRAINING, refuses, says
 from tests.conftest import Wsshm, one_error_line
 from tests.engines.measure.speed.processes import is_alive, until
+
+MAX_SIDE = math.isqrt(MAX_PIXELS)
 
 
 def test_clip_of_ones_own(wsshm: Wsshm, portrait: Path, zeros: Path) -> None:
@@ -81,6 +85,7 @@ def test_shipped_model_alone_by_default(wsshm: Wsshm) -> None:
         (("--input", "there.png"), 2, "--input there.png: not a video"),
         (("--input", "no.mp4", "--frames-size", "64x64"), 2, "--frames-size"),
         (("--frames-size", "640x361"), 2, "--frames-size 640x361: write WxH, both even"),
+        (("--frames-size", f"{MAX_SIDE + 2}x64"), 2, f"both even, from 64 to {MAX_SIDE}"),
         (("--bg", "transparent"), 2, "--bg transparent"),
         (("--bg", "no.jpg"), 66, "--bg no.jpg"),
         (("--plot", "there.png"), 73, "there.png: exists; add --overwrite"),

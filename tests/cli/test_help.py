@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import typer
 
+from engines.measure.estimators.open import ESTIMATORS
+from engines.video.compose.kinds import KINDS
+from engines.video.write.codecs import listed_codecs
 from tests.conftest import Wsshm
+from train.config import Labels
+from train.networks import NETWORKS
 from wsshm_cli.app import app
 
 GROUP: Any = typer.main.get_command(app)
@@ -40,6 +46,28 @@ def test_every_option_is_listed_in_plain_words(wsshm: Wsshm, command: tuple[str,
     for param in found.params:
         assert param.help, param.name
         assert param.metavar or param.is_flag, param.name
+
+
+@pytest.mark.parametrize(
+    ("command", "parameter", "rows"),
+    [
+        (("run",), "bg", [kind.words for kind in KINDS]),
+        (("bench",), "bg", [kind.words for kind in KINDS if kind.is_opaque]),
+        (("run",), "codec", [codec.name for codec in listed_codecs()]),
+        (("eval",), "model", [entry.name for entry in ESTIMATORS]),
+        (("train", "teacher"), "arch", NETWORKS),
+        (("train", "student"), "labels", [labels.value for labels in Labels]),
+    ],
+)
+def test_help_names_every_row_of_a_table(
+    command: tuple[str, ...], parameter: str, rows: Iterable[str]
+) -> None:
+    found = GROUP
+    for name in command:
+        found = found.commands[name]
+    (text,) = (p.help for p in found.params if p.name == parameter)
+    missing = [r for r in rows if not re.search(rf"(?<![\w-]){re.escape(r)}(?![\w-])", text)]
+    assert missing == []
 
 
 def test_run_shows_the_options_of_every_day(wsshm: Wsshm) -> None:

@@ -6,12 +6,12 @@ import pytest
 
 from tests.cli.helpers import refuses
 from tests.conftest import Wsshm, one_error_line
-from train.config import LABELS
+from train.config import Labels
 
 
-@pytest.mark.parametrize("labels", LABELS)
-def test_labels_are_those_of_the_config(wsshm: Wsshm, labels: str) -> None:
-    result = wsshm("train", "student", "--labels", labels, "--data", "nowhere")
+@pytest.mark.parametrize("labels", Labels)
+def test_labels_are_those_of_the_config(wsshm: Wsshm, labels: Labels) -> None:
+    result = wsshm("train", "student", "--labels", labels.value, "--data", "nowhere")
     assert result.returncode == 66
     one_error_line(result, "nowhere")
 

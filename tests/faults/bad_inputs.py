@@ -305,7 +305,7 @@ def output_of_unknown_kind(folder: Path, stack: ExitStack) -> Case:
 
 @case
 def unknown_background(folder: Path, stack: ExitStack) -> Case:
-    return Case(66, "beach.jpg", "no such file", "'#00b140'", [clip(folder), "--bg", "beach.jpg"])
+    return Case(66, "beach.jpg", "no such file", "'#rrggbb'", [clip(folder), "--bg", "beach.jpg"])
 
 
 @case

@@ -11,11 +11,10 @@ import pytest
 from engines.errors import BadData, CannotOpen, UsageError
 from train.config import (
     KINDS,
-    LABELS,
     LOSSES,
-    METHOD_OF_LABELS,
     RECIPES,
     Config,
+    Labels,
     Stage,
     differing,
     load,
@@ -281,11 +280,11 @@ def test_a_recipe_that_may_not_be_read_is_named(tmp_path: Path) -> None:
         load(str(path), "student")
 
 
-@pytest.mark.parametrize("labels", LABELS)
-def test_labels_stand_for_a_method(labels: str) -> None:
-    config = load("paper", "student", labels=labels)
-    assert config.method == METHOD_OF_LABELS[labels]
-    assert config.method in METHODS
+@pytest.mark.parametrize("labels", Labels)
+def test_labels_stand_for_a_method(labels: Labels) -> None:
+    for given in (labels, labels.value):
+        assert load("paper", "student", labels=given).method == labels.method
+    assert labels.method in METHODS
 
 
 def test_recipes_and_runs_of_earlier_versions_are_read(tmp_path: Path) -> None:

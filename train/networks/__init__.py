@@ -1,42 +1,55 @@
-"""The networks by name. A new one is a file in this package and a row here."""
+"""The table of networks. A new one is a file in this package and a row here.
+
+Importing this module imports no network and no torch, because help prints the table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from engines.errors import UsageError
-from train.networks.gca import GCA
-from train.networks.gfm import GFM
-from train.networks.indexnet import IndexNet
-from train.networks.lfm import LFM
-from train.networks.modnet import MODNet
-from train.networks.network import Network
-from train.networks.p3mnet import P3MNet
-from train.networks.shm import light as light_shm
-from train.networks.shm_psp import published as published_shm
-from train.networks.unet import lite_unet, mobilenet_v2_unet, resnet_unet
 
-# Name → constructor, which is given the name.
-NETWORKS: dict[str, Callable[[str], Network]] = {
-    "r101": partial(resnet_unet, depth=101),
-    "r50": partial(resnet_unet, depth=50),
-    "r34": partial(resnet_unet, depth=34),
-    "r18": partial(resnet_unet, depth=18),
-    "r18x0.5": partial(resnet_unet, depth=18, width=0.5),
-    "r18x0.25": partial(resnet_unet, depth=18, width=0.25),
-    "mbv2": mobilenet_v2_unet,
-    "lite0": partial(lite_unet, number=0),
-    "lite1": partial(lite_unet, number=1),
-    "lite2": partial(lite_unet, number=2),
-    "modnet": MODNet,
-    "shm": light_shm,
-    "shm-psp": published_shm,
-    "gfm": GFM,
-    "indexnet": IndexNet,
-    "lfm": LFM,
-    "p3mnet": P3MNet,
-    "gca": GCA,
+if TYPE_CHECKING:
+    from train.networks.network import Network
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table of networks.
+
+    Attributes:
+        constructor: ``module:name`` in this package, called with the network's name.
+        options: further arguments of the constructor.
+        is_peer: whether it is the network of another paper than Matte Label Blending's.
+    """
+
+    constructor: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    is_peer: bool = False
+
+
+NETWORKS = {
+    "r101": Entry("unet:resnet_unet", {"depth": 101}),
+    "r50": Entry("unet:resnet_unet", {"depth": 50}),
+    "r34": Entry("unet:resnet_unet", {"depth": 34}),
+    "r18": Entry("unet:resnet_unet", {"depth": 18}),
+    "r18x0.5": Entry("unet:resnet_unet", {"depth": 18, "width": 0.5}),
+    "r18x0.25": Entry("unet:resnet_unet", {"depth": 18, "width": 0.25}),
+    "mbv2": Entry("unet:mobilenet_v2_unet"),
+    "lite0": Entry("unet:lite_unet", {"number": 0}),
+    "lite1": Entry("unet:lite_unet", {"number": 1}),
+    "lite2": Entry("unet:lite_unet", {"number": 2}),
+    "modnet": Entry("modnet:MODNet", is_peer=True),
+    "shm": Entry("shm:light", is_peer=True),
+    "shm-psp": Entry("shm_psp:published", is_peer=True),
+    "gfm": Entry("gfm:GFM", is_peer=True),
+    "indexnet": Entry("indexnet:IndexNet", is_peer=True),
+    "lfm": Entry("lfm:LFM", is_peer=True),
+    "p3mnet": Entry("p3mnet:P3MNet", is_peer=True),
+    "gca": Entry("gca:GCA", is_peer=True),
 }
 architectures = tuple(NETWORKS)
 
@@ -49,4 +62,16 @@ def build(arch: str) -> Network:
     """
     if arch not in NETWORKS:
         raise UsageError(f"unknown architecture {arch!r}", f"use one of {', '.join(architectures)}")
-    return NETWORKS[arch](arch)
+    entry = NETWORKS[arch]
+    module, _, name = entry.constructor.partition(":")
+    make: Any = getattr(import_module(f"train.networks.{module}"), name)
+    return make(arch, **entry.options)
+
+
+def describe_architectures() -> str:
+    """Return the names that `build` takes, as a phrase for help."""
+    ours, peers = (
+        ", ".join(name for name, entry in NETWORKS.items() if entry.is_peer is is_peer)
+        for is_peer in (False, True)
+    )
+    return f"{ours}, or of other papers: {peers}"

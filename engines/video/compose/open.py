@@ -16,6 +16,7 @@ from engines.files import natural_key
 from engines.image_files import is_image
 from engines.video import frame as fr
 from engines.video.blend import at_planes, over
+from engines.video.compose import kinds
 from engines.video.compose.background import Background, BlurredBackground, ImageBackground
 from engines.video.compose.moving import VideoBackground
 from engines.video.config import BackgroundFit
@@ -49,15 +50,16 @@ def open_background(
         CannotOpen, BadData: the image or the video cannot be used.
     """
     behind = _rgb("--bg-color", colour or "#000000")
-    if colour and not names_file(spec):
+    kind = kinds.find(spec)
+    if colour and kind:
         raise UsageError(f"--bg-color: goes with an image or a video as --bg, not with {spec}")
-    if spec == "transparent":
+    if kind is kinds.TRANSPARENT:
         return None
-    if spec.startswith("#"):
+    if kind is kinds.COLOUR:
         return ImageBackground(np.full((1, 1, 3), _rgb("--bg", spec), np.uint8))
-    if match := re.fullmatch(r"blur(?::(.*))?", spec):
+    if kind is kinds.BLUR:
         try:
-            strength = float(match[1] or DEFAULT_BLUR)
+            strength = float(spec.partition(":")[2] or DEFAULT_BLUR)
         except ValueError:
             strength = 0.0
         if not 0 < strength <= MAX_BLUR:
@@ -67,10 +69,7 @@ def open_background(
     with reading(f"--bg {spec}"):
         exists = path.exists()
     if not exists:
-        raise CannotOpen(
-            f"--bg {spec}: no such file; --bg takes an image, a video, a colour as "
-            f"'{GREEN_SCREEN}', blur, blur:N or transparent"
-        )
+        raise CannotOpen(f"--bg {spec}: no such file; --bg takes {kinds.describe()}")
     if path.is_dir():
         raise CannotOpen(f"--bg {spec}: is a folder", "name one image or video")
     if not images.is_still(path):
@@ -81,11 +80,6 @@ def open_background(
         flat = over(fr.from_rgb(rgb, fmt), at_planes(alpha, fmt), behind, fmt)
         rgb = fr.RgbScaler(fmt)(flat, fmt.width, fmt.height)
     return ImageBackground(rgb, sample_aspect, fit, behind)
-
-
-def names_file(spec: str) -> bool:
-    """Return whether what ``--bg`` says is the name of a file."""
-    return not re.fullmatch(r"transparent|#.*|blur(:.*)?", spec)
 
 
 def _rgb(option: str, text: str) -> tuple[int, int, int]:
@@ -134,7 +128,7 @@ class BackgroundCycle:
             self._index = (self._index + 1) % len(self._specs)
             spec = self._specs[self._index]
             try:
-                opened = self._open(spec, colour=self._colour if names_file(spec) else None)
+                opened = self._open(spec, colour=None if kinds.find(spec) else self._colour)
             except WsshmError as e:
                 self._say(str(e))
                 continue
