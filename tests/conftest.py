@@ -56,15 +56,20 @@ def shared_data() -> Path:
     return SHARED
 
 
+def _environment() -> dict[str, str]:
+    """The environment, but for what pytest and torchvision set."""
+    theirs = "PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR"
+    return {name: value for name, value in os.environ.items() if name not in theirs}
+
+
 @pytest.fixture(autouse=True)
 def _leaves_nothing_behind(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Iterator[None]:
     """No thread, no environment change and no logged error outlives a test."""
-    threads, environment = set(threading.enumerate()), dict(os.environ)
+    threads, environment = set(threading.enumerate()), _environment()
     yield
     left = [t.name for t in threading.enumerate() if t not in threads and t.name[:5] == "wsshm"]
     assert not left, f"threads left: {left}"
-    environment["PYTEST_CURRENT_TEST"] = os.environ.get("PYTEST_CURRENT_TEST", "")
-    assert dict(os.environ) == environment, "the environment was changed"
+    assert _environment() == environment, "the environment was changed"
     errors = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
     assert not errors, f"logged: {errors}"
 

@@ -38,8 +38,7 @@ LIMIT_OPTIONS = {"max_pixels": str(MAX_PIXELS)}  # for the demuxer and its decod
 class VideoSource(FrameSource):
     """A video file. Frames keep their times and, where possible, the decoder's own planes.
 
-    `is_picture` says whether it is a picture, in a format of which there are no videos. `convert`
-    makes decoded images ones of `format`.
+    `is_picture` says whether it is a picture, in a format of which there are no videos.
 
     Args:
         path: the file.
