@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +22,7 @@ else:
 
 MAX_NAME_BYTES = 255  # of a file, without its folder
 MAX_PARTS = 999  # unfinished files of one name
+MAX_NAMED = 5  # files that a message names
 LOCKED_BYTE = 1 << 40  # on Windows nobody can write where a file is locked: far behind its end
 MAX_PIXELS = 8192 * 8192  # of an image or a frame: a small file may ask for any amount of memory
 
@@ -31,6 +32,23 @@ def natural_key(path: Path, ignore_case: bool = False) -> tuple[list[str | int],
     text = path.as_posix().lower() if ignore_case else path.as_posix()
     words = re.split(r"(\d+)", text)  # text and digits in turn
     return [int(w) if i % 2 else w for i, w in enumerate(words)], path.as_posix()
+
+
+def listed(paths: Sequence[Path]) -> str:
+    """Return how many files and folders there are, and the names of some."""
+    folders = [p.name + "/" for p in paths if p.is_dir()]
+    files = [p.name for p in paths if not p.is_dir()]
+    parts = [
+        f"{len(names)} {what}{'s' * (len(names) > 1)} ({some(names)})"
+        for what, names in (("file", files), ("folder", folders))
+        if names
+    ]
+    return " and ".join(parts)
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of some names, for a message."""
+    return ", ".join(names[:MAX_NAMED]) + " …" * (len(names) > MAX_NAMED)
 
 
 def sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,17 +49,24 @@ def size(text: str | None) -> int | None:
     return int(text)
 
 
-def source(text: str | None, webcam: bool, camera: str | None) -> Path | Stream:
-    """Return what INPUT or ``--webcam`` names; raises Unavailable where there is no camera."""
+def source(texts: Sequence[str], webcam: bool, camera: str | None) -> Path | Stream:
+    """Return what the one INPUT or ``--webcam`` names.
+
+    Raises:
+        UsageError: there is none, or both.
+        Unavailable: there is no camera.
+    """
     from engines.video.read.camera import find_camera
     from engines.video.read.stream import parse_input
 
     if camera is not None and not webcam:
         raise UsageError(f"--camera {camera}: is only for a webcam", "add --webcam")
-    if webcam and text is not None:
-        raise UsageError(f"{text}: --webcam is an input too", "give INPUT or --webcam, not both")
+    if webcam and texts:
+        raise UsageError(
+            f"{texts[0]}: --webcam is an input too", "give INPUT or --webcam, not both"
+        )
     if webcam:
         return find_camera(camera)
-    if text is None:
+    if not texts:
         raise UsageError("no input", "give INPUT, as in: wsshm run clip.mp4, or --webcam")
-    return parse_input(text)
+    return parse_input(texts[0])

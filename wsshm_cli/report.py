@@ -99,9 +99,9 @@ def bar(unit: str, name: str = "", *, slow: bool = False) -> Iterator[Show]:
                 unit=unit,
                 dynamic_ncols=True,
                 mininterval=pause,
+                miniters=0,  # a note may change where nothing is done yet
             )
-        if note:
-            _bar.set_postfix_str(note, refresh=False)
+        _bar.set_postfix_str(note, refresh=False)
         _bar.update(done - _bar.n)
 
     try:

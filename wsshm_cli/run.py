@@ -36,12 +36,14 @@ EXAMPLES = """
 Examples:
   wsshm run clip.mp4 --bg beach.jpg          another background
   wsshm run clip.mp4 --save alpha            the matte, for an editor
+  wsshm run takes/ -o out/ --bg beach.jpg    every video and image in a folder
   wsshm run --webcam --virtual-cam           your room out of focus, in calls
 """
 
 
 def run(
-    input: options.Input = None,
+    inputs: options.Inputs = None,
+    recursive: options.Recursive = False,
     start: options.Start = "0",
     duration: options.Duration = None,
     fps: options.Fps = None,
@@ -66,6 +68,7 @@ def run(
     device: options.Device = "auto",
     engine: options.Engine = "auto",
     precision: options.Precision = "auto",
+    jobs: options.Jobs = None,
     webcam: options.Webcam = False,
     camera: options.Camera = None,
     reconnect: options.Reconnect = False,
@@ -89,8 +92,10 @@ def run(
         raise UsageError(f"--duration {duration}: must be over 0")
     if realtime and size not in (None, "auto"):
         raise UsageError(f"--size {size}: --realtime chooses the size", "leave one of them out")
+    texts = inputs or []
+    source = None if len(texts) > 1 and not webcam else parse.source(texts, webcam, camera)
     config = RunConfig(
-        input=parse.source(input, webcam, camera),
+        input=source or Path(texts[0]),
         output=out,
         output_is_folder=(output or "").endswith(("/", os.sep)),
         background=bg,
@@ -117,12 +122,32 @@ def run(
     )
     if virtual_device is not None and not virtual_cam:
         raise UsageError(f"--virtual-device {virtual_device}: needs --virtual-cam", "add it")
+    if _are_many(config, texts, recursive):
+        from wsshm_cli import run_many
+
+        raise typer.Exit(run_many.run(config, texts, recursive, jobs, stop, as_json))
+    if isinstance(source, Stream) and (recursive or jobs):
+        option = "--recursive" if recursive else f"--jobs {jobs}"
+        raise UsageError(f"{option}: is for files, not for {source}", "leave it out")
     summary = _run(config, stop)
     _report(summary, config.input)
     if as_json:
         with suppress(BrokenPipeError):
             report.as_json(summary.to_dict())
     raise typer.Exit(summary.exit_code)
+
+
+def _are_many(config: RunConfig, texts: list[str], recursive: bool) -> bool:
+    """Return whether each of several inputs has an output of its own.
+
+    One video goes with the others where its output folder has a manifest.
+    """
+    from engines.batch.inputs import are_many
+    from engines.batch.manifest import NAME
+
+    if isinstance(config.input, Stream) or (len(texts) == 1 and config.fps is not None):
+        return False
+    return are_many(texts, recursive) or bool(config.output and (config.output / NAME).exists())
 
 
 def _run(config: RunConfig, stop: Stop) -> Summary:

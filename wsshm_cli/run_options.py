@@ -12,16 +12,26 @@ from engines.video.config import PIPES, BackgroundFit, Pipe, PrecisionChoice, Sa
 from engines.video.write.codecs import codec_help, crf_help, ten_bits_help
 from wsshm_cli.parse import SIZES
 
-Input = Annotated[
-    str | None,
+Inputs = Annotated[
+    list[str] | None,
     typer.Argument(
         rich_help_panel="Input",
         metavar="INPUT",
         help="A video, an image, a folder of images, 'folder/*.png', an address (rtsp://… "
-        "udp://… http://…), or - for stdin.",
+        "udp://… http://…), or - for stdin. Several files, or a folder with videos in it: each "
+        "by itself into -o FOLDER/.",
     ),
 ]
 _input = partial(typer.Option, rich_help_panel="Input")
+Recursive = Annotated[
+    bool,
+    _input(
+        "-r",
+        "--recursive",
+        hidden=True,
+        help="Take the videos and images of sub-folders too; OUT gets the same sub-folders.",
+    ),
+]
 Start = Annotated[
     str, _input("--start", metavar="T", help="Begin at this time: seconds or [h:]mm:ss.")
 ]
@@ -46,7 +56,8 @@ Output = Annotated[
         "--output",
         metavar="OUT",
         help="A .mp4, .mkv, .mov or .webm file, an image, a folder/ for PNG files, or - for "
-        "stdout. [default: INPUT_wsshm.mp4; .webm if transparent, .png for an image]",
+        "stdout. Of several inputs the folder/ gets their videos and images. [default: "
+        "INPUT_wsshm.mp4; .webm if transparent, .png for an image]",
     ),
 ]
 Saves = Annotated[
@@ -58,7 +69,14 @@ Saves = Annotated[
         "foreground the person with straight alpha. [default: composite]",
     ),
 ]
-Overwrite = Annotated[bool, _output("--overwrite", help="Replace OUT if it exists.")]
+Overwrite = Annotated[
+    bool,
+    _output(
+        "--overwrite",
+        help="Replace OUT if it exists. Of several inputs, those whose outputs were made with "
+        "other options are done again; what is finished is not.",
+    ),
+]
 NoAudio = Annotated[bool, _output("--no-audio", hidden=True, help="Leave out the sound.")]
 Format = Annotated[
     Pipe | None,
@@ -204,6 +222,18 @@ Precision = Annotated[
         hidden=True,
         help="Precision of the network. auto is fp16 on a GPU; on a CPU it times int8 against "
         "fp32 once per machine.",
+    ),
+]
+
+Jobs = Annotated[
+    int | None,
+    _network(
+        "--jobs",
+        min=1,
+        max=256,
+        metavar="N",
+        hidden=True,
+        help="Of several inputs, do this many at once; they share the cores. [default: 1]",
     ),
 ]
 

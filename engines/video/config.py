@@ -68,6 +68,7 @@ class Encoding:
 
     `codec` is a short name or one of FFmpeg's encoders, `crf` and `preset` are in the encoder's own
     scale and words. `format` is the container of what is written into a pipe, one of `PIPES`.
+    `threads` is the number the encoder gets; None means all cores.
     """
 
     codec: str | None = None
@@ -75,6 +76,7 @@ class Encoding:
     audio: bool = True
     preset: str | None = None
     format: Pipe | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)

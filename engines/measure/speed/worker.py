@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import signal
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from multiprocessing import resource_tracker
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
-from engines.errors import ENDING_SIGNALS, Unavailable, WsshmError
+from engines.errors import Unavailable, WsshmError
+from engines.processes import signals_held
 
 
 class Worker:
@@ -31,7 +29,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make, args), daemon=True)
-        with _signals_held():
+        with signals_held():
             self._process.start()
         theirs.close()
         try:
@@ -75,36 +73,6 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Hold signals that end a process back until the end of the block.
-
-    A process that is interrupted while it starts would print a traceback. What starts inside the
-    block keeps SIGINT blocked: a terminal sends Ctrl-C to every process, also to one that has not
-    yet been told to ignore it.
-    """
-    arrived: list[int] = []
-    handlers: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for signum in ENDING_SIGNALS:
-            if callable(handler := signal.getsignal(signum)):
-                handlers[signum] = handler
-                signal.signal(signum, lambda signum, _: arrived.append(signum))
-    masks = hasattr(signal, "pthread_sigmask")
-    if masks:
-        resource_tracker.ensure_running()  # starting it inside the block would unblock SIGINT
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        if masks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for signum, handler in handlers.items():
-            signal.signal(signum, handler)
-        for number in arrived:
-            signal.raise_signal(number)
 
 
 def _serve(

@@ -27,13 +27,17 @@ GPU_PRECISIONS = "fp16", "fp32"  # ... and on a GPU the first that the model has
 
 
 def open_network(
-    config: RunConfig, fmt: FrameFormat, say: Say = silent
+    config: RunConfig,
+    fmt: FrameFormat,
+    say: Say = silent,
+    open_engine: Callable[..., MattingEngine] = open_engine,
 ) -> tuple[MattingEngine, str]:
     """Open the engine for frames of a format; return it and why it has that precision.
 
     Args:
         config: names model, engine, device, precision, size and threads.
         say: told why a GPU that is there is not used.
+        open_engine: opens a file; another one can keep engines open for the next clip.
 
     Returns:
         The engine, and a reason in words; it is empty if there was no choice.

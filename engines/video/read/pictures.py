@@ -16,14 +16,12 @@ import cv2
 from engines import images
 from engines.arrays import Plane
 from engines.errors import BadData, CannotOpen, Say, reading, silent
-from engines.files import natural_key
+from engines.files import listed, natural_key, some
 from engines.image_files import IMAGE_SUFFIXES, is_hidden, is_image
 from engines.video import frame as fr
 from engines.video.blend import visible
 from engines.video.frame import Frame, FrameFormat
 from engines.video.read.source import FrameSource
-
-MAX_NAMED_FILES = 5  # of those that cannot be read
 
 
 def rgb_format(width: int, height: int) -> FrameFormat:
@@ -115,7 +113,7 @@ class ImageFolderSource(FrameSource):
             raise BadData(f"{path}: no images {which}in this folder ({kinds})")
         left_out = [p for p in sorted({*named} - {*found}) if not is_hidden(p)]
         if left_out:
-            self._warn(f"{path}: left out {_listed(left_out)}: no images")
+            self._warn(f"{path}: left out {listed(left_out)}: no images")
         self.total = len(self._files)
         stems = Counter(p.stem for p in self._files)
         self._names = [p.stem if stems[p.stem] == 1 else p.name for p in self._files]
@@ -151,7 +149,7 @@ class ImageFolderSource(FrameSource):
             yield Frame(image, fmt, index, self.time_base, int(self._is_video), name, alpha=alpha)
         if bad:
             self.fault = (
-                f"{self.path}: {len(bad)} of {self.total} images could not be read: {_some(bad)}"
+                f"{self.path}: {len(bad)} of {self.total} images could not be read: {some(bad)}"
             )
 
     def _in_video(self, shown: FrameImage) -> FrameImage:
@@ -159,19 +157,3 @@ class ImageFolderSource(FrameSource):
         if (shown.format.width, shown.format.height) != size:
             self._warn(f"{self.path}: images of another size are scaled to {size[0]}x{size[1]}")
         return converted(shown, self.format)
-
-
-def _listed(paths: list[Path]) -> str:
-    """Return how many files and folders there are, and the names of some."""
-    folders = [p.name + "/" for p in paths if p.is_dir()]
-    files = [p.name for p in paths if not p.is_dir()]
-    parts = [
-        f"{len(names)} {what}{'s' * (len(names) > 1)} ({_some(names)})"
-        for what, names in (("file", files), ("folder", folders))
-        if names
-    ]
-    return " and ".join(parts)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:MAX_NAMED_FILES]) + " …" * (len(names) > MAX_NAMED_FILES)

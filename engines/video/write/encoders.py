@@ -47,6 +47,7 @@ class Encoder:
     codec: Codec
     options: dict[str, str]
     alpha: bool = False
+    threads: int | None = None  # at most; None means all cores
 
     @property
     def name(self) -> str:
@@ -137,7 +138,7 @@ def choose(encoding: Encoding, suffix: str, alpha: bool, bit_depth: int = 8) -> 
         )
     if capabilities & HARDWARE:
         return Encoder(codec, _hardware_options(codec, encoding.crf))
-    return Encoder(codec, _options(codec, encoding, alpha), alpha)
+    return Encoder(codec, _options(codec, encoding, alpha), alpha, encoding.threads)
 
 
 def for_alpha(encoding: Encoding, suffix: str, bit_depth: int) -> Encoding:
@@ -340,7 +341,7 @@ def add_stream(
     context.framerate, context.time_base = rate, time_base
     context.gop_size = max(1, min(MAX_KEY_FRAME_INTERVAL, round(rate)))
     context.options = encoder.options
-    context.thread_count = min(cores(), MAX_ENCODER_THREADS)
+    context.thread_count = min(encoder.threads or cores(), MAX_ENCODER_THREADS)
     if _family(encoder.name) in BIT_RATE_ENCODERS:
         context.bit_rate = int(BITS_PER_PIXEL * fmt.width * fmt.height * rate)
     if encoder.codec.tag:

@@ -57,18 +57,29 @@ def needs_alpha(save: Save, is_transparent: bool) -> bool:
 
 
 def targets(config: RunConfig, source: FrameSource) -> list[Target]:
+    """Return an output for each of `config.save`; see `name_targets`."""
+    given = source.path  # the folder, where the input is a pattern
+    if isinstance(given, Stream):
+        given = Path(given.stem)
+    is_image = source.rate is None and source.total == 1 and given.is_file()
+    is_video = source.rate is not None and not is_image
+    return name_targets(config, given, is_image, is_video)
+
+
+def name_targets(config: RunConfig, given: Path, is_image: bool, is_video: bool) -> list[Target]:
     """Return an output for each of `config.save`.
 
     The first goes where ``-o`` says; the others go into the same folder, as ``NAME_alpha.mp4``.
+
+    Args:
+        given: what outputs are named after where there is no ``-o``.
+        is_image: the input is one image.
+        is_video: ... or has a frame rate; it is a folder of images by themselves otherwise.
 
     Raises:
         UsageError: two outputs have the same name.
         CannotCreate: the name cannot be that of a file.
     """
-    given = source.path  # the folder, where the input is a pattern
-    if isinstance(given, Stream):
-        given = Path(given.stem)
-    is_image = source.rate is None and source.total == 1 and given.is_file()
     base, is_folder = given, given.is_dir()
     output = config.output
     piped = output is not None and is_pipe(output)
@@ -94,8 +105,8 @@ def targets(config: RunConfig, source: FrameSource) -> list[Target]:
                 path, kind = output, suffix
         else:
             kind = ".png" if is_image else ""
-            if source.rate and not is_image:
-                able = suffixes_with_alpha(source.format.bit_depth) if alpha else [*CONTAINERS]
+            if is_video:
+                able = suffixes_with_alpha(config.bit_depth) if alpha else [*CONTAINERS]
                 kind = base.suffix if base is output and suffix in able else able[0]
             tag = "wsshm" if save is Save.composite else save.value
             path, kind = base.with_name(f"{stem}_{tag}{kind}"), kind.lower()
