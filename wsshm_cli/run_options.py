@@ -18,8 +18,8 @@ Inputs = Annotated[
         rich_help_panel="Input",
         metavar="INPUT",
         help="A video, an image, a folder of images, 'folder/*.png', an address (rtsp://… "
-        "udp://… http://…), or - for stdin. Several files, or a folder with videos in it: each "
-        "by itself into -o FOLDER/.",
+        "udp://… http://…), or - for stdin. Of several files, or a folder with videos in it, "
+        "each has an output of its own in -o FOLDER/.",
     ),
 ]
 _input = partial(typer.Option, rich_help_panel="Input")
@@ -56,7 +56,7 @@ Output = Annotated[
         "--output",
         metavar="OUT",
         help="A .mp4, .mkv, .mov or .webm file, an image, a folder/ for PNG files, or - for "
-        "stdout. Of several inputs the folder/ gets their videos and images. [default: "
+        "stdout. With several inputs a folder/ for all their outputs. [default: "
         "INPUT_wsshm.mp4; .webm if transparent, .png for an image]",
     ),
 ]
@@ -73,8 +73,8 @@ Overwrite = Annotated[
     bool,
     _output(
         "--overwrite",
-        help="Replace OUT if it exists. Of several inputs, those whose outputs were made with "
-        "other options are done again; what is finished is not.",
+        help="Replace OUT if it exists. With several inputs this makes those outputs again that "
+        "other options or other inputs made; finished ones stay.",
     ),
 ]
 NoAudio = Annotated[bool, _output("--no-audio", hidden=True, help="Leave out the sound.")]

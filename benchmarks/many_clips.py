@@ -1,0 +1,100 @@
+"""Compare one call on many clips with one call for each: ``python benchmarks/many_clips.py``.
+
+The ways take turns, round by round; printed are medians of the time on the wall and of the work of
+all cores. Other arguments go to ``wsshm run``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import av
+import cv2
+
+REPOSITORY = Path(__file__).parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from examples.portrait_clip import write_clip  # noqa: E402
+
+WSSHM = [sys.executable, "-m", "wsshm_cli", "run"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each clip; 0: images")
+    parser.add_argument("--size", nargs=2, type=int, default=[640, 360])
+    parser.add_argument("--jobs", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-loop", action="store_true", help="leave the loop out")
+    args, options = parser.parse_known_args()
+    with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
+        clips = make(Path(folder), args.clips, args.seconds, *args.size)
+        ways: dict[str, Callable[[Path], None]] = {}
+        if not args.no_loop:
+            ways["a call for each"] = partial(one_by_one, clips, options)
+        for jobs in args.jobs:
+            ways[f"one call, --jobs {jobs}"] = partial(at_once, clips, [*options, f"--jobs={jobs}"])
+        results: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+        for _ in range(args.rounds):
+            for way, run in ways.items():
+                out = Path(folder) / "out"
+                out.mkdir()
+                results[way].append(timed(partial(run, out)))
+                shutil.rmtree(out)
+                print(f"{way}: {results[way][-1][0]:.1f} s, {results[way][-1][1]:.1f} core-s")
+    print(f"{args.clips} clips of {args.seconds:g} s, {args.size[0]}x{args.size[1]}, medians:")
+    for way, rounds in results.items():
+        wall, work = (statistics.median(column) for column in zip(*rounds, strict=True))
+        print(f"{way:20} {wall:7.1f} s {work:7.1f} core-s")
+
+
+def make(folder: Path, clips: int, seconds: float, width: int, height: int) -> list[Path]:
+    """Write the clips, all alike, or images where `seconds` is 0."""
+    first = folder / "first.mp4"
+    write_clip(first, seconds=seconds or 0.1, width=width, height=height)
+    if not seconds:
+        with av.open(str(first)) as container:
+            frame = next(container.decode(video=0))
+        first = folder / "first.jpg"
+        cv2.imwrite(str(first), frame.to_ndarray(format="bgr24"))
+    paths = [folder / f"{i:03d}{first.suffix}" for i in range(clips)]
+    for path in paths:
+        shutil.copy(first, path)
+    return paths
+
+
+def one_by_one(clips: list[Path], options: list[str], out: Path) -> None:
+    for clip in clips:
+        name = f"{clip.stem}{'.png' if clip.suffix == '.jpg' else '.mp4'}"
+        subprocess.run([*WSSHM, clip, *options, "-o", out / name], check=True, capture_output=True)  # noqa: S603
+
+
+def at_once(clips: list[Path], options: list[str], out: Path) -> None:
+    subprocess.run([*WSSHM, *clips, *options, "-o", out], check=True, capture_output=True)  # noqa: S603
+
+
+def timed(run: Callable[[], None]) -> tuple[float, float]:
+    """Return the seconds that it takes, and the core-seconds of all its processes."""
+
+    def work() -> float:
+        times = os.times()
+        return times.children_user + times.children_system
+
+    began, before = time.perf_counter(), work()
+    run()
+    return time.perf_counter() - began, work() - before
+
+
+if __name__ == "__main__":
+    main()
