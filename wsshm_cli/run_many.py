@@ -133,7 +133,7 @@ class _Lines:
         elif isinstance(event, Progress):
             self._frames[name] = event.frames
         elif isinstance(event, Said):
-            report.warning(_about(name, event.text))
+            report.line(_about(name, event.text))
         elif isinstance(event, Ended):
             self._frames.pop(name, None)
             self._ended += 1

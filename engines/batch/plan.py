@@ -15,7 +15,8 @@ from engines.batch.manifest import Manifest, Record, identity
 from engines.batch.work import Work
 from engines.errors import CannotCreate, UsageError
 from engines.files import destination, sha256, some
-from engines.video.compose.open import names_file, open_background
+from engines.video.compose import kinds
+from engines.video.compose.open import open_background
 from engines.video.config import Clip, Encoding, RunConfig
 from engines.video.write.codecs import CONTAINERS, find_codec, suffixes_with_alpha
 from engines.video.write.encoders import choose, for_alpha
@@ -129,7 +130,7 @@ def options_of(config: RunConfig) -> dict[str, str]:
             options[name] = ", ".join(str(v.value if isinstance(v, Enum) else v) for v in values)
 
     add("", asdict(config))
-    if names_file(config.background):
+    if kinds.find(config.background) is None:
         options["background file"] = str(identity(Path(config.background)))
     options["model SHA-256"] = sha256(models.find(config.model))
     return options

@@ -91,7 +91,7 @@ def test_run_shows_the_options_of_every_day(wsshm: Wsshm) -> None:
     }
     groups = re.findall(r"^(\w+):$", page, re.MULTILINE)
     assert groups == ["Input", "Output", "Background", "Matte", "Network", "Live", "Options"]
-    assert "wsshm run clip.mp4 --bg beach.jpg" in page.splitlines()[-3]
+    assert "wsshm run clip.mp4 --bg beach.jpg" in page.splitlines()[-4]
 
 
 def test_help_all_adds_the_group_of_encoding(wsshm: Wsshm) -> None:

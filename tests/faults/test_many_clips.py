@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.faults.helpers import Running, decode, moving_clip, parts
+from tests.faults.helpers import Ended, command, decode, moving_clip, parts
 from tests.faults.test_batch import descendants
 
 CLIPS, FRAMES = 500, 30
@@ -44,6 +46,18 @@ def resident(pid: int) -> int:
         return 0
 
 
+def run_to_end(args: list[object], folder: Path, sample: Callable[[int], None]) -> Ended:
+    """Run wsshm, whose lines are more than a pipe holds; `sample` gets its pid meanwhile."""
+    began = time.perf_counter()
+    with open(folder / "stdout", "w") as out, open(folder / "stderr", "w") as err:
+        process = subprocess.Popen(command(*args), cwd=folder, stdout=out, stderr=err)
+        while process.poll() is None:
+            sample(process.pid)
+            time.sleep(0.2)
+    texts = ((folder / name).read_text() for name in ("stdout", "stderr"))
+    return Ended(process.returncode, *texts, time.perf_counter() - began)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -57,14 +71,13 @@ def test_500_clips(jobs: int, ones: Path, tmp_path: Path) -> None:
     bad = damaged(takes, first.read_bytes())
     args = ["run", "takes", "-o", "out", "--bg", "#204060", "--model", ones, "--jobs", jobs]
     memory: list[tuple[int, int]] = []  # clips that were done, and bytes of all processes
-    with Running([*args, "--json"], tmp_path) as run:
-        while run.process.poll() is None:
-            done = len(list((tmp_path / "out").glob("???.mp4")))
-            pids = [run.process.pid, *descendants(run.process.pid)]
-            memory.append((done, sum(map(resident, pids))))
-            time.sleep(0.5)
-        ended = run.finish()
-        print(f"first call {run.age:.1f} s")
+
+    def sample(pid: int) -> None:
+        done = len(list((tmp_path / "out").glob("???.mp4")))
+        memory.append((done, sum(map(resident, [pid, *descendants(pid)]))))
+
+    ended = run_to_end([*args, "--json"], tmp_path, sample)
+    print(f"first call {ended.seconds:.1f} s")
     assert ended.returncode == 65, ended.stderr
     assert not parts(tmp_path)
     rows = json.loads(ended.stdout)["inputs"]
@@ -83,9 +96,8 @@ def test_500_clips(jobs: int, ones: Path, tmp_path: Path) -> None:
     print(f"memory {early / 1e6:.0f} MB by clip 150, {late / 1e6:.0f} MB after clip 350")
     assert late < 1.1 * early
 
-    with Running([*args, "--json"], tmp_path) as run:
-        ended = run.finish(600)
-        print(f"second call {run.age:.1f} s")
+    ended = run_to_end([*args, "--json"], tmp_path, lambda _: None)
+    print(f"second call {ended.seconds:.1f} s")
     states = [row["state"] for row in json.loads(ended.stdout)["inputs"]]
     assert (states.count("finished"), states.count("failed")) == (CLIPS - len(bad), len(bad))
     assert ended.returncode == 65

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ def names(config: RunConfig, *texts: str) -> list[list[str]]:
     ]
 
 
-def note(config: RunConfig, state: State, output: str = "a.mp4", **changes: object) -> Record:
+def note(config: RunConfig, state: State, output: str = "a.mp4", **changes: Any) -> Record:
     """Write a record of `a.mp4` as a batch writes it, with `changes`."""
     there = identity(FOLDER / output)
     record = Record(
@@ -121,7 +122,7 @@ def test_no_input_is_replaced(config: RunConfig) -> None:
     ],
 )
 def test_what_would_fail_for_all_is_refused_once(
-    config: RunConfig, changes: dict[str, object], error: type[Exception], says: str
+    config: RunConfig, changes: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
         planned(replace(config, **changes))
@@ -145,7 +146,8 @@ def test_finished_work_is_left(config: RunConfig) -> None:
 def test_half_done_work_is_done_again(config: RunConfig, state: State) -> None:
     """Over what it left, for that is ours; not over what somebody has put there since."""
     (FOLDER / "a.mp4").write_bytes(b"12")
-    note(config, state, **({"outputs": {}} if state == "begun" else {}))
+    unknown: dict[str, Any] = {"outputs": {}} if state == "begun" else {}
+    note(config, state, **unknown)
     work = planned(replace(config, background="#111111")).works[0]
     assert work.again
     assert work.config.overwrite
