@@ -30,7 +30,7 @@ def damaged(folder: Path, whole: bytes) -> set[str]:
         "begins too late": whole[100:],
         "cut": whole[:middle],
         "cut early": whole[:64],
-        "no index": whole.replace(b"moov", b"free"),
+        "no index": whole.replace(b"moov", b"xxxx"),
         "png": b"\x89PNG\r\n\x1a\n" + whole,
     }
     for i, data in enumerate(contents.values()):
