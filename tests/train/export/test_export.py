@@ -109,6 +109,21 @@ def test_exported_file_gives_the_networks_alpha(net: Network, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(("most", "are_rounded"), [(1e-3, True), (1e-6, False)])
+def test_weights_are_rounded_where_alpha_stands_it(
+    net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: float, are_rounded: bool
+) -> None:
+    monkeypatch.setitem(parity.TOLERANCES["fp32"], "p99", most)
+    frame = torch.from_numpy(parity.synthetic(net.stride)[1]).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():  # logits as large as a trained network's
+        net.matte.weight *= 10 / net(frame).matte.std()
+        net.matte.bias -= net(frame).matte.mean()
+    path = tmp_path / "net.onnx"
+    assert export.export(net, path, spec(net)).parity.p99 <= most
+    stored = [w.data_type for w in onnx.load(path).graph.initializer]
+    assert (FLOAT16 in stored) == are_rounded
+
+
 @pytest.mark.parametrize("limits", ["TRACE_TOLERANCE", "fp32"])
 def test_nothing_is_written_when_parity_fails(
     net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: str
