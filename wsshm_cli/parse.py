@@ -50,7 +50,7 @@ def size(text: str | None) -> int | None:
 
 
 def source(texts: Sequence[str], webcam: bool, camera: str | None) -> Path | Stream:
-    """Return what the one INPUT or ``--webcam`` names.
+    """Return what the first INPUT or ``--webcam`` names.
 
     Raises:
         UsageError: there is none, or both.

@@ -93,9 +93,11 @@ def run(
     if realtime and size not in (None, "auto"):
         raise UsageError(f"--size {size}: --realtime chooses the size", "leave one of them out")
     texts = inputs or []
-    source = None if len(texts) > 1 and not webcam else parse.source(texts, webcam, camera)
+    for_files = "--recursive" if recursive else f"--jobs {jobs}" if jobs else ""
+    if webcam and for_files:
+        raise UsageError(f"{for_files}: is for files, not for --webcam", "leave it out")
     config = RunConfig(
-        input=source or Path(texts[0]),
+        input=parse.source(texts, webcam, camera),
         output=out,
         output_is_folder=(output or "").endswith(("/", os.sep)),
         background=bg,
@@ -126,9 +128,8 @@ def run(
         from wsshm_cli import run_many
 
         raise typer.Exit(run_many.run(config, texts, recursive, jobs, stop, as_json))
-    if isinstance(source, Stream) and (recursive or jobs):
-        option = "--recursive" if recursive else f"--jobs {jobs}"
-        raise UsageError(f"{option}: is for files, not for {source}", "leave it out")
+    if isinstance(config.input, Stream) and for_files:
+        raise UsageError(f"{for_files}: is for files, not for {config.input}", "leave it out")
     summary = _run(config, stop)
     _report(summary, config.input)
     if as_json:
@@ -145,9 +146,13 @@ def _are_many(config: RunConfig, texts: list[str], recursive: bool) -> bool:
     from engines.batch.inputs import are_many
     from engines.batch.manifest import NAME
 
-    if isinstance(config.input, Stream) or (len(texts) == 1 and config.fps is not None):
+    if len(texts) > 1:
+        return True
+    if isinstance(config.input, Stream) or config.fps is not None:
         return False
-    return are_many(texts, recursive) or bool(config.output and (config.output / NAME).exists())
+    return are_many(texts, recursive) or (
+        config.output is not None and os.path.exists(config.output / NAME)
+    )
 
 
 def _run(config: RunConfig, stop: Stop) -> Summary:

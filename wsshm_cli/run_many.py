@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import Counter
@@ -90,7 +91,7 @@ def _folder(config: RunConfig, texts: Sequence[str]) -> Path:
         base = path if path.is_dir() else path.parent
         base = base.resolve() if base.name in ("", "..") else base
         return base.with_name(f"{base.name}_wsshm")
-    if output.suffix and not config.output_is_folder and not output.is_dir():
+    if output.suffix and not config.output_is_folder and not os.path.isdir(output):
         raise UsageError(f"-o {output}: several inputs need a folder", f"write -o {output.stem}/")
     return output
 

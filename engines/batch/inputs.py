@@ -142,7 +142,7 @@ def _in_folder(
 
 
 def _is_same(folder: Path, other: Path | None) -> bool:
-    return other is not None and other.exists() and folder.samefile(other)
+    return other is not None and os.path.exists(other) and folder.samefile(other)
 
 
 _order = partial(natural_key, ignore_case=True)

@@ -218,15 +218,8 @@ def test_a_clip_whose_worker_is_killed_twice_is_named(
     assert decode(tmp_path / "out" / "d.mp4").frames == FRAMES["long"]
 
 
-def kill_parent(moment: float, takes: Path, model: Path, folder: Path) -> set[str]:
-    """SIGKILL the command itself after some seconds; return what its manifest says is done."""
-    args = asked(takes, model)
-    with Running(args, folder) as run:
-        time.sleep(max(0.0, moment - run.age))
-        started = descendants(run.process.pid)
-        os.kill(run.process.pid, signal.SIGKILL)
-        run.process.wait()
-        assert gone(started), "a process outlives the command"
+def finished(folder: Path) -> set[str]:
+    """What the manifest says is done."""
     manifest = folder / "out" / "wsshm_manifest.jsonl"
     if not manifest.exists():
         return set()
@@ -236,10 +229,23 @@ def kill_parent(moment: float, takes: Path, model: Path, folder: Path) -> set[st
     return {Path(name).stem for name, state in newest.items() if state == "done"}
 
 
+def kill(run: Running) -> None:
+    """SIGKILL the command itself, and see that its processes end with it."""
+    started = descendants(run.process.pid)
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.process.wait()
+    assert gone(started), "a process outlives the command"
+
+
 def test_the_command_is_killed(takes: Path, ones: Path, tmp_path: Path) -> None:
-    """Its processes end with it, and the next call goes on."""
-    done = kill_parent(2.5, takes, ones, tmp_path)
-    goes_on(asked(takes, ones), takes, tmp_path, done)
+    """Its processes end at once, whatever they are doing, and the next call goes on."""
+    part = tmp_path / "out" / "b.part.mp4"
+    with Running(asked(takes, ones), tmp_path) as run:
+        wait_for(run, lambda: part.exists() and part.stat().st_size)
+        kill(run)
+    assert part.exists()
+    assert not (tmp_path / "out" / "b.mp4").exists()
+    goes_on(asked(takes, ones), takes, tmp_path, finished(tmp_path))
 
 
 @pytest.mark.long
@@ -258,7 +264,10 @@ def test_kills_at_random_moments(takes: Path, ones: Path, tmp_path: Path) -> Non
         folder.mkdir()
         moment = moments.uniform(0, length)
         if i % 2:
-            goes_on(asked(takes, ones), takes, folder, kill_parent(moment, takes, ones, folder))
+            with Running(asked(takes, ones), folder) as run:
+                time.sleep(moment)
+                kill(run)
+            goes_on(asked(takes, ones), takes, folder, finished(folder))
         else:
             with Running(asked(takes, ones), folder) as run:
                 time.sleep(moment)

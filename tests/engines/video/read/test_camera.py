@@ -122,6 +122,7 @@ def test_a_camera_that_does_not_start() -> None:
         ([], "give INPUT"),
         (["in.mp4", "--webcam"], "not both"),
         (["in.mp4", "--camera", "1"], "--webcam"),
+        (["--webcam", "--jobs", "2"], "--jobs 2: is for files"),
         (["-", "--start", "3"], "--start"),
         (["-", "--reconnect"], "--reconnect"),
         (["in.mp4", "--reconnect"], "not live"),
