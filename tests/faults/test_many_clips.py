@@ -54,8 +54,8 @@ def run_to_end(args: list[object], folder: Path, sample: Callable[[int], None]) 
         while process.poll() is None:
             sample(process.pid)
             time.sleep(0.2)
-    texts = ((folder / name).read_text() for name in ("stdout", "stderr"))
-    return Ended(process.returncode, *texts, time.perf_counter() - began)
+    stdout, stderr = ((folder / name).read_text() for name in ("stdout", "stderr"))
+    return Ended(process.returncode, stdout, stderr, time.perf_counter() - began)
 
 
 @pytest.mark.long
