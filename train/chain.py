@@ -15,22 +15,32 @@ from train import methods
 from train.checkpoint import checkpoint
 from train.data.samples import listed
 from train.methods.teacher import load_teacher
-from train.networks import build
+from train.networks import build, check_arch
+from train.networks.bshm import light
 from train.objective import check_terms
 from train.process import joined
 from train.run import RELEASED, Progress, Run, claim, unseen
 from train.trainer import train
 
+# What a kind of run begins with: the weights of a run of this kind, unless others are given.
+BEFORE = {
+    "teacher": "pretrain",
+    "student": "pretrain",
+    "context-aware": "pretrain",
+    "qun": "mpn",
+    "bshm": "qun",
+}
+
 
 def chain(
     run: Run, recipe: str, runs: Path, device: str, say: Say, progress: Progress = unseen
 ) -> int:
-    """Train `run`, after the pre-training of its architecture if it has no weights to start from.
+    """Train `run`, after those it begins with if it has no weights to start from.
 
     Args:
         run: of `train.trainer.train`; a student without a teacher gets the newest finished one
             under `runs`.
-        recipe: of the pre-training.
+        recipe: of the runs before.
         runs: the folder of runs.
         device: of `train.process.joined`.
 
@@ -39,7 +49,8 @@ def chain(
 
     Raises:
         CannotOpen: a student needs a teacher, and there is no finished one.
-        UsageError: no such method, or a loss that needs a teacher where there is none.
+        UsageError: no such method or architecture, or a loss that needs a teacher where there is
+            none.
         WsshmError: of `train.trainer.train`.
     """
     method = methods.find(run.config.method)
@@ -47,35 +58,50 @@ def chain(
         run = replace(run, config=replace(run.config, loss=configs.load(recipe, "pretrain").loss))
     check_terms(run.config.loss, method.needs_teacher)
     config = run.config
+    check_arch(config)
     with joined(device) as world:
         if not world.is_main:
             say, progress = silent, unseen
         if method.needs_teacher and run.teacher is None:
             run = replace(run, teacher=newest_teacher(runs))
             say(f"teacher: {run.teacher}")
-        needed = config.kind != "pretrain" and run.init is None and run.pretrain
-        if needed and not list_pairs(run.data, "seg", "train", required=False):
-            say(f"{run.data}: no masks, so no pre-training")
-        elif needed:
-            # Errors of the run itself are raised before the pre-training rather than after it.
-            claim(run, say)
-            listed(run.data, config)
+        todo = [run]
+        while todo[0].init is None and (kind := BEFORE.get(config.kind)):
+            if kind == "pretrain" and not run.pretrain:
+                break
+            if kind == "pretrain" and not list_pairs(run.data, "seg", "train", required=False):
+                say(f"{run.data}: no masks, so no pre-training")
+                break
+            before = earlier(todo[0], kind, recipe, runs)
+            todo[0] = replace(todo[0], init=before.out / RELEASED)
+            if finished(before):
+                break
+            todo.insert(0, before)
+            config = before.config
+        if len(todo) > 1:
+            # Errors of the runs themselves are raised before the first one rather than after it.
+            if claim(run, say) is None:  # it is finished, whatever became of those before
+                todo = [run]
+            for one in todo:
+                listed(one.data, one.config)
             if run.teacher:
                 load_teacher(run.teacher)
-            first = pretraining(run, recipe, runs)
-            if not finished(first) and (code := train(first, world, say, progress)):
+        for one in todo:
+            if code := train(one, world, say, progress):
                 return code
-            run = replace(run, init=first.out / RELEASED)
-        return train(run, world, say, progress)
+        return 0
 
 
-def pretraining(run: Run, recipe: str, runs: Path) -> Run:
-    """Return the run that makes the weights `run` starts from."""
+def earlier(run: Run, kind: str, recipe: str, runs: Path) -> Run:
+    """Return the run of this kind that makes the weights `run` starts from."""
     shared = ("arch", "seed", "masks", "precision", "own_losses")
-    config = configs.load(recipe, "pretrain", **{k: getattr(run.config, k) for k in shared})
+    options = {name: getattr(run.config, name) for name in shared}
+    if kind in configs.STAGES:
+        options["arch"] = light(run.config.arch)
+    config = configs.load(recipe, kind, **options)
     if config.composites:
         config = replace(config, mattes=run.config.mattes)
-    return replace(run, config=config, out=runs / f"pretrain-{config.arch}", teacher=None)
+    return replace(run, config=config, out=runs / f"{kind}-{config.arch}", teacher=None)
 
 
 def finished(run: Run) -> bool:
@@ -91,9 +117,10 @@ def finished(run: Run) -> bool:
     if theirs.get("run", {}).get("data") != str(run.data.absolute()):
         other.append("data")
     if other:
+        taken = f"--init {run.out / RELEASED} takes it as it is, "
         raise UsageError(
             f"{run.out}: was made with another {', '.join(other)}",
-            f"--init {run.out / RELEASED} takes it as it is, --runs keeps runs elsewhere",
+            f"{'' if run.config.kind == 'mpn' else taken}--runs keeps runs elsewhere",
         )
     return True
 

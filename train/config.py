@@ -21,10 +21,19 @@ from typing import Any, Literal, get_args
 from engines.errors import BadData, UsageError, reading
 
 RECIPES = Path(__file__).with_name("recipes")
-KINDS = ("pretrain", "teacher", "student", "context-aware")
-# Kinds that learn as another one does, but for their method: its table of a recipe is theirs too.
-LIKE = {"context-aware": "teacher"}
-METHOD_OF_KIND = {"context-aware": "context-aware"}  # whatever a recipe says
+STAGES = ("mpn", "qun", "bshm")  # of the rival BSHM, one after the other
+KINDS = ("pretrain", "teacher", "student", "context-aware", *STAGES)
+# Kinds that have the table of another one in a recipe too, below their own.
+LIKE = {"context-aware": "teacher", "mpn": "pretrain", "qun": "teacher", "bshm": "teacher"}
+AS_LONG_AS = {"bshm": "student"}  # of which they have `DURATION` instead
+DURATION = ("stages", "max_minutes")
+# What makes a kind what it is, whatever a recipe says.
+FIXED: dict[str, dict[str, Any]] = {
+    "context-aware": {"method": "context-aware"},
+    "mpn": {"method": "supervised", "own_losses": True},
+    "qun": {"method": "bshm-unify", "own_losses": True, "composites": 1.0, "empty": 0.0},
+    "bshm": {"method": "bshm-refine", "own_losses": True, "composites": 1.0, "empty": 0.0},
+}
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 PRECISIONS = get_args(Precision)
 LOSSES = ("mse", "l1", "bce", "gradient", "laplacian", "boundary", "context")
@@ -124,6 +133,11 @@ class Config:
     squashed: dict[str, float] = field(default_factory=dict)
     mask_sources: dict[str, float] = field(default_factory=dict)
     matte_sources: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def network(self) -> str:
+        """Name of the network in `train.networks`: a stage has one of its own of each `arch`."""
+        return f"{self.kind}-{self.arch}" if self.kind in STAGES else self.arch
 
     @property
     def steps(self) -> int:
@@ -306,9 +320,7 @@ def load(recipe: str, kind: str, **options: Any) -> Config:
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in modernised(given, kind).items():
         data[name] = data[name] | value if isinstance(value, dict) else value
-    if kind in METHOD_OF_KIND:
-        data["method"] = METHOD_OF_KIND[kind]
-    return Config.from_dict(data | {"kind": kind}, path)
+    return Config.from_dict(data | FIXED.get(kind, {}) | {"kind": kind}, path)
 
 
 def saved(out: Path) -> dict[str, Any]:
@@ -324,10 +336,11 @@ def _table(path: Path, kind: str) -> dict[str, Any]:
     data = _read(path)
     shared = {k: v for k, v in data.items() if k not in (*KINDS, "run")}
     own: dict[str, Any] = {}
-    for name in (LIKE.get(kind, kind), kind):
+    for name in (LIKE.get(kind, kind), AS_LONG_AS.get(kind, kind), kind):
         if not isinstance(table := data.get(name, {}), dict):
             raise BadData(f"{path}: {name} is no table")
-        own |= table
+        is_other = kind != name == AS_LONG_AS.get(kind)
+        own |= {k: v for k, v in table.items() if k in DURATION or not is_other}
     if not own and not shared:
         raise BadData(f"{path}: no recipe for a {kind}; it has no table [{kind}]")
     return modernised(shared | own, kind)

@@ -27,7 +27,7 @@ from engines.files import sha256
 from engines.measure.quality.evaluate import mask_iou
 from train import methods
 from train.checkpoint import checkpoint
-from train.config import Config
+from train.config import STAGES, Config
 from train.data.loader import batch_loader, loading_faults
 from train.data.samples import Samples
 from train.ema import averaged, to_device
@@ -72,7 +72,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
 
     # Data.
     torch.manual_seed(config.seed)
-    net = build(config.arch)
+    net = build(config.network)
     cache = None if run.cache_mb is None else run.cache_mb << 20
     samples = Samples(run.data, config, world.size, cache)
     if state is not None and state["files"] != samples.fingerprint:
@@ -133,7 +133,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
         if not world.is_main:
             return
         snapshot = {
-            "arch": config.arch,
+            "arch": config.network,
             "config": config.plain(),
             "step": step,
             "net": net.state_dict(),
@@ -243,7 +243,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
             log.image(step, image_grid())
             checkpoint.save_weights(
                 out / RELEASED,
-                config.arch,
+                config.network,
                 average.module.state_dict(),
                 {"step": str(step), "version": version()},
             )
@@ -269,7 +269,7 @@ def step_losses(
         model: `net` itself, or `net` as several processes share it.
     """
     targets = method.targets(batch, teacher, config)
-    prediction = model(batch.image)
+    prediction = model(*batch.seen)
     with torch.autocast(batch.image.device.type, enabled=False):  # losses are computed in float32
         prediction, own = prediction.float(), None
         if config.own_losses:
@@ -318,7 +318,8 @@ def distribute(net: Network, config: Config, world: World) -> nn.Module:
 def _learns_by(net: Network, config: Config) -> str:
     """Return a line that says how the losses of a run differ from its recipe's, or nothing."""
     if config.own_losses and net.has_own_losses:
-        return f"losses: those of {net.arch}'s authors; own_losses = false takes the recipe's"
+        other = "" if config.kind in STAGES else "; own_losses = false takes the recipe's"
+        return f"losses: those of {net.arch}'s authors{other}"
     if judged(net, config) != config.loss:
         return f"losses: {', '.join(judged(net, config))}; {net.arch} predicts no boundary"
     return ""
@@ -331,17 +332,23 @@ def _start(run: Run, net: Network, samples: Samples) -> str:
         UsageError: they are of another architecture.
         CannotOpen, BadData: the file.
     """
+    frozen = ""
     if run.init is not None:
         arch, weights = checkpoint.weights(run.init)
-        if arch != run.config.arch:
-            raise UsageError(f"--init {run.init}: is a {arch}, not a {run.config.arch}")
-        checkpoint.match(net, weights, run.init)
-        return f"network: from {run.init}"
+        if arch not in (net.arch, net.begins_with):
+            raise UsageError(f"--init {run.init}: is a {arch}, not a {net.arch}")
+        if arch == net.arch:
+            checkpoint.match(net, weights, run.init)
+            return f"network: from {run.init}"
+        earlier = build(arch)
+        checkpoint.match(earlier, weights, run.init)
+        net.load_state_dict(net.state_dict() | earlier.state_dict())
+        frozen = f"frozen parts: from {run.init}; "
 
     def images() -> Tensor:
         return torch.stack([samples[(i, 192)]["image"] for i in range(192)]).float() / 255
 
-    return start_encoder(net, run.encoder, run.tf_range, images)
+    return frozen + start_encoder(net.learner, run.encoder, run.tf_range, images)
 
 
 def _evaluate(average: AveragedModel, run: Run, samples: Samples, say: Say) -> dict[str, float]:
@@ -351,7 +358,7 @@ def _evaluate(average: AveragedModel, run: Run, samples: Samples, say: Say) -> d
     sets = sorted({p.source for p in (*samples.photos, *samples.people)})
     spec = ModelSpec(
         f"{config.kind}-{config.arch}",
-        config.arch,
+        config.network,
         net.stride,
         max(config.sizes),
         config.sizes,

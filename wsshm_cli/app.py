@@ -10,6 +10,7 @@ import typer
 from wsshm_cli import (
     __version__,
     bench,
+    bshm,
     context_aware,
     doctor,
     evaluate,
@@ -79,6 +80,7 @@ _add(_train, train.pretrain)
 _add(_train, train.teacher)
 _add(_train, train.student)
 _add(_train, context_aware.context_aware)
+_add(_train, bshm.bshm)
 _add(_train, train_tools.label, epilog=train_tools.LABEL_EXAMPLE)
 _add(_train, train_tools.average, epilog=train_tools.AVERAGE_EXAMPLE)
 _add(_train, train_tools.pseudo, epilog=train_tools.PSEUDO_EXAMPLE)

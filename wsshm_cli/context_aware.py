@@ -18,6 +18,7 @@ def context_aware(
     cache_mb: options.CacheMB = None,
     arch: options.Arch = None,
     init: options.Init = None,
+    pretrain: options.Pretrain = True,
     encoder_weights: options.EncoderWeights = "auto",
     tf_encoder: options.TfEncoder = False,
     recipe: options.Recipe = "paper",
@@ -38,4 +39,5 @@ def context_aware(
     config: dict[str, Any] = {"arch": arch, "seed": seed, "masks": masks, "mattes": mattes}
     config |= {"precision": precision, "loss": boundary(lambda_)}
     start = {"cache_mb": cache_mb, "init": init, "encoder": encoder_weights, "tf_range": tf_encoder}
+    start["pretrain"] = pretrain
     train_step("context-aware", recipe, config, runs, out, data, device, workers, resume, **start)

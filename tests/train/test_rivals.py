@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
-from tests.conftest import Wsshm
+from tests.conftest import Wsshm, one_error_line
 from tests.media import probe, write_clip
-from tests.train.processes import Chain, recipe, rows, run
+from tests.train.processes import Chain, Training, recipe, rows, run
 from train.checkpoint import checkpoint
 from wsshm_cli.app import app
 
@@ -62,6 +64,35 @@ def test_context_aware_is_not_a_teachers_run(chain: Chain, refused: Refused) -> 
     assert "was begun with another kind" in line
 
 
+@pytest.mark.parametrize("missing", ["matte/b/rgba", "seg/a"])
+def test_bshm_needs_mattes_and_masks(refused: Refused, own: Path, missing: str) -> None:
+    """Before its first network learns, not after."""
+    shutil.rmtree(own / missing)
+    code, line = refused("bshm", "--masks", 2, data=own)
+    assert code in (65, 66)
+    assert str(own) in line
+    assert not (own.parent / "runs").exists()
+
+
+def test_bshm_is_made_of_unets(refused: Refused) -> None:
+    code, line = refused("bshm", "--arch", "modnet")
+    assert code == 2
+    assert "--arch modnet: bshm is made of U-Nets; use r101, r50" in line
+
+
+@pytest.mark.parametrize("arch", ["bshm-r18x0.25", "qun-mbv2"])
+def test_no_other_command_trains_its_networks(refused: Refused, arch: str) -> None:
+    code, line = refused("teacher", "--arch", arch)
+    assert code == 2
+    assert f"unknown architecture {arch!r}" in line
+
+
+def test_bshm_begins_with_its_second_network_alone(chain: Chain, refused: Refused) -> None:
+    code, line = refused("bshm", "--init", chain.out("teacher") / "model.safetensors")
+    assert code == 2
+    assert "is a r18x0.25, not a bshm-r18x0.25" in line
+
+
 def model_runs(wsshm: Wsshm, model: Path, folder: Path) -> None:
     """Run a clip through a model, as a user does."""
     clip = folder / "clip.mp4"
@@ -84,3 +115,38 @@ def test_context_aware_trains_after_pretraining_and_runs(
     assert checkpoint.weights(out / "model.safetensors")[0] == "r18x0.25"
     assert rows(out)[0]["step"] == 4
     model_runs(wsshm, out / "model.onnx", tmp_path)
+
+
+@pytest.mark.long
+def test_bshm_trains_three_networks_in_turn_and_runs(
+    dataset: Path, tmp_path: Path, wsshm: Wsshm
+) -> None:
+    """Stopped in the second, it goes on there; what is finished is not trained again."""
+    path, runs = recipe(tmp_path / "recipe.toml", steps=40, save_every=5), tmp_path / "runs"
+    args = ["bshm", "--recipe", path, "--data", dataset, "--encoder-weights", "none"]
+    first, second, last = (runs / f"{name}-r18x0.25" for name in ("mpn", "qun", "bshm"))
+    with Training(tmp_path, *args, "--workers", 0) as training:
+        training.until((second / "step-00000005.pt").exists)
+        training.signal(signal.SIGTERM)
+        assert training.finish().returncode == 143
+    written = (first / "model.safetensors").stat().st_mtime_ns
+    assert not last.exists()
+    said = run(tmp_path, *args, "--resume", "--workers", 0)
+    assert (first / "model.safetensors").stat().st_mtime_ns == written
+    assert "mpn r18x0.25" not in said
+    assert "resumed at step" in said
+    assert f"frozen parts: from {second.relative_to(tmp_path)}/model.safetensors" in said
+    arch, whole = checkpoint.weights(last / "model.safetensors")
+    assert arch == "bshm-r18x0.25"
+    for name, value in checkpoint.weights(second / "model.safetensors")[1].items():
+        assert torch.equal(whole[name], value), name
+    model_runs(wsshm, last / "model.onnx", tmp_path)
+    again = run(tmp_path, *args, "--resume", "--workers", 0)
+    assert f"{last.relative_to(tmp_path)}: finished already" in again
+    result = wsshm("train", *args, "--seed", 5, "--out", tmp_path / "other")
+    assert result.returncode == 2
+    taken = f"--init {second.relative_to(tmp_path)}/model.safetensors takes it as it is"
+    one_error_line(result, "qun-r18x0.25: was made with another seed", taken)
+    shutil.rmtree(last)
+    shutil.rmtree(first)
+    assert "mpn r18" not in run(tmp_path, *args, "--workers", 0), "what it made is in the second"

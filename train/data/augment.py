@@ -146,9 +146,24 @@ def place(rng: Generator, rgba: U8, size: int) -> tuple[U8, U8]:
     return colour, cv2.warpAffine(rgba[..., 3], m, (size, size))
 
 
+class Composite(NamedTuple):
+    """A composite of S×S pixels.
+
+    Attributes:
+        image: (S, S, 3) uint8.
+        alpha: (S, S) uint8.
+        contrast: (S, S) uint8, the mean difference of foreground and background in R, G and B. Of
+            several people one above the other, the foreground is their own composite.
+    """
+
+    image: U8
+    alpha: U8
+    contrast: U8
+
+
 def composite(
     rng: Generator, people: list[U8], background: U8, size: int, traces: TraceRule | None = None
-) -> tuple[U8, U8]:
+) -> Composite:
     """Composite cut-outs over a background by ``I = αF + (1 - α)B`` on stored values (eq. 1).
 
     Args:
@@ -156,16 +171,14 @@ def composite(
         background: (H, W, 3) uint8.
         size: side of the composite in pixels.
         traces: what hides that it is one; None: nothing.
-
-    Returns:
-        image (size, size, 3) and alpha (size, size), both uint8.
     """
 
     def lit(image: U8) -> Any:
         changed = photometric(rng, image)
         return (traces.part(rng, changed) if traces else changed).astype(np.float32)
 
-    image = lit(zoom_crop(rng, empty(background), size).image)
+    image = behind = lit(zoom_crop(rng, empty(background), size).image)
+    front: Any = behind
     alpha: Any = np.zeros((size, size), np.float32)
     for rgba in people:
         flat, a = place(rng, rgba, size)
@@ -176,8 +189,14 @@ def composite(
         af = a.astype(np.float32)[..., None] / 255
         image = af * colour + (1 - af) * image
         alpha = 1 - (1 - alpha) * (1 - af[..., 0])
-    made: U8 = np.rint(image).astype(np.uint8)
-    return traces.whole(rng, made) if traces else made, np.rint(alpha * 255).astype(np.uint8)
+        share = np.divide(af, alpha[..., None], out=np.ones_like(af), where=alpha[..., None] > 0)
+        front = share * colour + (1 - share) * front
+    made, contrast = np.rint(image).astype(np.uint8), np.abs(front - behind).mean(2)
+    return Composite(
+        traces.whole(rng, made) if traces else made,
+        np.rint(alpha * 255).astype(np.uint8),
+        np.rint(contrast).astype(np.uint8),
+    )
 
 
 def paste(rng: Generator, crop: Labelled, photo: Labelled) -> Labelled:

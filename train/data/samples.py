@@ -27,6 +27,7 @@ from train.config import Config
 from train.data import augment
 from train.data.augment import Labelled
 from train.data.blend import BlendRule, blend
+from train.data.spoil import spoilt
 from train.data.traces import TraceRule
 
 
@@ -45,6 +46,9 @@ class Samples(Dataset):
     - ``weak`` (3, S, S) uint8 RGB: the same crop without it, if the method needs that;
     - ``label`` (1, S, S) uint8: mask or alpha, 255 = person;
     - ``has_alpha`` bool: whether `label` is an alpha;
+    - ``masks`` (2, S / 4, S / 4) uint8: the label and its spoilt twin, if the method needs that;
+    - ``contrast`` (1, S, S) uint8: of `train.data.augment.Composite`, 0 for what is none, if the
+      method needs that;
     - ``weight`` (1, S, S) uint8: what each pixel of `label` may teach, 255 = everything; if some
       photograph of the run has a fine label;
     - ``name`` str: the files it was made of.
@@ -60,7 +64,7 @@ class Samples(Dataset):
         self, root: Path, config: Config, processes: int = 1, cache_bytes: int | None = None
     ):
         self.config = config
-        method = methods.find(config.method)
+        self.method = method = methods.find(config.method)
         self.two_views = method.needs_weak_view
         self.traces = TraceRule.of(config) if method.hides_traces else None
         photos, cutouts, backgrounds = listed(root, config)
@@ -84,16 +88,16 @@ class Samples(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         index, size = key
         rng = generator(self.config.seed, index)
-        kind = rng.random()
+        kind, contrast = rng.random(), np.zeros((size, size), np.uint8)
         composites, empty = self.config.composites, self.config.empty
         if kind < composites:
             n = 1 + (rng.random() < 0.2) + (rng.random() < 0.05)
             chosen = [int(i) for i in rng.choice(len(self.people), n, p=self.people_weight)]
             people = [self._people(i) for i in chosen]
             background, name = self._background(rng)
-            image, label = augment.composite(rng, people, background, size, self.traces)
-            image = augment.degrade(rng, image)
-            crop, has_alpha = Labelled(image, label), True
+            made = augment.composite(rng, people, background, size, self.traces)
+            image, contrast = augment.degrade(rng, made.image), made.contrast
+            crop, has_alpha = Labelled(image, made.alpha), True
             names = [self.people[i].image.name for i in chosen] + [name]
         elif kind < composites + empty:
             background, name = self._background(rng)
@@ -114,6 +118,11 @@ class Samples(Dataset):
             "has_alpha": has_alpha,
             "name": " ".join(names),
         }
+        if self.method.spoils_masks:
+            fine = augment.resize(crop.label, size // 4, size // 4)
+            item["masks"] = torch.from_numpy(np.stack([fine, spoilt(rng, fine)]))
+        if self.method.needs_contrast:
+            item["contrast"] = torch.from_numpy(contrast)[None]
         if self.fine_count:
             item["weight"] = torch.from_numpy(crop.weighted().weight)[None]
         return item | {"weak": _tensor(crop.image)} if self.two_views else item

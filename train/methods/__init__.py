@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engines.errors import UsageError
-from train.methods import context_aware, imitate, mlb, supervised
+from train.methods import bshm, context_aware, imitate, mlb, supervised
 from train.methods.method import Method
 
 METHODS: dict[str, Method] = {
@@ -11,6 +11,8 @@ METHODS: dict[str, Method] = {
     "mlb": mlb.METHOD,
     "imitate": imitate.METHOD,
     "context-aware": context_aware.METHOD,
+    "bshm-unify": bshm.UNIFY,
+    "bshm-refine": bshm.REFINE,
 }
 
 

@@ -31,6 +31,10 @@ class Batch(NamedTuple):
             if the method does not need them.
         weight: (N, 1, S, S) float in [0, 1], what each pixel of `label` may teach, or None if all
             may teach everything.
+        masks: (N, 2, S / 4, S / 4) float in [0, 1], the label and its spoilt twin, which the
+            network sees too, or None if the method does not need them.
+        contrast: (N, 1, S, S) float in [0, 1], the mean difference of a composite's foreground and
+            background in R, G and B, or None if the method does not need it.
     """
 
     image: Tensor
@@ -38,18 +42,29 @@ class Batch(NamedTuple):
     has_alpha: Tensor
     weak: Tensor | None = None
     weight: Tensor | None = None
+    masks: Tensor | None = None
+    contrast: Tensor | None = None
+
+    @property
+    def seen(self) -> tuple[Tensor, ...]:
+        """What the network sees."""
+        return (self.image,) if self.masks is None else (self.image, self.masks)
 
     @classmethod
     def of(cls, samples: dict[str, Any], device: torch.device) -> Batch:
         """Move collated items of `train.data.samples.Samples` to the device."""
+
+        def given(name: str) -> Tensor | None:
+            return _unit(samples[name], device) if name in samples else None
+
         return cls(
-            _unit(samples["image"], device),
-            samples["label"].to(device, non_blocking=True).float() / 255,
+            _colour(samples["image"], device),
+            _unit(samples["label"], device),
             samples["has_alpha"].to(device, non_blocking=True),
-            _unit(samples["weak"], device) if "weak" in samples else None,
-            samples["weight"].to(device, non_blocking=True).float() / 255
-            if "weight" in samples
-            else None,
+            _colour(samples["weak"], device) if "weak" in samples else None,
+            given("weight"),
+            given("masks"),
+            given("contrast"),
         )
 
 
@@ -66,6 +81,8 @@ class Method:
         teacher_follows: a teacher of the student's architecture becomes a moving average of the
             student's weights, at the decay ``teacher_ema``.
         hides_traces: composites are made as `train.data.traces` says.
+        spoils_masks: the data must provide `Batch.masks`.
+        needs_contrast: the data must provide `Batch.contrast`.
     """
 
     targets: Callable[[Batch, Teacher | None, Config], Targets]
@@ -74,6 +91,8 @@ class Method:
     uses_masks: bool = True
     teacher_follows: bool = False
     hides_traces: bool = False
+    spoils_masks: bool = False
+    needs_contrast: bool = False
 
 
 def boundary_label(alpha: Tensor) -> Tensor:
@@ -93,7 +112,12 @@ def edge_weight(mask: Tensor, edge: float) -> Tensor:
     return 1 - (1 - edge) * near
 
 
-def _unit(images: Tensor, device: torch.device) -> Tensor:
+def _colour(images: Tensor, device: torch.device) -> Tensor:
     """Return (N, 3, S, S) uint8 as float in [0, 1] on the device, channels last."""
     moved = images.to(device, non_blocking=True)
     return moved.contiguous(memory_format=torch.channels_last).float() / 255
+
+
+def _unit(maps: Tensor, device: torch.device) -> Tensor:
+    """Return (N, C, S, S) uint8 as float in [0, 1] on the device."""
+    return maps.to(device, non_blocking=True).float() / 255

@@ -22,7 +22,9 @@ def targets(batch: Batch, teacher: Teacher | None, config: Config) -> Targets:
         own = torch.ones_like(at_edges) if weight is None else weight
         weight = torch.where(is_alpha, own, at_edges * own)
     boundary = boundary_label(batch.label)
-    return Targets(batch.label, boundary, batch.has_alpha, weight, shown=shown)
+    return Targets(
+        batch.label, boundary, batch.has_alpha, weight, contrast=batch.contrast, shown=shown
+    )
 
 
 METHOD = Method(targets)

@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import UsageError
+from train.config import STAGES as STAGE_KINDS
+from train.config import Config
 
 if TYPE_CHECKING:
     from train.networks.network import Network
@@ -52,20 +54,46 @@ NETWORKS = {
     "gca": Entry("gca:GCA", is_peer=True),
 }
 architectures = tuple(NETWORKS)
+UNETS = tuple(name for name, entry in NETWORKS.items() if entry.constructor.startswith("unet:"))
+# Of BSHM, each made of U-Nets, which no other command trains.
+STAGES = {
+    f"{stage}-{unet}": Entry(f"bshm:{stage.upper()}", is_peer=True)
+    for stage in STAGE_KINDS
+    for unet in UNETS
+}
 
 
-def build(arch: str) -> Network:
+def build(arch: str, **options: Any) -> Network:
     """Return a network with random weights.
+
+    Args:
+        arch: a name in `NETWORKS` or `STAGES`.
+        options: further arguments of its constructor.
 
     Raises:
         UsageError: there is no network of that name.
     """
-    if arch not in NETWORKS:
-        raise UsageError(f"unknown architecture {arch!r}", f"use one of {', '.join(architectures)}")
-    entry = NETWORKS[arch]
+    entry = (NETWORKS | STAGES).get(arch)
+    if entry is None:
+        raise _unknown(arch)
     module, _, name = entry.constructor.partition(":")
     make: Any = getattr(import_module(f"train.networks.{module}"), name)
-    return make(arch, **entry.options)
+    network: Network = make(arch, **entry.options, **options)
+    return network
+
+
+def check_arch(config: Config) -> None:
+    """Raise UsageError if there is no network for a run."""
+    if config.kind in STAGE_KINDS and config.arch not in UNETS:
+        raise UsageError(
+            f"--arch {config.arch}: {config.kind} is made of U-Nets", f"use {', '.join(UNETS)}"
+        )
+    if config.arch not in NETWORKS:
+        raise _unknown(config.arch)
+
+
+def _unknown(arch: str) -> UsageError:
+    return UsageError(f"unknown architecture {arch!r}", f"use one of {', '.join(architectures)}")
 
 
 def describe_architectures() -> str:

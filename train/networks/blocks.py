@@ -22,6 +22,23 @@ def conv_bn_relu(
     )
 
 
+def see_more(part: nn.Module, count: int) -> nn.Conv2d:
+    """Let the first convolution of a part see `count` more channels, after those that it sees.
+
+    Their weights are zero, so that it begins as the same function.
+    """
+    conv = first_convolution(part)
+    more = conv.weight.new_zeros(conv.out_channels, count, *conv.kernel_size)
+    conv.weight = nn.Parameter(torch.cat([conv.weight.detach(), more], 1))
+    conv.in_channels += count
+    return conv
+
+
+def first_convolution(part: nn.Module) -> nn.Conv2d:
+    """Return the first convolution of a part, in the order of registration."""
+    return next(m for m in part.modules() if isinstance(m, nn.Conv2d))
+
+
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling (Chen et al., DeepLab v3).
 

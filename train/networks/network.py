@@ -73,6 +73,8 @@ class Targets:
         pixel_weight: (N, 1, S, S) float weights that losses give the pixels of `label` and
             `boundary`, or None if all pixels count alike.
         features: (N, C, h, w) float features of a teacher, or None.
+        contrast: (N, 1, S, S) float in [0, 1], the mean difference of foreground and background in
+            R, G and B, or None where they are not known.
         shown: further images by name for the log's grid, each (N, 1, S, S) float in [0, 1].
     """
 
@@ -81,6 +83,7 @@ class Targets:
     judge_edges: Tensor
     pixel_weight: Tensor | None = None
     features: Tensor | None = None
+    contrast: Tensor | None = None
     shown: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -101,6 +104,8 @@ class Network(nn.Module):
         chooses: the network picks one of several, such as a matte at each pixel or a place at each
             un-pooling, so that alpha jumps where two are as likely: an exported file may differ
             from torch by any amount there.
+        begins_with: name of the network whose weights its parts begin with that do not learn;
+            empty: all of it learns.
         exact_weights: prefixes of the names of parameters that an exported file keeps in float32.
         mean, std: (1, 3, 1, 1) buffers, the normalisation of RGB in [0, 1].
     """
@@ -110,6 +115,7 @@ class Network(nn.Module):
     feature_channels: int = 0
     predicts_boundary: bool = False
     chooses: bool = False
+    begins_with: str = ""
     exact_weights: tuple[str, ...] = ()
 
     def __init__(self, arch: str, stride: int):
@@ -130,6 +136,11 @@ class Network(nn.Module):
         """Set the mean and deviation of R, G and B, in [0, 1]."""
         self.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
         self.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
+
+    @property
+    def learner(self) -> Network:
+        """The network that learns: itself, unless some of its parts are frozen."""
+        return self
 
     def encoder_parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters that learn at the recipe's ``encoder_lr``."""

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from train.networks.blocks import ASPP, conv_bn_relu
+from train.networks.blocks import ASPP, conv_bn_relu, see_more
 from train.networks.encoders.efficientnet_lite import LiteEncoder
 from train.networks.encoders.mobilenet_v2 import MobileNetV2Encoder
 from train.networks.encoders.resnet import ResNetEncoder
@@ -34,20 +34,36 @@ BLOCK_CHANNELS = BLOCK_SIDE_PIXELS**2  # that a kernel computes at once on CPUs 
 class UNet(Network):
     """A U-Net with a head for the matte and one for the boundary."""
 
-    predicts_boundary = True
     exact_weights = ("matte",)
 
-    def __init__(self, arch: str, encoder: Any, aspp: int, decoder: tuple[int, ...]):
+    def __init__(
+        self,
+        arch: str,
+        encoder: Any,
+        aspp: int,
+        decoder: tuple[int, ...],
+        boundary: bool = True,
+        mask_stride: int = 0,
+    ):
         """Build the network with random weights.
 
         Args:
             encoder: gives f1 … f5, and has their `strides` and `channels`.
             aspp: channels of the context.
             decoder: channels of d4 … d0.
+            boundary: whether there is a head for it.
+            mask_stride: of a mask that joins the skip of this stride; at 1 it is the encoder's
+                fourth channel too. 0: there is no mask.
         """
         super().__init__(arch, encoder.strides[-1])
         self.encoder, self.backbone, self.feature_channels = encoder, encoder.backbone, aspp
+        self.predicts_boundary = boundary
         strides, channels = [1, *encoder.strides], [3, *encoder.channels]
+        self.mask_level = strides.index(mask_stride) if mask_stride else None
+        if self.mask_level is not None:
+            channels[self.mask_level] += 1
+        if self.mask_level == 0:
+            see_more(encoder, 1)
         self.aspp = ASPP(channels[-1], aspp)
         cin, self.upscale = aspp, []
         for level, cout in zip(LEVELS, decoder, strict=True):  # the skip of d0 is the image itself
@@ -55,18 +71,29 @@ class UNet(Network):
             self.upscale.append(strides[level + 1] // strides[level])
             cin = cout
         self.matte = nn.Conv2d(cin, 1, 3, padding=1)
-        self.boundary = nn.Conv2d(cin, 1, 3, padding=1)
+        if boundary:
+            self.boundary = nn.Conv2d(cin, 1, 3, padding=1)
 
-    def forward(self, frames: Tensor) -> Prediction:
-        """Predict the matte and the boundary; the features are ``aspp``."""
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Prediction:
+        """Predict the matte and the boundary; the features are ``aspp``.
+
+        Args:
+            frames: (N, 3, H, W) float in [0, 1].
+            mask: (N, 1, H / s, W / s) float in [0, 1], where the network has the mask stride s.
+        """
         x = self.normalised(frames)
+        if mask is not None and self.mask_level == 0:
+            x = torch.cat([x, mask], 1)
         skips = [x, *self.encoder(x)]
+        if mask is not None and self.mask_level:
+            skips[self.mask_level] = torch.cat([skips[self.mask_level], mask], 1)
         d = context = self.aspp(skips.pop())
         for level, scale in zip(LEVELS, self.upscale, strict=True):
             if scale > 1:
                 d = F.interpolate(d, scale_factor=scale, mode="bilinear", align_corners=False)
             d = getattr(self, f"d{level}")(torch.cat([d, skips[level]], 1))
-        return Prediction(self.matte(d), self.boundary(d), context)
+        boundary = self.boundary(d) if self.predicts_boundary else None
+        return Prediction(self.matte(d), boundary, context)
 
     def deployed(self, widen: bool = False) -> UNet:
         """Return a copy whose head, and with `widen` whose decoder, computes in whole blocks."""
@@ -85,20 +112,27 @@ class UNet(Network):
         return {tap: skips[tap] for tap in ("f1", "f2", "f3", "f4")}
 
 
-def resnet_unet(arch: str, depth: int, width: float = 1.0) -> UNet:
-    """Return the paper's network on a ResNet of 18, 34, 50 or 101 layers."""
+def resnet_unet(arch: str, depth: int, width: float = 1.0, **inputs: Any) -> UNet:
+    """Return the paper's network on a ResNet of 18, 34, 50 or 101 layers.
+
+    Args:
+        arch: its name.
+        depth: number of layers.
+        width: share of the published number of channels.
+        inputs: ``boundary`` and ``mask_stride`` of `UNet`.
+    """
     aspp, *decoder = (int(n * width) for n in (256, 256, 128, 64, 64, 32))
-    return UNet(arch, ResNetEncoder(depth, width), aspp, tuple(decoder))
+    return UNet(arch, ResNetEncoder(depth, width), aspp, tuple(decoder), **inputs)
 
 
-def mobilenet_v2_unet(arch: str) -> UNet:
-    """Return a light network on a MobileNetV2."""
-    return UNet(arch, MobileNetV2Encoder(), 128, LIGHT_WIDTHS)
+def mobilenet_v2_unet(arch: str, **inputs: Any) -> UNet:
+    """Return a light network on a MobileNetV2; `inputs` as of `resnet_unet`."""
+    return UNet(arch, MobileNetV2Encoder(), 128, LIGHT_WIDTHS, **inputs)
 
 
-def lite_unet(arch: str, number: int) -> UNet:
-    """Return a light network on an EfficientNet-Lite0, 1 or 2."""
-    return UNet(arch, LiteEncoder(number), 128, LIGHT_WIDTHS)
+def lite_unet(arch: str, number: int, **inputs: Any) -> UNet:
+    """Return a light network on an EfficientNet-Lite0, 1 or 2; `inputs` as of `resnet_unet`."""
+    return UNet(arch, LiteEncoder(number), 128, LIGHT_WIDTHS, **inputs)
 
 
 def _blockwise(head: nn.Conv2d) -> nn.Sequential:

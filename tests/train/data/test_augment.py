@@ -24,7 +24,7 @@ def test_composite_is_equation_one(monkeypatch: pytest.MonkeyPatch) -> None:
     background = np.full((80, 80, 3), 30, np.uint8)
     soft = exact = 0
     for seed in range(20):
-        image, alpha = augment.composite(np.random.default_rng(seed), [rgba], background, 64)
+        image, alpha, _ = augment.composite(np.random.default_rng(seed), [rgba], background, 64)
         assert image.shape == (64, 64, 3)
         assert alpha.shape == (64, 64)
         assert (image[alpha == 0] == 30).all()
@@ -34,6 +34,26 @@ def test_composite_is_equation_one(monkeypatch: pytest.MonkeyPatch) -> None:
         soft += int(((alpha > 20) & (alpha < 235)).any())
     assert soft >= 15
     assert 5 <= exact <= 18
+
+
+def test_contrast_is_of_foreground_and_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it, alpha and background make the composite again: |I - B| = α |F - B|."""
+    monkeypatch.setattr(augment, "photometric", lambda _, image: image)
+    people = []
+    for grey in (200, 120):
+        rgba = np.full((60, 40, 4), grey, np.uint8)
+        rgba[..., 3] = 0
+        rgba[10:50, 10:30, 3] = 230
+        rgba[..., 3] = cv2.GaussianBlur(rgba[..., 3], (0, 0), 3)
+        people.append(rgba)
+    background, overlapping = np.full((80, 80, 3), 30, np.uint8), 0
+    for seed in range(20):
+        made = augment.composite(np.random.default_rng(seed), people, background, 64)
+        again = 30 + made.alpha / 255.0 * made.contrast
+        seen = made.alpha > 0
+        overlapping += int((np.unique(made.contrast[seen]).size) > 3)
+        assert np.abs(again - made.image.mean(2))[seen].max() <= 1.5
+    assert overlapping >= 5
 
 
 def test_flat_edges_go_to_the_border_of_the_frame() -> None:

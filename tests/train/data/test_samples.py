@@ -32,6 +32,8 @@ EVERY_KIND = [
     recipe("student", method="imitate"),
     recipe("student", paste=1.0),
     recipe("context-aware"),
+    recipe("qun"),
+    recipe("bshm"),
 ]
 
 
@@ -57,8 +59,11 @@ def test_what_an_item_holds(dataset: Path, c: Config) -> None:
     seen = set()
     for i in range(24):
         item = samples[(i, 96)]
-        assert set(item) - {"weak"} == {"image", "label", "has_alpha", "name"}
+        extras = {"weak", "masks", "contrast"}
+        assert set(item) - extras == {"image", "label", "has_alpha", "name"}
         assert ("weak" in item) == two_views
+        assert ("masks" in item) == (c.kind == "qun")
+        assert ("contrast" in item) == (c.kind == "bshm")
         for key in item.keys() & {"image", "weak"}:
             assert item[key].shape == (3, 96, 96)
             assert item[key].dtype == torch.uint8
@@ -71,6 +76,25 @@ def test_what_an_item_holds(dataset: Path, c: Config) -> None:
     assert {has_alpha for has_alpha, _ in seen} == (
         {False, True} if 0 < c.composites < 1 else {c.composites == 1}
     )
+
+
+def test_a_mask_has_its_spoilt_twin_beside_it(dataset: Path) -> None:
+    samples, differing = Samples(dataset, recipe("qun")), 0
+    for i in range(8):
+        item = samples[(i, 96)]
+        fine, twin = item["masks"].float()
+        assert item["masks"].shape == (2, 24, 24)
+        quarter = torch.nn.functional.avg_pool2d(item["label"].float(), 4)[0]
+        assert (fine - quarter).abs().max() <= 1
+        differing += bool((fine - twin).any())
+    assert differing >= 4
+
+
+def test_contrast_is_that_of_the_composite(dataset: Path) -> None:
+    samples = Samples(dataset, recipe("bshm"))
+    found = [samples[(i, 64)]["contrast"] for i in range(8)]
+    assert {x.shape for x in found} == {(1, 64, 64)}
+    assert torch.stack(found).float().mean() > 20
 
 
 def test_empty_images_have_nobody_in_them(dataset: Path) -> None:

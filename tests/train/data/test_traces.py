@@ -68,7 +68,7 @@ def test_person_and_background_are_encoded_apart_and_alpha_is_left(
     rgba[20:-20, 20:-20, 3] = 255
     background = np.full((80, 80, 3), 30, np.uint8)
     rule = Seen(1.0, 10, 1.0, 3.0)
-    image, alpha = augment.composite(np.random.default_rng(1), [rgba], background, 64, rule)
+    image, alpha, _ = augment.composite(np.random.default_rng(1), [rgba], background, 64, rule)
     behind, person, whole = seen
     assert (behind == 30).all()
     assert person.std() > 20

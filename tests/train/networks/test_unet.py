@@ -56,3 +56,21 @@ def test_state_dict_carries_the_tap_names() -> None:
         "mean",
         "std",
     }
+
+
+@pytest.mark.parametrize("arch", ["r18x0.25", "mbv2", "lite0"])
+@pytest.mark.parametrize("stride", [1, 4])
+def test_a_mask_joins_at_its_stride(arch: str, stride: int) -> None:
+    """At 1 it is one more channel of the image, and the encoder begins as if it were not there."""
+    torch.manual_seed(0)
+    net = build(arch, boundary=False, mask_stride=stride).eval()
+    frames = torch.rand(1, 3, 64, 96)
+    masks = [torch.full((1, 1, 64 // stride, 96 // stride), x) for x in (0.0, 1.0)]
+    with torch.inference_mode():
+        empty, full = (net(frames, mask) for mask in masks)
+        assert empty.boundary is None
+        assert not torch.equal(empty.matte, full.matte)
+        if stride == 1:
+            image = net.normalised(frames)
+            seen = [net.encoder(torch.cat([image, mask], 1))[-1] for mask in masks]
+            assert torch.equal(*seen)

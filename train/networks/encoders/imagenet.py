@@ -17,7 +17,8 @@ import io
 import pickle
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from torchvision import models
 
 from engines.errors import BadData, reading
 from train.checkpoint import checkpoint
+from train.networks.blocks import first_convolution, see_more
 from train.networks.encoders.narrow import is_narrow, narrow, only_add
 from train.networks.encoders.resnet import ResNetEncoder
 from train.networks.network import IMAGENET_MEAN, IMAGENET_STD, Network
@@ -54,6 +56,8 @@ TIMEOUT_SECONDS = 10.0  # without an answer
 def start_encoder(net: Network, weights: str, tf_range: bool, images: Callable[[], Tensor]) -> str:
     """Give the encoder its weights and return a line that says which.
 
+    What an encoder sees beside R, G and B gets weights of zero.
+
     Args:
         weights: ``auto`` (those published for the backbone, where they can be had), ``none`` or a
             file.
@@ -69,6 +73,19 @@ def start_encoder(net: Network, weights: str, tf_range: bool, images: Callable[[
     state, name = found
     if not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadData(f"{weights}: not weights of an encoder (a dictionary of tensors is)")
+    with _seeing_rgb(net.encoder):
+        return _start(net, weights, state, name, tf_range, images)
+
+
+def _start(
+    net: Network,
+    weights: str,
+    state: dict[str, Any],
+    name: str,
+    tf_range: bool,
+    images: Callable[[], Tensor],
+) -> str:
+    """Give an encoder of RGB the weights `state`; the rest is as of `start_encoder`."""
     encoder: Any = net.encoder
     narrower = is_narrow(encoder) and len(state.get("conv1.weight", ())) > encoder.channels[0]
     source = ResNetEncoder(encoder.depth) if narrower else encoder
@@ -96,6 +113,18 @@ def start_encoder(net: Network, weights: str, tf_range: bool, images: Callable[[
         name, missing = f"{name}, narrowed", [f"layer{i + 1}" for i in range(stages, 4)]
     rest = f", all but {', '.join(missing)}" if missing else ""
     return f"encoder: from {name}{rest}"
+
+
+@contextmanager
+def _seeing_rgb(encoder: nn.Module) -> Iterator[None]:
+    """Take from the encoder what it sees beside R, G and B, and give that back with zeros."""
+    first = first_convolution(encoder)
+    more = first.in_channels - 3
+    if more:
+        first.weight, first.in_channels = nn.Parameter(first.weight.detach()[:, :3]), 3
+    yield
+    if more:
+        see_more(encoder, more)
 
 
 def _find(backbone: str, weights: str) -> tuple[dict[str, Any], str] | str:

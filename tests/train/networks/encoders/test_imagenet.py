@@ -68,6 +68,21 @@ def test_mobilenets_file_fills_its_encoder(tmp_path: Path) -> None:
         torch.testing.assert_close(deepest, published.eval().features[:18](frames))
 
 
+def test_of_an_encoder_that_sees_a_mask_too_the_mask_begins_with_zeros(tmp_path: Path) -> None:
+    path, state = tmp_path / "resnet18.pth", random_resnet18()
+    torch.save(state, path)
+    net = build("r18", mask_stride=1)
+    torch.nn.init.ones_(net.encoder.conv1.weight)
+    assert start_encoder(net, str(path), False, not_asked_for) == "encoder: from resnet18.pth"
+    assert torch.equal(net.encoder.conv1.weight[:, :3], state["conv1.weight"])
+    assert not net.encoder.conv1.weight[:, 3:].any()
+    narrow, plain = build("r18x0.25", mask_stride=1), build("r18x0.25")
+    for each in (narrow, plain):
+        assert start_encoder(each, str(path), False, photographs).endswith("pth, narrowed")
+    assert torch.equal(narrow.encoder.conv1.weight[:, :3], plain.encoder.conv1.weight)
+    assert not narrow.encoder.conv1.weight[:, 3:].any()
+
+
 def test_densenets_file_under_its_old_names_fills_the_encoder_of_lfm(tmp_path: Path) -> None:
     torch.manual_seed(1)
     published = densenet201(weights=None)
