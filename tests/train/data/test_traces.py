@@ -53,6 +53,17 @@ def test_probabilities_are_of_each_part_and_of_the_whole() -> None:
     assert share(TraceRule(0.5, 50, 0.5, 3.0), "whole") == pytest.approx(0.75, abs=0.08)
 
 
+def test_quality_is_drawn_from_the_least_up() -> None:
+    def losses(least: int) -> list[float]:
+        rule = TraceRule(1.0, least, 0.0, 3.0)
+        return [far(rule.part(np.random.default_rng(seed), IMAGE)) for seed in range(40)]
+
+    found, at_least = losses(50), far(jpeg(IMAGE, 50))
+    assert all(loss <= at_least * 1.01 for loss in found)
+    assert max(found) > 0.8 * at_least
+    assert max(losses(100)) == far(jpeg(IMAGE, 100))
+
+
 def test_person_and_background_are_encoded_apart_and_alpha_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

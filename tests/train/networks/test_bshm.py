@@ -104,6 +104,7 @@ def test_of_a_stage_the_last_part_learns_and_the_others_rest(kind: str) -> None:
         assert losses(net, kind, given)["total"] < total
     for name, value in net.named_parameters():
         assert (value.grad is not None) == name.startswith(f"{learns}."), name
+        assert value.requires_grad == name.startswith(f"{learns}."), name
     moved = {n for n, v in net.state_dict().items() if not torch.equal(v, before[n])}
     assert {name.split(".")[0] for name in moved} == {learns}
     assert f"{learns}.encoder.bn1.running_mean" in moved

@@ -79,6 +79,8 @@ def test_of_an_encoder_that_sees_a_mask_too_the_mask_begins_with_zeros(tmp_path:
     narrow, plain = build("r18x0.25", mask_stride=1), build("r18x0.25")
     for each in (narrow, plain):
         assert start_encoder(each, str(path), False, photographs).endswith("pth, narrowed")
+    assert net.encoder.conv1.weight.shape == (64, 4, 7, 7)
+    assert narrow.encoder.conv1.weight.shape == (16, 4, 7, 7)
     assert torch.equal(narrow.encoder.conv1.weight[:, :3], plain.encoder.conv1.weight)
     assert not narrow.encoder.conv1.weight[:, 3:].any()
 
