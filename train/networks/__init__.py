@@ -1,6 +1,10 @@
 """The table of networks. A new one is a file in this package and a row here.
 
 Importing this module imports no network and no torch, because help prints the table.
+
+Those of other papers have their layers and losses; each file says in its head where it differs.
+Trimaps are those of `train.networks.transition`. Optimiser, rates, batches, crops and augmentation
+are the recipe's, alike for all, so that networks can be compared.
 """
 
 from __future__ import annotations

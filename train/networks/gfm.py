@@ -1,4 +1,4 @@
-"""GFM: a glance at the whole and a focus on the edge (Li et al., 2022), on a ResNet-34.
+"""GFM: a glance at the whole and a focus on the edge (Li et al., 2022), on a ResNet-34, variant TT.
 
     frames ─ encoder ─ f1/2 f2/4 f3/8 f4/16 f5/32 ─┬─ pyramid ─ glance: background, unknown, person
                         └────┴────┴────┴── skips ──┴─ context ─ focus: alpha of the unknown
@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from train.losses import charbonnier
 from train.networks.blocks import PyramidPooling
 from train.networks.encoders.resnet import PooledResNet
 from train.networks.network import Network, Prediction, Targets, output_of
@@ -125,8 +124,7 @@ class GFM(Network):
         losses = {
             "glance": trimap.cross_entropy(prediction.sides["glance"]),
             "focus": trimap.inside(focus, label),
-            "fused": charbonnier(alpha, label, targets.pixel_weight).mean()
-            + trimap.edges(alpha, label),
+            "fused": trimap.everywhere(alpha, label),
         }
         return {name: LOSS_WEIGHT * loss for name, loss in losses.items()}
 

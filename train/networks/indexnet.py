@@ -6,8 +6,9 @@
 An index block sees the features before a pooling P and says how much each of four pixels counts,
 once for P and the skip, once for the un-pooling U of the decoder at the same place.
 
-Differs from the authors' code: no trimap, so three channels instead of four and a loss over all
-pixels, and no loss of compositions, for which a photograph has no foreground.
+The index blocks are as wide as in the authors' code; the cost that its page states belongs to
+blocks of twice that width. Differs from it: no trimap, so three channels instead of four and a loss
+over all pixels; it is that of alpha alone, as a photograph has no foreground for compositions.
 """
 
 from __future__ import annotations

@@ -5,8 +5,11 @@
        ├───────────────┴──┴──────────── high ───┼─ H/2 ─ detail (training)
        └───────────────────────────── fusion ───┴─ matte
 
-Differs from the authors' code: their encoder starts from a network for person segmentation, this
-one from ImageNet, with its mean and deviation; `frames` × alpha is taken in [0, 1].
+The losses are those of the authors' code, in which semantics weigh 10 (1 in the paper), and errors
+of alpha in the unknown five times those elsewhere. Differs from it: their encoder starts from a
+network for person segmentation, this one from ImageNet, with its mean and deviation; `frames` ×
+alpha is taken in [0, 1]. The paper's adaptation to videos without labels, and its delay of a frame
+against flicker, are left out.
 """
 
 from __future__ import annotations

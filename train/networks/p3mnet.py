@@ -26,7 +26,6 @@ import torch.nn.functional as F
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from train.losses import charbonnier
 from train.networks.blocks import conv_bn_relu
 from train.networks.encoders.resnet import STAGES, BasicBlock
 from train.networks.network import Network, Prediction, Targets, output_of
@@ -197,11 +196,10 @@ class P3MNet(Network):
         for name in ("side2", "side1", "side0"):
             regions = regions + trimap.cross_entropy(prediction.sides[name])
 
-        whole = charbonnier(alpha, label, targets.pixel_weight).mean() + trimap.edges(alpha, label)
         return {
             "regions": regions / (REGIONS_WEIGHT + 3),
             "edge": EDGE_WEIGHT * trimap.inside(edge, label),
-            "fused": FUSED_WEIGHT * whole,
+            "fused": FUSED_WEIGHT * trimap.everywhere(alpha, label),
         }
 
     def taps(self, model: ModelProto) -> dict[str, str]:

@@ -6,8 +6,9 @@
 The paper's own networks are in `train.networks.shm_psp`; this one is the size of the open
 re-implementation, on a MobileNetV2. Differs from that: the classes are read as they are learnt
 (there, person and unknown are exchanged in the fusion), the image is normalised as for ImageNet,
-and a convolution that nothing reads is left out. There is no stage in which T learns alone:
-pre-training on masks, where its loss weighs as there, stands for it.
+and a convolution that nothing reads is left out. As there, image × alpha (here in [0, 1]) stands
+for the paper's composite. There is no stage in which T learns alone: pre-training on masks, where
+its loss weighs as there, stands for it.
 """
 
 from __future__ import annotations

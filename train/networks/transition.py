@@ -6,8 +6,13 @@
 
 A network keeps its own losses: the label stands in for its alpha and this trimap for its trimap.
 Terms inside U leave out samples whose edges may not be judged, whose label is a coarse mask. All
-terms weigh pixels by what their label may teach. Terms that need the true foreground and background
-are left out: photographs have none.
+terms weigh pixels by what their label may teach, and are means over a sample's pixels, then over
+samples. Terms that need the true foreground and background (the loss of compositions) are left out:
+photographs have none.
+
+The authors' trimaps are widened by numbers of pixels that are drawn anew for each image, or that
+the size of its crop changes (P3M-Net: 15 to 30 pixels of a crop of 512 to 1024 that is shown at
+512). Here it is always the same share of the crop's side, `WIDENING_SHARE`.
 """
 
 from __future__ import annotations
@@ -69,6 +74,11 @@ class Trimap(NamedTuple):
         The samples left out count as zero, as in `mean_inside`.
         """
         return (laplacian_pyramid(alpha, label, even=True, weight=self.weight) * self.judged).mean()
+
+    def everywhere(self, alpha: Tensor, label: Tensor) -> Tensor:
+        """Return the loss of an alpha over the whole image: by pixel, and by `edges`."""
+        by_pixel = mean(smooth_abs(alpha - label), self.weight).mean()
+        return by_pixel + self.edges(alpha, label)
 
     def inside(self, alpha: Tensor, label: Tensor) -> Tensor:
         """Return the loss of an alpha inside U: by pixel, and by `edges` of what U leaves of it."""
