@@ -8,12 +8,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
-from engines.errors import ENDING_SIGNALS, Unavailable, UsageError
+from engines.errors import ENDING_SIGNALS, Unavailable, UsageError, memory_error
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,29 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
         else:
             wanted = "bf16" if native() else "fp32"
     return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[wanted]
+
+
+@contextmanager
+def memory_faults(images: Tensor, out: Path) -> Iterator[None]:
+    """Turn errors of too little memory for a step on a batch of images into ours.
+
+    Args:
+        images: (N, 3, S, S), this process's share of the batch.
+        out: the run's folder.
+
+    Raises:
+        Unavailable: the memory of the processor or of the GPU does not hold what the step needs.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as e:
+        if not (isinstance(e, torch.OutOfMemoryError) or memory_error(e)):
+            raise
+        count, side = len(images), images.shape[-1]
+        raise Unavailable(
+            f"{out}: not enough memory for a batch of {count} crops of {side} pixels",
+            "lower batch or sizes in the stages of a --recipe; checkpoints stay, for --init",
+        ) from e
 
 
 @contextmanager

@@ -39,7 +39,7 @@ from train.networks import build
 from train.networks.encoders.imagenet import start_encoder
 from train.networks.network import Network
 from train.objective import matting_losses
-from train.process import World, choose_precision, signals
+from train.process import World, choose_precision, memory_faults, signals
 from train.run import MODEL, RELEASED, Progress, Run, claim, describe, unseen, version
 
 KEPT_CHECKPOINTS = 2
@@ -179,7 +179,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
         began = time.monotonic()
         since, images = began, 0
         for items in loader:
-            batch, note = Batch.of(items, world.device), ""
+            note = ""
             elapsed = 0.0  # share of the minutes, the same in all processes
             if config.max_minutes:
                 spent = world.of_main(seconds + time.monotonic() - began)
@@ -187,28 +187,32 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
             factor = rate(step, config, elapsed)
             for group in optimiser.param_groups:
                 group["lr"] = group["base"] * factor
-            with torch.autocast(world.device.type, dtype, enabled=dtype != torch.float32):
-                losses = step_losses(model, net, method, teacher, batch, config)
-            optimiser.zero_grad(set_to_none=True)
-            scaler.scale(losses["total"]).backward()
-            scaler.unscale_(optimiser)
-            norm = nn.utils.clip_grad_norm_(net.parameters(), config.clip)
-            # One transfer from the device for all values.
-            *terms, norm = torch.stack([*losses.values(), norm]).tolist()
-            values = dict(zip(losses, terms, strict=True))
-            # The scaler skips a step whose gradient is too large for float16; training goes on.
-            lost = not math.isfinite(values["total"] if scaler.is_enabled() else norm)
-            if world.any(lost):
-                here = f"the batch: {'; '.join(items['name'])}" if lost else "in another process"
-                raise BadData(
-                    f"the loss is {values['total']}, its gradient {norm}, at step {step}; the "
-                    f"checkpoint before stays in {out}; a lower lr may help; {here}"
-                )
-            scaler.step(optimiser)
-            scaler.update()
-            average.update_parameters(net)
-            if follower:
-                follower.update_parameters(net)
+            with memory_faults(items["image"], out):
+                batch = Batch.of(items, world.device)
+                with torch.autocast(world.device.type, dtype, enabled=dtype != torch.float32):
+                    losses = step_losses(model, net, method, teacher, batch, config)
+                optimiser.zero_grad(set_to_none=True)
+                scaler.scale(losses["total"]).backward()
+                scaler.unscale_(optimiser)
+                norm = nn.utils.clip_grad_norm_(net.parameters(), config.clip)
+                # One transfer from the device for all values.
+                *terms, norm = torch.stack([*losses.values(), norm]).tolist()
+                values = dict(zip(losses, terms, strict=True))
+                # The scaler skips a step whose gradient is too large for float16; training goes on.
+                lost = not math.isfinite(values["total"] if scaler.is_enabled() else norm)
+                if world.any(lost):
+                    here = (
+                        f"the batch: {'; '.join(items['name'])}" if lost else "in another process"
+                    )
+                    raise BadData(
+                        f"the loss is {values['total']}, its gradient {norm}, at step {step}; the "
+                        f"checkpoint before stays in {out}; a lower lr may help; {here}"
+                    )
+                scaler.step(optimiser)
+                scaler.update()
+                average.update_parameters(net)
+                if follower:
+                    follower.update_parameters(net)
             step += 1
             is_last = step == config.steps or elapsed >= 1
 

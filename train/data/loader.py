@@ -53,10 +53,10 @@ def _workers(wanted: int | None, world: World) -> int:
 
 @contextmanager
 def loading_faults(out: Path) -> Iterator[None]:
-    """Turn errors of loading processes and of the device's memory into ours.
+    """Turn errors of loading processes into ours.
 
     Raises:
-        Unavailable: a loading process died, or the device has too little memory.
+        Unavailable: a loading process died.
         WsshmError: as raised in a loading process, without the traceback the loader adds.
     """
     try:
@@ -65,10 +65,6 @@ def loading_faults(out: Path) -> Iterator[None]:
         if "Traceback" not in str(e):
             raise
         raise type(e)(str(e).strip().splitlines()[-1].split(": ", 1)[-1]) from e
-    except torch.OutOfMemoryError as e:
-        raise Unavailable(
-            f"{str(e).splitlines()[0]} Use smaller batches or crops in a --recipe"
-        ) from e
     except (RuntimeError, EOFError, OSError) as e:
         # A process that dies while it hands a batch over breaks the connection instead.
         modules = {Path(f.filename).parent.name for f in traceback.extract_tb(e.__traceback__)}

@@ -33,6 +33,7 @@ from train.networks.blocks import first_convolution, see_more
 from train.networks.encoders.narrow import is_narrow, narrow, only_add
 from train.networks.encoders.resnet import ResNetEncoder
 from train.networks.network import IMAGENET_MEAN, IMAGENET_STD, Network
+from train.networks.spectral import SpectralConv2d
 
 PUBLISHED = {
     "r18": models.ResNet18_Weights.IMAGENET1K_V1,
@@ -209,7 +210,8 @@ def load_folded(encoder: nn.Module, state: dict[str, Tensor], images: Tensor) ->
     modules = dict(encoder.named_modules())
     convs = [n for n, m in modules.items() if isinstance(m, nn.Conv2d)]
     norms = [m for m in modules.values() if isinstance(m, nn.BatchNorm2d)]
-    if len(convs) != len(norms):  # a DenseNet's norms come before its convolutions
+    # A DenseNet's norms come before its convolutions; spectral ones divide their kernels.
+    if len(convs) != len(norms) or any(isinstance(m, SpectralConv2d) for m in modules.values()):
         raise BadData(
             "weights with folded norms do not fit this encoder", "take the published file"
         )

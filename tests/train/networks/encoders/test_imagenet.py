@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -14,7 +15,15 @@ import torch
 import torch.nn.functional as F
 from skimage import data
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, densenet201, mobilenet_v2, resnet18, resnet34
+from torchvision.models import (
+    WeightsEnum,
+    densenet201,
+    get_model_weights,
+    mobilenet_v2,
+    resnet18,
+    resnet34,
+    resnet50,
+)
 from torchvision.models._api import Weights
 
 from engines.errors import BadData, CannotOpen
@@ -100,29 +109,66 @@ def test_densenets_file_under_its_old_names_fills_the_encoder_of_lfm(tmp_path: P
         torch.testing.assert_close(deepest, F.relu(published.eval().features(frames)))
 
 
+# Networks of other papers: whose file their encoders take, and what that lacks.
+OF_PAPERS = {
+    "modnet": (mobilenet_v2, []),
+    "indexnet": (mobilenet_v2, []),
+    "shm": (mobilenet_v2, ["expand.0"]),
+    "shm-psp": (resnet50, []),
+    "gfm": (resnet34, []),
+    "p3mnet": (resnet34, []),
+    "gca": (resnet34, ["stem.0.0", "stem.1.0", "entry.0"]),
+    "lfm": (densenet201, []),
+}
+
+
+def unset(make: Callable[[], nn.Module]) -> Any:
+    """Return a network whose values are whatever was in memory, which saves most of the time."""
+    with torch.device("meta"):
+        net = make()
+    return net.to_empty(device="cpu")
+
+
 @pytest.mark.parametrize(
-    ("arch", "missing"), [("p3mnet", ""), ("gca", ", all but stem.0.0, stem.1.0, entry.0")]
+    "arch",
+    [
+        a if OF_PAPERS[a][0] is mobilenet_v2 else pytest.param(a, marks=pytest.mark.long)
+        for a in OF_PAPERS
+    ],
 )
-def test_a_resnets_file_fills_what_fits_it(tmp_path: Path, arch: str, missing: str) -> None:
+def test_a_torchvision_file_fills_the_encoders_of_other_papers(tmp_path: Path, arch: str) -> None:
+    """All that the encoder has is in the file, but for its own layers, which are named."""
+    published, missing = OF_PAPERS[arch]
     torch.manual_seed(1)
-    published = resnet34(weights=None)
-    torch.save(published.state_dict(), tmp_path / "r.pth")
-    net = build(arch)
-    line = start_encoder(net, str(tmp_path / "r.pth"), False, not_asked_for)
-    assert line == f"encoder: from r.pth{missing}"
-    for name in ("layer2.0.downsample.0", "layer3.3.conv2", "layer4.1.conv1"):
-        own = net.encoder.get_submodule(name).weight
-        assert torch.equal(own, published.get_submodule(name).weight)
-
-
-def test_folded_weights_are_refused_where_norms_come_first(tmp_path: Path) -> None:
     state = {
-        "features.conv0.weight": torch.zeros(64, 3, 7, 7),
-        "features.conv0.bias": torch.zeros(64),
+        name: torch.rand_like(value) if value.is_floating_point() else torch.full_like(value, 7)
+        for name, value in unset(lambda: published(weights=None)).state_dict().items()
     }
+    torch.save(state, tmp_path / "t.pth")
+    net = unset(lambda: build(arch))
+    assert encoder.PUBLISHED[net.backbone] in get_model_weights(published)
+    line = start_encoder(net, str(tmp_path / "t.pth"), False, not_asked_for)
+    assert line == f"encoder: from t.pth{', all but ' if missing else ''}{', '.join(missing)}"
+    assert net.mean.flatten()[0] == pytest.approx(0.485)
+    parts = {name.rpartition(".")[0] for name in missing}  # with their norms
+    for name, value in net.encoder.state_dict().items():
+        if not any(name.startswith(f"{part}.") for part in parts) and "direction" not in name:
+            assert torch.equal(value, state[name]), name
+
+
+@pytest.mark.parametrize(("arch", "conv"), [("lfm", "features.conv0"), ("gca", "layer1.0.conv1")])
+def test_folded_weights_are_refused_where_they_do_not_fit(
+    tmp_path: Path, arch: str, conv: str
+) -> None:
+    """A DenseNet's norms come before its convolutions; GCA's convolutions divide their kernels."""
+    net = build(arch)
+    weight = net.encoder.get_submodule(conv).weight
+    state = {f"{conv}.weight": torch.ones_like(weight), f"{conv}.bias": torch.zeros(len(weight))}
     torch.save(state, tmp_path / "folded.pth")
+    before = state_of(net)
     with pytest.raises(BadData, match=r"folded\.pth: .*; take the published file$"):
-        start_encoder(build("lfm"), str(tmp_path / "folded.pth"), False, photographs)
+        start_encoder(net, str(tmp_path / "folded.pth"), False, photographs)
+    assert_untouched(net, before)
 
 
 def test_what_a_torchvision_file_lacks_is_named(tmp_path: Path) -> None:
