@@ -17,11 +17,12 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from onnx import ModelProto
 from torch import Tensor, nn
 
 from train.losses import charbonnier
 from train.networks.encoders.mobilenet_v2 import MobileNetV2Encoder
-from train.networks.network import Network, Prediction, Targets
+from train.networks.network import Network, Prediction, Targets, output_of
 from train.networks.transition import PERSON, UNKNOWN, Trimap
 
 ALPHA_WEIGHT, COMPOSED_WEIGHT, TRIMAP_WEIGHT = 0.5, 0.5, 0.01
@@ -35,7 +36,13 @@ class SHM(Network):
     """A network for the trimap and one for the matte, fused softly."""
 
     def __init__(
-        self, arch: str, stride: int, encoder: nn.Module, trimap: nn.Module, matting: nn.Module
+        self,
+        arch: str,
+        stride: int,
+        encoder: nn.Module,
+        trimap: nn.Module,
+        matting: nn.Module,
+        skips: dict[str, str],
     ):
         """Join the parts.
 
@@ -43,10 +50,11 @@ class SHM(Network):
             encoder: gives features for T.
             trimap: T, gives logits (N, 3, H, W) of the features.
             matting: M, gives r (N, 1, H, W) of the image and the probabilities (N, 6, H, W).
+            skips: of the encoder's features by name, the parts of it that give them.
         """
         super().__init__(arch, stride)
         self.encoder, self.backbone = encoder, encoder.backbone
-        self.trimap, self.matting = trimap, matting
+        self.trimap, self.matting, self.skips = trimap, matting, skips
 
     def forward(self, frames: Tensor) -> Prediction:
         """Predict the fused matte; the side is the trimap, logits."""
@@ -77,11 +85,17 @@ class SHM(Network):
             "trimap": (by * trimap.cross_entropies(prediction.sides["trimap"])).mean(),
         }
 
+    def taps(self, model: ModelProto) -> dict[str, str]:
+        """Return the tensors of the encoder's features and of the trimap."""
+        features = {name: output_of(model, f"encoder/{part}") for name, part in self.skips.items()}
+        return features | {"f5": output_of(model, "encoder"), "trimap": output_of(model, "trimap")}
+
 
 def light(arch: str) -> SHM:
     """Return the light form."""
     encoder = FullSizeMobileNetV2()
-    return SHM(arch, 16, encoder, LightTrimap(encoder.channels), LightMatting())
+    skips = {f"f{i}": f"features.{end}" for i, end in enumerate(encoder.ends[:-1], 1)}
+    return SHM(arch, 16, encoder, LightTrimap(encoder.channels), LightMatting(), skips)
 
 
 class FullSizeMobileNetV2(MobileNetV2Encoder):

@@ -70,7 +70,8 @@ class DeepMatting(nn.Module):
 def published(arch: str) -> SHM:
     """Return the paper's form, in which layer3 and layer4 dilate instead of halving."""
     encoder = PooledResNet(50, dilated=(False, True, True))
-    net = SHM(arch, MATTING_STRIDE, encoder, PyramidTrimap(2048), DeepMatting())
+    skips = {"f1": "relu"} | {f"f{i + 1}": f"layer{i}" for i in (1, 2, 3)}
+    net = SHM(arch, MATTING_STRIDE, encoder, PyramidTrimap(2048), DeepMatting(), skips)
     net.chooses = True  # of four places at each un-pooling
     return net
 
