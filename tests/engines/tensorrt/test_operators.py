@@ -23,6 +23,7 @@ from engines.contract import ModelSpec
 from engines.engine import open_engine
 from tests import graphs
 from train.export import export
+from train.export.graph import trace
 from train.networks import build
 
 # The exporter leaves the paddings of lite0 as nodes of constants, and says so.
@@ -34,6 +35,8 @@ ANY = NUMBERS | {T.BOOL}
 
 TYPES: dict[str, set[T.DataType]] = {
     "Add": NUMBERS,
+    "And": {T.BOOL},
+    "ArgMax": NUMBERS,
     "AveragePool": FLOATS,
     "BatchNormalization": FLOATS,
     "Cast": ANY | {T.UINT8},
@@ -45,24 +48,38 @@ TYPES: dict[str, set[T.DataType]] = {
     "ConvTranspose": FLOATS,
     "DepthToSpace": NUMBERS,
     "Div": NUMBERS,
+    "Equal": NUMBERS,
+    "Expand": ANY,
     "Gather": ANY,
     "GlobalAveragePool": FLOATS,
+    "GreaterOrEqual": NUMBERS,
     "Identity": ANY,
+    "InstanceNormalization": FLOATS,
+    "LeakyRelu": FLOATS,
+    "Less": NUMBERS,
+    "MatMul": FLOATS,
     "MaxPool": FLOATS,
     "Mul": NUMBERS,
     "Pad": NUMBERS,
+    "Range": NUMBERS,
     "ReduceMean": NUMBERS,
+    "ReduceSum": NUMBERS,
     "Relu": NUMBERS,
     "Reshape": ANY,
     "Resize": FLOATS,
+    "Shape": ANY,
     "Sigmoid": FLOATS,
     "Slice": ANY,
+    "Softmax": FLOATS,
+    "Sqrt": FLOATS,
     "Squeeze": ANY,
     "Sub": NUMBERS,
     "Transpose": ANY,
     "Unsqueeze": ANY,
+    "Where": ANY,
 }
 OPSETS = range(9, 25)
+COMPARING = ("Equal", "GreaterOrEqual", "Less")  # whose types are those of what they compare
 
 # Inputs, by position, whose values must be known when a plan is built.
 CONSTANT = {
@@ -71,7 +88,8 @@ CONSTANT = {
     "Clip": (1, 2),
     "Pad": (1, 2),
     "ReduceMean": (1,),
-    "Resize": (1, 2, 3),
+    "ReduceSum": (1,),
+    "Resize": (1, 2),  # its sizes may depend on shapes
     "Squeeze": (1,),
     "Unsqueeze": (1,),
     "Slice": (3,),
@@ -117,12 +135,16 @@ def faults(model: onnx.ModelProto) -> list[str]:
     ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in infos}
     types |= {w.name: w.data_type for w in graph.initializer}
     fixed = {w.name for w in graph.initializer}
+    shapes = set(fixed)  # and what is computed of shapes alone
     for node in graph.node:
         op, name = node.op_type, f"{node.op_type} {node.name}"
         given = [x for x in node.input if x]
         if all(x in fixed for x in given):
             fixed.update(node.output)
-        kinds = {types.get(x, T.UNDEFINED) for x in (*given[:1], *node.output)}
+        if op == "Shape" or all(x in shapes for x in given):
+            shapes.update(node.output)
+        judged = given[:1] if op in COMPARING else (*given[:1], *node.output)
+        kinds = {types.get(x, T.UNDEFINED) for x in judged}
         if op not in TYPES or node.domain:
             found.append(f"{name}: not in the list")
         elif not kinds <= TYPES[op]:
@@ -133,6 +155,8 @@ def faults(model: onnx.ModelProto) -> list[str]:
         for i in CONSTANT.get(op, ()):
             if i < len(node.input) and node.input[i] and node.input[i] not in fixed:
                 found.append(f"{name}: input {i} is not known when a plan is built")
+        if op == "Resize" and len(node.input) > 3 and node.input[3] not in shapes:
+            found.append(f"{name}: its sizes depend on more than shapes")
         if op in ("Conv", "ConvTranspose") and ranks.get(node.output[0]) != 4:
             found.append(f"{name}: not 2-dimensional")
         for attribute in node.attribute:
@@ -142,15 +166,42 @@ def faults(model: onnx.ModelProto) -> list[str]:
     return found
 
 
+def halved(arch: str, folder: Path) -> Path:
+    """Export a network with random weights in float16."""
+    torch.manual_seed(0)
+    net, path = build(arch).eval(), folder / f"{arch}.onnx"
+    export.export(net, path, ModelSpec(arch, arch, net.stride, 64, (64,), precision="fp16"))
+    return path
+
+
 @pytest.fixture(scope="module", params=["lite0", "mbv2", "r18x0.5"])
 def half(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network with random weights, in float16."""
+    return halved(request.param, tmp_path_factory.mktemp("half"))
+
+
+OF_PAPERS = ["modnet", "shm", "gfm", "indexnet", "shm-psp", "lfm", "p3mnet", "gca"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "arch", [a if a == "modnet" else pytest.param(a, marks=pytest.mark.long) for a in OF_PAPERS]
+)
+def test_networks_of_other_papers_are_within_the_list(arch: str) -> None:
+    """In float32. Their sizes are free too."""
     torch.manual_seed(0)
-    net = build(request.param).eval()
-    path: Path = tmp_path_factory.mktemp("half") / f"{request.param}.onnx"
-    spec = ModelSpec(request.param, request.param, net.stride, 64, (64,), precision="fp16")
-    export.export(net, path, spec)
-    return path
+    net = build(arch).eval()
+    model = trace(net, ModelSpec(arch, arch, net.stride, 64, (64,)))
+    assert faults(model) == []
+    dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    assert dims == [0, 0, 0, 3]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("arch", OF_PAPERS)
+def test_so_are_they_in_float16_and_agree(arch: str, tmp_path: Path) -> None:
+    """As ONNX Runtime computes it, which is what the export compares with torch."""
+    assert faults(onnx.load(halved(arch, tmp_path))) == []
 
 
 def test_every_node_is_one_that_tensorrt_takes(half: Path) -> None:
@@ -215,6 +266,13 @@ FAULTY = {
         h.make_node("Cast", ["frames"], ["i"], to=T.INT32),
         h.make_node("Cast", ["i"], ["y"], to=1),
     ],
+    "its sizes depend on more": [
+        h.make_node("Cast", ["x"], ["i"], to=T.INT64),
+        h.make_node("ReduceMax", ["i"], ["most"], keepdims=0),
+        h.make_node("Reshape", ["most", "one"], ["side"]),
+        h.make_node("Concat", ["one", "side", "side", "one"], ["sides"], axis=0),
+        h.make_node("Resize", ["x", "", "", "sides"], ["y"], mode="linear"),
+    ],
     "input 1 is not known": [
         h.make_node("Cast", ["x"], ["i"], to=T.INT64),
         h.make_node("ReduceMax", ["i"], ["most"], keepdims=0),
@@ -226,7 +284,9 @@ FAULTY = {
 
 @pytest.mark.parametrize("words", FAULTY)
 def test_each_fault_is_seen(words: str, tmp_path: Path) -> None:
-    model = _graph(tmp_path / "m.onnx", *FAULTY[words], by=BY, eight=np.array([1]))
+    model = _graph(
+        tmp_path / "m.onnx", *FAULTY[words], by=BY, eight=np.array([1]), one=np.array([1])
+    )
     model.opset_import[0].version = 18 if "antialias" in words else 17
     if "antialias" in words:  # whose axes are an input from that opset on
         axes = onnx.numpy_helper.from_array(np.array([3]), "axes")
