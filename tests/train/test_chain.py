@@ -69,6 +69,15 @@ def test_a_teacher_that_predicts_no_boundary_is_refused(
     assert "no finished teacher in it that predicts a boundary; run wsshm train" in words
 
 
+def test_weights_of_another_network_are_refused(
+    student: Refused, tmp_path: Path, without_boundary: Path
+) -> None:
+    code, words = student("--out", tmp_path / "out", "--init", without_boundary)
+    assert code == 2
+    (line,) = (x for x in words.splitlines() if "error: " in x)
+    assert line.endswith(f"--init {without_boundary}: is a modnet, not a r18x0.25")
+
+
 def test_a_newer_teacher_without_a_boundary_is_passed_over(
     chain: Chain, without_boundary: Path
 ) -> None:

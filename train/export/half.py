@@ -108,6 +108,10 @@ def _halved(model: onnx.ModelProto, floats: set[str]) -> onnx.ModelProto:
                 wide[cast] = stays
         if node.op_type == "Cast" and not stays and node.attribute[0].i == TensorProto.FLOAT:
             node.attribute[0].i = TensorProto.FLOAT16
+        if node.op_type == "ConstantOfShape" and not stays:
+            value = numpy_helper.to_array(node.attribute[0].t)
+            if value.dtype == np.float32:
+                node.attribute[0].t.CopyFrom(numpy_helper.from_array(value.astype(np.float16)))
         nodes.append(node)
         wide[node.output[0]] = stays
     read = {name for node in nodes for name in node.input}

@@ -129,8 +129,9 @@ class GFM(Network):
         return {name: LOSS_WEIGHT * loss for name, loss in losses.items()}
 
     def taps(self, model: ModelProto) -> dict[str, str]:
-        """Return the tensors of f1, f5 and the glance."""
-        names = {"f1": "encoder/relu", "f5": "encoder", "glance": "glance"}
+        """Return the tensors of f1 … f5 and of the glance."""
+        names = {"f1": "encoder/relu"} | {f"f{i + 1}": f"encoder/layer{i}" for i in range(1, 5)}
+        names["glance"] = "glance"
         return {tap: output_of(model, name) for tap, name in names.items()}
 
 

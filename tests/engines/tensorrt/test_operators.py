@@ -8,16 +8,18 @@ out: no file of ours for TensorRT has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import TensorProto as T
 from onnx import helper as h
+from skimage import data
 
 from engines.contract import ModelSpec
 from engines.engine import open_engine
@@ -166,11 +168,12 @@ def faults(model: onnx.ModelProto) -> list[str]:
     return found
 
 
-def halved(arch: str, folder: Path) -> Path:
-    """Export a network with random weights in float16."""
+def halved(arch: str, folder: Path, frames: Sequence[np.ndarray] = ()) -> Path:
+    """Export a network with random weights in float16, compared with torch on frames."""
     torch.manual_seed(0)
     net, path = build(arch).eval(), folder / f"{arch}.onnx"
-    export.export(net, path, ModelSpec(arch, arch, net.stride, 64, (64,), precision="fp16"))
+    spec = ModelSpec(arch, arch, net.stride, 64, (64,), precision="fp16")
+    export.export(net, path, spec, frames)
     return path
 
 
@@ -201,7 +204,9 @@ def test_networks_of_other_papers_are_within_the_list(arch: str) -> None:
 @pytest.mark.parametrize("arch", OF_PAPERS)
 def test_so_are_they_in_float16_and_agree(arch: str, tmp_path: Path) -> None:
     """As ONNX Runtime computes it, which is what the export compares with torch."""
-    assert faults(onnx.load(halved(arch, tmp_path))) == []
+    photo = cv2.resize(data.astronaut(), (96, 64), interpolation=cv2.INTER_AREA)[np.newaxis]
+    frames = [photo, np.ascontiguousarray(photo[:, :, 32:])]
+    assert faults(onnx.load(halved(arch, tmp_path, frames))) == []
 
 
 def test_every_node_is_one_that_tensorrt_takes(half: Path) -> None:
