@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from onnx import ModelProto
 from torch import Tensor
 
 from train.losses import l1, mean
@@ -192,6 +193,12 @@ class BSHM(Stage):
             small = F.avg_pool2d(frames, SHRINK)
             mask = self._at_quarter("qun", small, self._mask(small)).matte.sigmoid()
         return Prediction(self.learner(frames, mask).matte)
+
+    def taps(self, model: ModelProto) -> dict[str, str]:
+        """Return the tensors of QUN's mask, and of MRN's features where it joins them."""
+        joints = [n for n in model.graph.node if n.name.startswith("/net/mrn/Concat")]
+        join = next(n for n in joints if len(n.input) == 3)  # features, skip and mask
+        return {"mask": join.input[2], "join": join.output[0]}
 
     def own_losses(
         self, frames: Tensor, prediction: Prediction, targets: Targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from train import config as configs
 from train.config import Config, Stage
 from train.data.spoil import spoilt
 from train.export.export import export
-from train.export.graph import Deployed
+from train.export.graph import Deployed, trace, upstream
 from train.methods import find
 from train.methods.method import Batch
 from train.networks import STAGES, UNETS, build
@@ -254,6 +255,15 @@ def test_other_precisions_are_within_tolerance(precision: str, tmp_path: Path) -
     spec = ModelSpec("test", net.arch, net.stride, 192, (192,), precision=precision)
     export(net, path, spec, frames)
     assert open_engine(path)(frames[0]).shape == (1, 192, 256)
+
+
+def test_its_taps_follow_the_mask() -> None:
+    net = settled("bshm-r18x0.25")
+    model = trace(net, ModelSpec("test", net.arch, net.stride, SIDE, (SIDE,)))
+    before = [upstream(model, tensor) for tensor in net.taps(model).values()]
+    assert all(a < b for a, b in pairwise(before))
+    assert {name.split("/")[2] for name in before[0] if "/Conv" in name} == {"mpn", "qun"}
+    assert any(name.startswith("/net/mrn/encoder/") for name in before[1])
 
 
 def test_the_last_network_sees_the_mask() -> None:
