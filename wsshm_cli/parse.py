@@ -53,7 +53,7 @@ def source(texts: Sequence[str], webcam: bool, camera: str | None) -> Path | Str
     """Return what the first INPUT or ``--webcam`` names.
 
     Raises:
-        UsageError: there is none, or both.
+        UsageError: there is none, an empty one, or both.
         Unavailable: there is no camera.
     """
     from engines.video.read.camera import find_camera
@@ -69,4 +69,6 @@ def source(texts: Sequence[str], webcam: bool, camera: str | None) -> Path | Str
         return find_camera(camera)
     if not texts:
         raise UsageError("no input", "give INPUT, as in: wsshm run clip.mp4, or --webcam")
+    if "" in texts:
+        raise UsageError("an INPUT is empty", "is a variable of the shell not set?")
     return parse_input(texts[0])

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines.batch.inputs import find
+from engines.batch.inputs import find, fixed_part
 from engines.errors import UsageError, WsshmError
-from engines.files import some
+from engines.files import listed, some
 from engines.video.config import STDOUT, RunConfig, Stream
 from wsshm_cli import __version__, report
 
@@ -49,10 +49,9 @@ def run(
         report.warning(note)
     with Batch(config, found, folder, __version__) as batch:
         shown = _Lines(batch)
-        execute = partial(run_local, jobs=jobs or DEFAULT_JOBS)
         with report.bar(" inputs") as show:
             try:
-                for event in batch.run(lambda works, stop: execute(works, stop=stop), stop):
+                for event in batch.run(partial(run_local, jobs=jobs or DEFAULT_JOBS), stop):
                     shown.take(event, show)
             except WsshmError as e:
                 report.error(str(e))
@@ -88,7 +87,7 @@ def _folder(config: RunConfig, texts: Sequence[str]) -> Path:
         if len(texts) > 1:
             raise UsageError("several inputs need a folder to go into", "add -o FOLDER/")
         path = Path(texts[0])
-        base = path if path.is_dir() else path.parent
+        base = path if path.is_dir() else fixed_part(path)
         base = base.resolve() if base.name in ("", "..") else base
         return base.with_name(f"{base.name}_wsshm")
     if output.suffix and not config.output_is_folder and not os.path.isdir(output):
@@ -110,6 +109,9 @@ class _Lines:
         self._results: dict[Path, tuple[str, Result | None]] = {}
         self._failed: list[str] = []
         self._codes = [0]
+        if plan.left_out:
+            left_out = listed(plan.left_out)
+            report.warning(f"{plan.folder}: left out {left_out}, made by an earlier call")
         others = Counter(r.version for _, r in plan.finished if r.version != __version__)
         for version, n in others.items():
             report.warning(
@@ -195,11 +197,12 @@ class _Lines:
             "done": states["done"],
             "finished earlier": len(self._plan.finished),
             "failed": len(self._failed),
-            "left, with which the same command goes on": left,
+            "left": left,
         }
         text = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
         seconds = time.perf_counter() - self._began
-        report.line(f"{text} of {self._plan.total} in {seconds:.1f} s → {self._plan.folder}")
+        more = "; the same command goes on from here" if left else ""
+        report.line(f"{text} of {self._plan.total} in {seconds:.1f} s → {self._plan.folder}{more}")
         if stop.signum:
             return 128 + stop.signum
         if self.error:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from engines.errors import CannotOpen, reading
+from engines.batch.manifest import NAME
+from engines.errors import BadData, CannotOpen, reading
 from engines.files import listed, natural_key
 from engines.image_files import is_hidden, is_image
 
@@ -45,7 +46,8 @@ def is_video(path: Path) -> bool:
 def are_many(texts: Sequence[str], recursive: bool) -> bool:
     """Return whether inputs stand for a set of files, each with an output of its own.
 
-    One file does not, nor does one folder or pattern of images alone.
+    One file does not, nor does one folder or pattern of images alone. Where there is nothing, they
+    do: `find` says so.
 
     Raises:
         CannotOpen: a folder cannot be listed.
@@ -55,7 +57,8 @@ def are_many(texts: Sequence[str], recursive: bool) -> bool:
     path = Path(texts[0])
     with reading(path):
         if path.is_dir():
-            return recursive or any(is_video(p) and p.is_file() for p in path.iterdir())
+            files = [p for p in path.iterdir() if p.is_file()]
+            return recursive or any(map(is_video, files)) or not any(map(is_image, files))
         if not _is_pattern(texts[0]):
             return False
     if glob.has_magic(str(path.parent)):
@@ -73,7 +76,8 @@ def find(
         output: the folder of the outputs, in which nothing is looked for.
 
     Raises:
-        CannotOpen: a folder cannot be listed, or there is nothing in it, or nothing fits a pattern.
+        CannotOpen: a folder cannot be listed, or nothing fits a pattern.
+        BadData: there is nothing in a folder.
     """
     found: dict[tuple[str, Path], Found] = {}
     notes: list[str] = []
@@ -83,7 +87,7 @@ def find(
             if path.is_dir():
                 here = list(_in_folder(path, recursive, output, notes))
             elif _is_pattern(text):
-                base = _fixed_part(path)
+                base = fixed_part(path)
                 here = [
                     Found(p, p.relative_to(base))
                     for p in _fitting(text)
@@ -92,9 +96,10 @@ def find(
             else:
                 here = [Found(path, Path(path.name))]
         if not here:
-            what = "fits no video or image" if _is_pattern(text) else "no videos or images in it"
-            more = "" if recursive or not path.is_dir() else "add --recursive for sub-folders"
-            raise CannotOpen(f"{path}: {what}", more)
+            if _is_pattern(text):
+                raise CannotOpen(f"{path}: fits no video or image")
+            more = "" if recursive else "add --recursive for sub-folders"
+            raise BadData(f"{path}: no videos or images in it", more)
         for f in here:  # one that is named twice is done once
             found.setdefault((os.path.realpath(f.path), f.place), f)
     return list(found.values()), notes
@@ -104,8 +109,8 @@ def _is_pattern(text: str) -> bool:
     return glob.has_magic(text) and not os.path.lexists(text)
 
 
-def _fixed_part(pattern: Path) -> Path:
-    """Return the folder in front of the first part of a pattern that has ``*?[`` in it."""
+def fixed_part(pattern: Path) -> Path:
+    """Return the folder in front of the first part of a path that has ``*?[`` in it."""
     parts = pattern.parts[:-1]
     magic = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     return Path(*parts[:magic])
@@ -124,7 +129,8 @@ def _in_folder(
     left_out: list[Path] = []
 
     def refuse(error: OSError) -> None:
-        raise error
+        with reading(error.filename):
+            raise error
 
     for name, folders, files in os.walk(folder, onerror=refuse):
         at = Path(name)
@@ -134,7 +140,7 @@ def _in_folder(
         for path in sorted((at / f for f in files), key=_order):
             if path.is_file() and (is_video(path) or is_image(path)):
                 yield Found(path, path.relative_to(folder))
-            elif not is_hidden(path):
+            elif not is_hidden(path) and path.name != NAME:
                 left_out.append(path)
     if left_out:
         more = "" if recursive or not any(map(Path.is_dir, left_out)) else "; see --recursive"

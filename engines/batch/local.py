@@ -73,7 +73,7 @@ def with_share(work: Work, jobs: int) -> Work:
     )
 
 
-def run_local(works: Sequence[Work], jobs: int, stop: Stop) -> Iterator[Event]:
+def run_local(works: Sequence[Work], stop: Stop, jobs: int = 1) -> Iterator[Event]:
     """Do works in their order, `jobs` at once, and yield what happens.
 
     A work begins when the iteration goes on after its `Begins`. One whose process is killed is done
@@ -119,7 +119,8 @@ def run_local(works: Sequence[Work], jobs: int, stop: Stop) -> Iterator[Event]:
                     if lost is None:
                         continue
                     if is_stopping:
-                        yield Ended(lost, Result(128 + stop.signum, stopped=True))
+                        code = 128 + stop.signum if stop.signum else 0
+                        yield Ended(lost, Result(code, stopped=True))
                     elif process.attempt < MAX_ATTEMPTS:
                         yield Said(lost, f"its process was ended by {how}; it is done once more")
                         waiting.append((_once_more(lost), process.attempt + 1))

@@ -22,6 +22,7 @@ from engines.video.write.codecs import CONTAINERS, find_codec, suffixes_with_alp
 from engines.video.write.encoders import choose, for_alpha
 from engines.video.write.open import Target, name_targets, needs_alpha
 
+OTHER_FOLDER = "name another folder with -o"
 # Of a config: what no output depends on, and what each work has its own of.
 _NO_OPTIONS = {
     *("input", "output", "output_is_folder", "overwrite", "device", "engine", "fps", "reconnect"),
@@ -41,6 +42,7 @@ class Plan:
         works: to be done, in that order.
         finished: done by an earlier call, with their records.
         unusable: inputs that an earlier call could not use, and that have not changed.
+        left_out: of what was found, the files that an earlier call has made.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Plan:
     works: list[Work]
     finished: list[tuple[Work, Record]]
     unusable: list[tuple[Work, Record]]
+    left_out: list[Path]
 
     @property
     def total(self) -> int:
@@ -68,21 +71,29 @@ def relative(path: Path, folder: Path) -> str:
 def make(config: RunConfig, found: Sequence[Found], folder: Path, manifest: Manifest) -> Plan:
     """Return what is to be done so that every input has its outputs in `folder`.
 
+    Outputs of an earlier call are no inputs: the folder may lie among these.
+
     Args:
         config: the request, whose input and output are replaced for each work.
 
     Raises:
-        UsageError: the options are for no input here, two inputs would write one name, or an output
-            would replace an input.
+        UsageError: the options are for no input here, two inputs would write one name, an output
+            would replace an input, or all that was found are outputs.
         CannotCreate: outputs are there already that are not those asked for, and may not be
             replaced.
         WsshmError: background or model cannot be used.
     """
+    ours = _outputs(manifest)
+    left_out = [f.path for f in found if os.path.realpath(f.path) in ours]
+    found = [f for f in found if os.path.realpath(f.path) not in ours]
+    if not found:
+        what = "made by an earlier call, and all that there is"
+        raise UsageError(f"{some([str(p) for p in left_out])}: {what}", OTHER_FOLDER)
     named = _named(config, found, folder)
     works = [work for work, _ in named]
     _check_request(config, [target for _, targets in named for target in targets])
     _check_names(works)
-    plan = Plan(folder, options_of(config), works, [], [], [])
+    plan = Plan(folder, options_of(config), works, [], [], [], left_out)
     conflicts: dict[str, list[str]] = {}
     for work in works:
         record, key = manifest.records.get(plan.key(work)), plan.key(work)
@@ -134,6 +145,17 @@ def options_of(config: RunConfig) -> dict[str, str]:
         options["background file"] = str(identity(Path(config.background)))
     options["model SHA-256"] = sha256(models.find(config.model))
     return options
+
+
+def _outputs(manifest: Manifest) -> set[str]:
+    """Return the real paths of what earlier calls have made, and its own."""
+    folder = manifest.path.parent
+    made = {manifest.path}
+    for key, record in manifest.records.items():
+        made |= {folder / name for name in record.outputs}
+        if record.state == "begun":  # and perhaps finished, by a process that was killed
+            made.add(folder / key)
+    return {os.path.realpath(path) for path in made}
 
 
 def _named(
@@ -212,7 +234,7 @@ def _check_names(works: Sequence[Work]) -> None:
     for work in works:
         for output in work.outputs:
             if os.path.realpath(output) in read:
-                raise UsageError(f"{output}: is an input", "name another folder with -o")
+                raise UsageError(f"{output}: is an input", OTHER_FOLDER)
 
 
 def _judge(work: Work, record: Record | None, plan: Plan) -> tuple[str, str]:
@@ -228,22 +250,23 @@ def _judge(work: Work, record: Record | None, plan: Plan) -> tuple[str, str]:
             there[relative(output, plan.folder)] = found.size
     if record is None:
         return ("conflict", "of these names already") if there else ("new", "")
+    if record.state == "begun":  # what is there may be what a killed process had finished
+        return "again", ""
+    if others := [name for name, size in there.items() if size != record.outputs.get(name)]:
+        is_ours = any(name in record.outputs for name in others)
+        return "conflict", "changed afterwards" if is_ours else "of these names already"
+    if record.state not in ("done", "unusable"):
+        return "again", ""
     changed = ""
     if record.options != plan.options:
         changed = f"made with other options: {_difference(record.options, plan.options)}"
     elif record.made_of != identity(Path(work.name)):
         changed = "made from another version of the input"
-    if record.state in ("done", "unusable"):
-        if there != {name: record.outputs[name] for name in there if name in record.outputs}:
-            return "conflict", "changed afterwards"
-        if changed:
-            return ("conflict", changed) if there else ("new", "")
-        if len(there) < len(record.outputs):  # removed, so that it is made again
-            return "again", ""
-        return ("finished" if record.state == "done" else "unusable"), ""
-    if any(size != record.outputs.get(name, size) for name, size in there.items()):
-        return "conflict", "changed afterwards"
-    return "again", ""
+    if changed:
+        return ("conflict", changed) if there else ("new", "")
+    if len(there) < len(record.outputs):  # removed, so that it is made again
+        return "again", ""
+    return ("finished" if record.state == "done" else "unusable"), ""
 
 
 def _difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from engines.batch.inputs import Found
 from engines.batch.manifest import Identity, Manifest, Record, State, identity
 from engines.batch.plan import Plan, make, relative
 from engines.batch.work import Begins, Ended, Event, Result, Work
-from engines.errors import BadData, CannotCreate, WriteFailed, writing
+from engines.errors import BadData, WriteFailed
 from engines.files import LockedFolder, destination, parts_left
 from engines.video.config import RunConfig
 from engines.video.pipeline import Stop
@@ -78,12 +78,10 @@ class Batch:
         self._made_of[work.outputs[0]] = identity(Path(work.name))
         self._add(work, "begun")
         for output in work.outputs:
-            with suppress(FileExistsError), writing(output, begun=False):
+            with suppress(OSError):  # the work's own run fails too, and says why
                 output.parent.mkdir(parents=True, exist_ok=True)
-            if work.again:
-                with suppress(CannotCreate, OSError):  # whose run will say it
-                    for part in parts_left(destination(output)):
-                        part.unlink()
+                for part in parts_left(destination(output)) if work.again else ():
+                    part.unlink()
 
     def _note(self, work: Work, result: Result) -> None:
         if result.is_done:
@@ -96,11 +94,15 @@ class Batch:
 
     def _add(self, work: Work, state: State, result: Result | None = None) -> None:
         result = result or Result()
-        written = {}
-        if state != "begun":
-            for output in work.outputs:
+        earlier = self._manifest.records.get(self.plan.key(work))
+        written = {}  # by this work, now or earlier: what else is there is not ours
+        for output in work.outputs:
+            name = relative(output, self.plan.folder)
+            if result.summary and str(output) in result.summary["outputs"]:
                 if (found := identity(destination(output))) is not None:
-                    written[relative(output, self.plan.folder)] = found.size
+                    written[name] = found.size
+            elif earlier and name in earlier.outputs:
+                written[name] = earlier.outputs[name]
         record = Record(
             state,
             work.name,

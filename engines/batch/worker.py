@@ -41,11 +41,14 @@ class Engines:
     def network(
         self, config: RunConfig, fmt: FrameFormat, say: Say = silent
     ) -> tuple[MattingEngine, str]:
-        """Open the network of a clip; see `open_network`. `failed` is then set if that fails."""
+        """Open the network of a clip; see `open_network`.
+
+        `failed` is then set if that fails, other than for the memory that this clip needs.
+        """
         try:
             return open_network(config, fmt, say, self._engine)
-        except Exception:
-            self.failed = True
+        except Exception as e:
+            self.failed = memory_error(e) is None
             raise
 
     def _engine(self, file: Path, *how: Any) -> MattingEngine:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ import pytest
 from engines.batch.inputs import Found
 from engines.batch.local import run_local
 from engines.batch.run import Batch
-from engines.batch.work import Ended, Event
+from engines.batch.work import Begins, Ended, Event, Work
 from engines.errors import CannotCreate, UsageError
 from engines.video.config import Encoding, RunConfig, Save
 from engines.video.pipeline import Stop
 from tests.conftest import Wsshm, one_error_line
 from tests.faults.helpers import image, moving_clip, parts
 from tests.media import noise_clip, probe
+from wsshm_cli import parse
 from wsshm_cli.run_many import _folder
 
 
@@ -100,8 +103,7 @@ def batch(config: RunConfig, *inputs: Path, folder: Path, jobs: int = 1) -> list
     """Run a batch in this process, with its works in others."""
     found = [Found(path, Path(path.name)) for path in inputs]
     with Batch(config, found, folder, "1.0") as opened:
-        stop = Stop()
-        return list(opened.run(lambda works, stop: run_local(works, jobs, stop), stop))
+        return list(opened.run(partial(run_local, jobs=jobs), Stop()))
 
 
 def test_outputs_are_those_of_one_run_each(
@@ -135,6 +137,38 @@ def test_what_every_input_would_fail_of_ends_the_batch(portrait: Path, tmp_path:
     ended = [e.result for e in events if isinstance(e, Ended)]
     assert [r.exit_code for r in ended] == [65]
     assert "m.onnx" in ended[0].error
+
+
+def test_a_folder_that_cannot_be_made_stops_no_other_input(
+    portrait: Path, ones: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "day1").touch()
+    config = RunConfig(Path(), background="#204060", model=str(ones))
+    found = [Found(portrait, Path("day1/a.mp4")), Found(portrait, Path("b.mp4"))]
+    with Batch(config, found, tmp_path / "out", "1.0") as opened:
+        events = list(opened.run(run_local, Stop()))
+    assert [e.result.exit_code for e in events if isinstance(e, Ended)] == [73, 0]
+
+
+def test_what_a_work_has_not_written_is_not_ours(
+    portrait: Path, ones: Path, tmp_path: Path
+) -> None:
+    """A file that appears meanwhile, or was there, is not replaced by the next call unasked."""
+    config = RunConfig(Path(), background="#204060", model=str(ones))
+    found, output = [Found(portrait, Path("a.mp4"))], tmp_path / "out" / "a.mp4"
+
+    def appears(works: Sequence[Work], stop: Stop) -> Iterator[Event]:
+        yield Begins(works[0])
+        output.write_bytes(b"of somebody else")
+        yield from run_local(works, stop)
+
+    with Batch(config, found, tmp_path / "out", "1.0") as opened:
+        ended = [e for e in opened.run(appears, Stop()) if isinstance(e, Ended)]
+    assert ended[0].result.exit_code == 73
+    with pytest.raises(CannotCreate, match="1 file of these names already"):
+        Batch(config, found, tmp_path / "out", "1.0")
+    assert output.read_bytes() == b"of somebody else"
 
 
 def test_a_folder_has_one_batch_at_a_time(portrait: Path, ones: Path, tmp_path: Path) -> None:
@@ -180,8 +214,15 @@ def test_folders_without_a_name_for_the_output(
     for text in (".", "*.mp4"):
         assert _folder(RunConfig(Path()), [text]) == tmp_path / "takes_wsshm"
     monkeypatch.chdir(tmp_path)
-    for text in ("takes", "takes/", "takes/*.mp4"):
+    for text in ("takes", "takes/", "takes/*.mp4", "takes/**/*.mp4", "takes/day?/a.mp4"):
         assert _folder(RunConfig(Path()), [text]) == Path("takes_wsshm")
+
+
+def test_an_empty_input_is_not_the_folder_we_are_in() -> None:
+    """As an unset variable of a shell makes it."""
+    for texts in ([""], ["a.mp4", ""]):
+        with pytest.raises(UsageError, match="an INPUT is empty"):
+            parse.source(texts, False, None)
 
 
 def test_live_inputs_stay_out(wsshm: Wsshm) -> None:

@@ -145,7 +145,17 @@ def no_decoder(folder: Path, stack: ExitStack) -> Case:
 def folder_without_images(folder: Path, stack: ExitStack) -> Case:
     (folder / "images").mkdir()
     (folder / "images" / "notes.txt").write_text("none here")
-    return Case(65, "images", "no images in this folder", ".png", ["images"])
+    return Case(65, "images", "no videos or images in it", "add --recursive", ["images"])
+
+
+@case
+def folder_that_cannot_be_listed(folder: Path, stack: ExitStack) -> Case:
+    inner = folder / "takes" / "day1"
+    inner.mkdir(parents=True)
+    clip(folder).rename(folder / "takes" / "a.mp4")
+    inner.chmod(0)
+    args = ["takes", "--recursive"]
+    return Case(66, "takes/day1", "permission denied", "make it readable", args, without_root())
 
 
 @case

@@ -174,7 +174,7 @@ def test_signal(signum: int, takes: Path, ones: Path, tmp_path: Path) -> None:
     assert not parts(tmp_path)
     assert re.search(rf"stopped by {signal.Signals(signum).name}", ended.stderr)
     last = ended.stderr.splitlines()[-1]
-    assert "left, with which the same command goes on" in last
+    assert last.endswith("; the same command goes on from here")
     if signum != signal.SIGINT:
         goes_on(asked(takes, ones), takes, tmp_path, {n for n, s in found.items() if s == "done"})
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engines.batch.inputs import are_many, find
-from engines.errors import CannotOpen
+from engines.errors import BadData, CannotOpen
 
 FILES = "a.mp4", "b10.MOV", "b9.mov", "p.jpg", "notes.txt", ".hidden.mp4", "a.part.mp4"
 
@@ -35,7 +35,8 @@ def shoot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["shoot"], False, True),
         (["images"], False, False),  # one folder of images alone: one input, as ever
         (["images"], True, True),
-        (["empty"], False, False),
+        (["empty"], False, True),  # to say what is in it: nothing
+        (["shoot/.cache"], False, True),
         (["images/*.png"], False, False),
         (["images/*"], False, False),
         (["shoot/*"], False, True),
@@ -74,6 +75,7 @@ def test_what_is_left_out_is_said(shoot: Path) -> None:
     """Other files and, without --recursive, folders; not what is hidden or unfinished."""
     (note,) = find(["shoot"], False)[1]
     assert note == "shoot: left out 1 file (notes.txt) and 1 folder (day1/); see --recursive"
+    (shoot / "wsshm_manifest.jsonl").touch()  # ours
     (note,) = find(["shoot"], True)[1]
     assert note == "shoot: left out 1 file (notes.txt)"
 
@@ -93,7 +95,7 @@ def test_outputs_are_no_inputs(shoot: Path) -> None:
     ],
 )
 def test_nothing_found_is_an_error(text: str, says: str, shoot: Path) -> None:
-    with pytest.raises(CannotOpen, match=says):
+    with pytest.raises((BadData, CannotOpen), match=says):
         find(["shoot/a.mp4", text], False)
 
 

@@ -111,6 +111,23 @@ def test_no_input_is_replaced(config: RunConfig) -> None:
         planned(config)
 
 
+def test_outputs_of_an_earlier_call_are_no_inputs(config: RunConfig) -> None:
+    """However they were found: the folder of the outputs can be that of the inputs."""
+    here, left = Path(), Path("out/b.mp4")
+    manifest = Manifest(here)
+    manifest.open()
+    record = Record("done", "x.mov", None, {}, "1.0", {"p.jpg": 5})
+    manifest.add("p.jpg", record)
+    manifest.add("b.mov", replace(record, state="begun", outputs={}))
+    manifest.close()
+    found = find(["a.mp4", "b.mov", "./p.jpg", "wsshm_manifest.jsonl", "*.jpg"], False)[0]
+    plan = make(config, [replace(found[0], place=left), *found[1:]], here, manifest)
+    assert [w.name for w in plan.order] == ["a.mp4"]
+    assert [p.name for p in plan.left_out] == ["b.mov", "p.jpg", "wsshm_manifest.jsonl"]
+    with pytest.raises(UsageError, match=r"b\.mov, p\.jpg, .*: made by an earlier call, and all"):
+        make(config, found[1:], here, manifest)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
