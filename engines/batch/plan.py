@@ -13,7 +13,7 @@ from engines import images, models
 from engines.batch.inputs import Found
 from engines.batch.manifest import Manifest, Record, identity
 from engines.batch.work import Work
-from engines.errors import CannotCreate, UsageError
+from engines.errors import CannotCreate, UsageError, reading
 from engines.files import destination, sha256, some
 from engines.video.compose import kinds
 from engines.video.compose.open import open_background
@@ -127,8 +127,10 @@ def make(config: RunConfig, found: Sequence[Found], folder: Path, manifest: Mani
 def options_of(config: RunConfig) -> dict[str, str]:
     """Return all of a request that outputs depend on, as text by name.
 
+    A file is known by its name and what is in it, from whatever folder it is named.
+
     Raises:
-        CannotOpen: there is no such model.
+        CannotOpen: there is no such model, or it cannot be read.
     """
     options: dict[str, str] = {}
 
@@ -142,8 +144,12 @@ def options_of(config: RunConfig) -> dict[str, str]:
 
     add("", asdict(config))
     if kinds.find(config.background) is None:
+        options["background"] = Path(config.background).name
         options["background file"] = str(identity(Path(config.background)))
-    options["model SHA-256"] = sha256(models.find(config.model))
+    if config.model is not None:
+        options["model"] = Path(config.model).name
+    with reading(file := models.find(config.model)):
+        options["model SHA-256"] = sha256(file)
     return options
 
 

@@ -159,6 +159,13 @@ def folder_that_cannot_be_listed(folder: Path, stack: ExitStack) -> Case:
 
 
 @case
+def model_of_many_that_cannot_be_read(folder: Path, stack: ExitStack) -> Case:
+    bad(folder, "m.onnx", b"").chmod(0)
+    args = [clip(folder), "b.mp4", "-o", "out", "--model", "m.onnx"]
+    return Case(66, "m.onnx", "permission denied", "make it readable", args, without_root())
+
+
+@case
 def folder_of_broken_images(folder: Path, stack: ExitStack) -> Case:
     (folder / "images").mkdir()
     for name in ("1.png", "2.jpg"):

@@ -218,6 +218,8 @@ def test_files_behind_options_count(config: RunConfig, zeros: Path) -> None:
     asked = replace(config, background="bg.png")
     note(asked, "done")
     assert planned(asked).finished
+    elsewhere = replace(asked, background=str(Path("bg.png").resolve()))
+    assert planned(replace(elsewhere, model=os.path.relpath(asked.model or ""))).finished
     cv2.imwrite("bg.png", np.zeros((9, 9, 3), np.uint8))
     with pytest.raises(CannotCreate, match="other options: another background"):
         planned(asked)
