@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from engines.contract import PAPER_SIZE, ModelSpec, Precision
-from engines.errors import CannotCreate, Unavailable, UsageError
+from engines.errors import CannotCreate, Unavailable, UsageError, reading
 from wsshm_cli import report
 from wsshm_cli.help import HelpAll
 from wsshm_cli.parse import MAX_SIZE, MIN_SIZE, SIZES
@@ -156,14 +156,16 @@ def export(
     out = output or checkpoint.with_name(checkpoint.stem + end)
     _check_free(out, overwrite)
     metrics = _metrics(metric or [])
-    try:
+    with reading(checkpoint):
+        checkpoint.stat()
+    folder = _images(calibrate, needed=precision == "int8")
+    try:  # torch takes seconds: what is wrong before is said at once
         from train.export import export as exporter
     except ModuleNotFoundError as e:
         raise Unavailable(f"export needs {e.name}", "run: pip install 'wsshm[train]'") from e
     from engines.models import resolve_model
 
     net = exporter.load_net(checkpoint)
-    folder = _images(calibrate, needed=precision == "int8")
     sizes = tuple(trained_sizes or exporter.trained_sizes(checkpoint))
     called = name or resolve_model(str(checkpoint))[0]
     spec = ModelSpec(
