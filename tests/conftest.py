@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
+
+# Before torch reads it: the small tensors of tests take longer on two threads, which wait for each
+# other by spinning, than on one; many times as long on a machine that is busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import logging
 import signal
 import subprocess
 import sys
