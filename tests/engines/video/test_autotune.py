@@ -66,7 +66,7 @@ def quick(tmp_path: Path) -> Path:
 @pytest.fixture
 def slow(tmp_path: Path) -> Path:
     """A model that keeps up with nothing."""
-    return described(graphs.hungry(tmp_path / "slow.onnx", 100, times=30))
+    return described(graphs.hungry(tmp_path / "slow.onnx", 100, times=10))
 
 
 def test_sizes_are_multiples_of_the_stride_up_to_the_models_own() -> None:

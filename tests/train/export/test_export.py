@@ -73,6 +73,15 @@ def normed(frames: list[np.ndarray]) -> Network:
     return net
 
 
+@pytest.fixture(scope="module")
+def halved(
+    normed: Network, frames: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, export.Exported]:
+    """`normed` in float16."""
+    path = tmp_path_factory.mktemp("halved") / "net.onnx"
+    return path, export.export(normed, path, spec(normed, "fp16"), frames)
+
+
 @pytest.mark.parametrize("arch", ["r18x0.25", "mbv2", "lite0"])
 @pytest.mark.parametrize("widen", [False, True])
 def test_graph_is_the_network(arch: str, widen: bool) -> None:
@@ -139,10 +148,9 @@ def test_nothing_is_written_when_parity_fails(
 
 
 def test_fp16_takes_bytes_and_gives_float32(
-    normed: Network, frames: list[np.ndarray], tmp_path: Path
+    normed: Network, frames: list[np.ndarray], halved: tuple[Path, export.Exported]
 ) -> None:
-    path = tmp_path / "net.onnx"
-    exported = export.export(normed, path, spec(normed, "fp16"), frames)
+    path, exported = halved
     assert exported.parity.images == len(frames)
     assert exported.parity.max < 5e-3
     assert exported.peak is not None
@@ -161,14 +169,16 @@ def test_fp16_takes_bytes_and_gives_float32(
 
 
 def test_fp16_keeps_in_float32_what_rounding_would_move(
-    normed: Network, frames: list[np.ndarray], tmp_path: Path
+    normed: Network,
+    frames: list[np.ndarray],
+    halved: tuple[Path, export.Exported],
+    tmp_path: Path,
 ) -> None:
     """Of a network with steep edges, only as much as is needed stays in float32."""
     steep, path = copy.deepcopy(normed), tmp_path / "net.onnx"
     with torch.no_grad():
         steep.matte.weight *= 40
-    plain = export.export(normed, tmp_path / "plain.onnx", spec(normed, "fp16"), frames)
-    exported = export.export(steep, path, spec(steep, "fp16"), frames)
+    (_, plain), exported = halved, export.export(steep, path, spec(steep, "fp16"), frames)
     assert exported.parity.max <= 5e-3
     graph = onnx.load(path).graph
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}

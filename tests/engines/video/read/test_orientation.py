@@ -6,6 +6,7 @@ import gc
 import math
 import struct
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -321,7 +322,7 @@ def test_images_are_freed_as_soon_as_they_are_let_go(portrait: Path) -> None:
     try:
         held = []
         with open_source(portrait) as source:
-            for _ in source.frames():
+            for _ in islice(source.frames(), 20):
                 held.append(sum(type(x) is av.VideoFrame for x in gc.get_objects()))
     finally:
         gc.enable()
