@@ -29,16 +29,26 @@ def read_graph(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def check_signature(session: Any, spec: ModelSpec, path: Path) -> None:
+def check_signature(
+    session: Any, spec: ModelSpec, path: Path, may_take_trimap: bool = False
+) -> None:
     """Compare the inputs and outputs of an ONNX Runtime session with the model's description.
 
     Args:
         path: the model file, for the error message.
+        may_take_trimap: accept a model that takes a trimap beside frames.
 
     Raises:
-        BadData: a name, type or rank differs.
+        BadData: a name, type or rank differs, or the model takes a trimap.
     """
+    if spec.trimap and not may_take_trimap:
+        raise BadData(
+            f"{path}: needs a trimap beside each frame, and there is none",
+            "take another model; wsshm eval measures this one, with trimaps made of the truth",
+        )
     expected = [(spec.input, "tensor(uint8)", 4), (spec.output, "tensor(float)", 3)]
+    if spec.trimap:
+        expected.insert(1, (spec.trimap, "tensor(uint8)", 3))
     found = [
         (node.name, node.type, len(node.shape))
         for node in (*session.get_inputs(), *session.get_outputs())

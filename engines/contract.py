@@ -26,6 +26,9 @@ class ModelSpec:
     The graph takes the tensor `input`, uint8 (N, H, W, 3), sRGB-encoded RGB, H and W multiples of
     `stride`, and returns the tensor `output`, float32 (N, H, W), alpha in [0, 1]. Normalisation and
     the change of layout are part of the graph.
+
+    A model with a `trimap` takes that as well, uint8 (N, H, W): 0 is background, 255 person, any
+    other value unknown. Alpha is 0 and 1 where the trimap says so.
     """
 
     name: str
@@ -36,6 +39,7 @@ class ModelSpec:
     precision: str = "fp32"
     input: str = "frames"
     output: str = "alpha"
+    trimap: str = ""  # name of a second input; empty: there is none
     format: int = FORMAT
     licence: str = "unstated"
     trained_on: str = "unstated"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,26 @@ def brightness(path: Path) -> Path:
         h.make_node("Div", ["grey", "white"], ["alpha"]),
     ]
     return build(path, nodes, {"white": np.array([255], np.float32)})
+
+
+def trimap(path: Path) -> Path:
+    """A model that takes a trimap, and gives the image's brightness where it is unknown."""
+    frames = h.make_tensor_value_info("frames", T.UINT8, ["n", "h", "w", 3])
+    told = h.make_tensor_value_info("trimap", T.UINT8, ["n", "h", "w"])
+    nodes = [
+        h.make_node("Cast", ["frames"], ["x"], to=T.FLOAT),
+        h.make_node("ReduceMean", ["x"], ["grey"], axes=[3], keepdims=0),
+        h.make_node("Div", ["grey", "white"], ["bright"]),
+        h.make_node("Cast", ["trimap"], ["t"], to=T.FLOAT),
+        h.make_node("Div", ["t", "white"], ["known"]),
+        h.make_node("Floor", ["known"], ["person"]),
+        h.make_node("Ceil", ["known"], ["possible"]),
+        h.make_node("Max", ["bright", "person"], ["least"]),
+        h.make_node("Min", ["least", "possible"], ["alpha"]),
+    ]
+    spec = replace(SPEC, trimap="trimap")
+    white = {"white": np.array([255], np.float32)}
+    return build(path, nodes, white, spec, inputs=[frames, told])
 
 
 def convolutions(path: Path) -> Path:

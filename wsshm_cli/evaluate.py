@@ -95,6 +95,18 @@ def evaluate(
         int | None,
         _data_group("--limit", min=1, metavar="N", help="Use at most N images of each source."),
     ] = None,
+    side: Annotated[
+        int | None,
+        _data_group(
+            "--square",
+            min=8,
+            max=MAX_SIZE,
+            metavar="PIXELS",
+            hidden=True,
+            help="Stretch images and truth to squares of this side first, as papers do that work "
+            "on 28×28.",
+        ),
+    ] = None,
     green: Annotated[
         list[str] | None,
         _data_group(
@@ -146,6 +158,7 @@ def evaluate(
     from engines.measure.estimators.estimator import GuidedEstimator
     from engines.measure.quality import evaluate as measure
     from engines.measure.quality import table
+    from engines.measure.quality.cases import squared
     from engines.measure.quality.sheet import Sheet
 
     if split not in ("val", "test", "train"):
@@ -162,6 +175,13 @@ def evaluate(
                 f"{estimator.name}: it needs the truth, and --static has none",
                 "measure it without --static",
             )
+    guided = [m for m in estimators if isinstance(m, GuidedEstimator) and m.needs_alpha]
+    excluded = {name: guided[0].name for name in ("masks", "empty") if guided}
+    for name in {*(wanted or ()), *clips} & excluded.keys():
+        raise UsageError(
+            f"{excluded[name]}: takes trimaps, which are made of an alpha; {name} has none",
+            "measure it on --set mattes or composites",
+        )
     called = [m.name for m in estimators]
     for estimator, typed in zip(estimators, model, strict=True):
         if called.count(estimator.name) > 1:
@@ -171,7 +191,9 @@ def evaluate(
         raise UsageError(f"the same model twice: {', '.join(names)}", "name each once")
     watch = Sheet() if sheet is not None else None
     rows: list[Row] = []
-    for name, total, cases in _sets(root, wanted, clips, split, only, limit):
+    for name, total, cases in _sets(root, wanted, clips, split, only, limit, excluded):
+        if side is not None:
+            cases = (squared(case, side) for case in cases)
         found = measure.evaluate(estimators, _counted(cases, name, total), watch)
         rows += found
         figures = [v for row in found for v in row.values.values()]
@@ -253,13 +275,21 @@ def _sets(
     split: str,
     only: str | None,
     limit: int | None,
+    excluded: dict[str, str],
 ) -> Iterator[tuple[str, int | None, Iterator[Case]]]:
-    """Yield name, number of cases (None if not known) and cases of each set that exists."""
+    """Yield name, number of cases (None if not known) and cases of each set that exists.
+
+    Args:
+        excluded: the sets that a model cannot be measured on, and the model.
+    """
     from engines.measure.quality import cases, green_screen
     from engines.measure.quality.clips import empty, static
 
     for name, find in cases.SETS.items():
         if root is None or (wanted is not None and name not in wanted):
+            continue
+        if name in excluded:
+            report.line(f"{name}: left out, as {excluded[name]} takes trimaps made of an alpha")
             continue
         found = find(root, split)
         if not found:

@@ -113,6 +113,8 @@ class Clusters:
 class OracleClusters(Clusters):
     """Alpha is the share of the clusters of which more is person than background in the truth."""
 
+    needs_alpha = False
+
     def __call__(self, rgb: U8) -> F32:
         raise UsageError(f"{self.name}: there is no truth to choose clusters by")
 

@@ -30,5 +30,7 @@ class GuidedEstimator(Estimator, Protocol):
         UsageError: it is called without.
     """
 
+    needs_alpha: bool  # a coarse mask is no truth for it, nor an image with nobody in it
+
     def with_truth(self, rgb: U8, truth: U8) -> F32:
         """Return the alpha of an image as `__call__` does, given its truth (H, W), uint8."""

@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines.contract import KEY
-from engines.errors import BadData
+from engines.contract import KEY, ModelSpec
+from engines.errors import BadData, UsageError
 from engines.models import resolve_model
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def open_estimator(
 
     Raises:
         CannotOpen, BadData: the file, or its kind is not known.
-        UsageError: an option of a method is not known.
+        UsageError: an option of a method is not known, or `as_run` for a model with a trimap.
         Unavailable: a package that a method needs is missing.
     """
     method, _, options = str(model).partition(":")
@@ -130,7 +130,16 @@ def open_estimator(
 
     model_name, path = resolve_model(str(model))
     session = open_session(path)
-    if KEY in session.get_modelmeta().custom_metadata_map:
+    metadata = session.get_modelmeta().custom_metadata_map
+    if KEY in metadata:
+        if ModelSpec.from_metadata(metadata, path).trimap:
+            from engines.measure.estimators.with_trimap import TrimapModel
+
+            if as_run:
+                raise UsageError(
+                    f"--as-run: {model} needs trimaps, and wsshm run has none", "leave it out"
+                )
+            return TrimapModel(session, path, name or model_name, size)
         from engines.engine import open_engine
         from engines.measure.estimators.ours import OurModel, OurModelAsRun
 

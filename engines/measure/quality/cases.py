@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from engines.arrays import U8
@@ -109,6 +110,19 @@ def choose(
         seen[case.source] += 1
         if limit is None or seen[case.source] <= limit:
             yield case
+
+
+def squared(case: Case, side: int) -> Case:
+    """Return the case with its image and truth stretched to a square of `side` pixels."""
+
+    def read() -> tuple[U8, U8]:
+        rgb, truth = case.read()
+        smaller = side * side < truth.size
+        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        rgb, truth = (cv2.resize(x, (side, side), interpolation=how) for x in (rgb, truth))
+        return rgb, truth
+
+    return replace(case, read=read)
 
 
 def _photographs(kind: str, pairs: list[Pair]) -> list[Case]:
