@@ -24,7 +24,7 @@ from train.data.samples import Batches, Samples, quiet_worker
 from train.methods import METHODS
 from train.methods.method import Batch
 from train.networks import build
-from train.trainer import step_losses
+from train.objective import step_losses
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from engines.errors import BadData, UsageError, reading
 
 RECIPES = Path(__file__).with_name("recipes")
 STAGES = ("mpn", "qun", "bshm")  # of the rival BSHM, one after the other
-KINDS = ("pretrain", "teacher", "student", "context-aware", *STAGES)
+KINDS = ("pretrain", "teacher", "student", "context-aware", *STAGES, "dim")
 # Kinds that have the table of another one in a recipe too, below their own.
 LIKE = {"context-aware": "teacher", "mpn": "pretrain", "qun": "teacher", "bshm": "teacher"}
 AS_LONG_AS = {"bshm": "student"}  # of which they have `DURATION` instead
@@ -36,7 +36,7 @@ FIXED: dict[str, dict[str, Any]] = {
 }
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 PRECISIONS = get_args(Precision)
-LOSSES = ("mse", "l1", "bce", "gradient", "laplacian", "boundary", "context")
+LOSSES = ("mse", "l1", "alpha", "bce", "gradient", "laplacian", "boundary", "context")
 OLD_KEYS = {"average": "ema_decay", "labels": "method"}
 
 
@@ -120,6 +120,15 @@ class Config:
     # proportion to its size; with one seed, fewer are among more.
     masks: int = 0
     mattes: int = 0
+    # Of a network that takes a trimap: passes over the pictures of all sets with a share above 0,
+    # in place of the steps of the last stage; 0: its steps count. In a pass each cut-out is on so
+    # many backgrounds.
+    epochs: int = 0
+    backgrounds_each: int = 1
+    whole: bool = False  # pictures stretched to a square, in place of crops at an unknown pixel
+    turned: float = 0.0  # share of pictures that are mirrored and rotated
+    trimap_min: int = 1  # pixels by which an alpha is eroded and dilated, drawn up to the next
+    trimap_max: int = 1
     # Minutes of training, added up over all parts of a resumed run, after which it ends even if
     # steps are left; the cosine falls to zero by whichever comes first. The number of steps, and so
     # the result, then depends on the machine. 0: no limit.
@@ -206,8 +215,14 @@ class Config:
             "matte_sources": _shares(self.matte_sources),
             "stages": bool(self.stages)
             and all(s.steps > 0 and s.batch > 0 and s.sizes for s in self.stages)
-            # Five levels of the pyramid and the deepest stride of any encoder.
-            and all(size > 0 and size % 32 == 0 for size in self.sizes),
+            # Five levels of the pyramid and the deepest stride of any encoder; a network with a
+            # trimap takes any size.
+            and all(size > 0 and (size % 32 == 0 or self.kind == "dim") for size in self.sizes),
+            "epochs": self.epochs >= 0,
+            "backgrounds_each": self.backgrounds_each > 0,
+            "turned": 0 <= self.turned <= 1,
+            "trimap_min": self.trimap_min > 0,
+            "trimap_max": self.trimap_max >= self.trimap_min,
             "composites": self.composites >= 0 and self.composites + self.empty <= 1,
             "empty": self.empty >= 0,
             "paste": 0 <= self.paste <= 1,

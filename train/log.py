@@ -102,9 +102,11 @@ def draw(
     batch = Batch.of(default_collate([samples[key] for key in keys]), device)
     was = net.training
     with torch.inference_mode():
-        prediction = net.eval()(batch.image)
+        prediction = net.eval()(batch.seen[0])
         columns = {"input": batch.image}
         columns["alpha" if batch.has_alpha.all() else "mask"] = batch.label
+        if batch.trimap is not None:
+            columns["trimap"] = batch.trimap
         columns |= method.targets(batch, teacher, config).shown
         columns["matte"] = prediction.deployed_alpha
         if prediction.boundary is not None:

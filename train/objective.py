@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engines.errors import UsageError
-from train.losses import bce, context, gradient, l1, laplacian_pyramid, mse
-from train.networks.network import Prediction, Targets
+from train.config import Config
+from train.losses import bce, charbonnier, context, gradient, l1, laplacian_pyramid, mse
+from train.methods.method import Batch, Method, Teacher
+from train.networks.network import Network, Prediction, Targets
 
 NEEDS_TEACHER = {"context"}  # terms that compare with features of a teacher
 Term = Callable[[Prediction, Targets], Tensor]
@@ -17,6 +19,7 @@ Term = Callable[[Prediction, Targets], Tensor]
 TERMS: dict[str, Term] = {
     "mse": lambda p, t: mse(p.alpha, t.label, t.pixel_weight),
     "l1": lambda p, t: l1(p.alpha, t.label, t.pixel_weight),
+    "alpha": lambda p, t: charbonnier(p.alpha, t.label, t.pixel_weight),
     "bce": lambda p, t: bce(p.logits, t.label, t.pixel_weight),
     "gradient": lambda p, t: gradient(p.alpha, t.label, t.pixel_weight) * t.judge_edges,
     "laplacian": lambda p, t: (
@@ -43,6 +46,33 @@ def _given(tensor: Tensor | None, term: str) -> Tensor:
             "take it out of the recipe",
         )
     return tensor
+
+
+def step_losses(
+    model: nn.Module,
+    net: Network,
+    method: Method,
+    teacher: Teacher | None,
+    batch: Batch,
+    config: Config,
+) -> dict[str, Tensor]:
+    """Return the losses of one batch, as of `matting_losses`.
+
+    Args:
+        model: `net` itself, or `net` as several processes share it.
+    """
+    targets = method.targets(batch, teacher, config)
+    prediction = model(*batch.seen)
+    with torch.autocast(batch.image.device.type, enabled=False):  # losses are computed in float32
+        prediction, own = prediction.float(), None
+        if config.own_losses:
+            own = net.own_losses(batch.image, prediction, targets)
+        return matting_losses(prediction, targets, judged(net, config), own)
+
+
+def judged(net: Network, config: Config) -> dict[str, float]:
+    """Return the recipe's losses by weight without those of what the network does not predict."""
+    return {k: w for k, w in config.loss.items() if k != "boundary" or net.predicts_boundary}
 
 
 def matting_losses(

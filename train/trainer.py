@@ -5,45 +5,39 @@ Under ``torchrun`` every process works on its share of each batch.
 
 from __future__ import annotations
 
-import copy
 import math
 import signal
 import time
 from contextlib import nullcontext
-from dataclasses import replace
 
 import cv2
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from engines.arrays import U8
-from engines.contract import ModelSpec
-from engines.engine import open_engine
 from engines.errors import BadData, Say, UsageError
 from engines.files import sha256
-from engines.measure.quality.evaluate import mask_iou
 from train import methods
 from train.checkpoint import checkpoint
 from train.config import STAGES, Config
 from train.data.loader import batch_loader, loading_faults
 from train.data.samples import Samples
+from train.data.trimaps import TrimapSamples
 from train.ema import averaged, to_device
-from train.export.export import export
 from train.log import Log, draw
-from train.methods.method import Batch, Method, Teacher
+from train.methods.method import Batch
 from train.methods.teacher import open_teacher
 from train.networks import build
 from train.networks.encoders.imagenet import start_encoder
 from train.networks.network import Network
-from train.objective import matting_losses
+from train.objective import judged, step_losses
 from train.process import World, choose_precision, memory_faults, signals
+from train.release import SHOWN, write_model
 from train.run import MODEL, RELEASED, Progress, Run, claim, describe, unseen, version
 
 KEPT_CHECKPOINTS = 2
-VAL_IMAGES = 12  # of each source, in the evaluations of a run
 
 
 def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
@@ -73,8 +67,14 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     # Data.
     torch.manual_seed(config.seed)
     net = build(config.network)
+    if net.takes_trimap != (config.kind == "dim"):
+        what = "takes a trimap" if net.takes_trimap else "takes no trimap"
+        raise UsageError(
+            f"--arch {config.arch}: {what}", "train it as dim" if net.takes_trimap else "use dim"
+        )
     cache = None if run.cache_mb is None else run.cache_mb << 20
-    samples = Samples(run.data, config, world.size, cache)
+    kind = TrimapSamples if net.takes_trimap else Samples
+    samples = kind(run.data, config, world.size, cache)
     if state is not None and state["files"] != samples.fingerprint:
         raise UsageError(
             f"{out}: was begun on other images or fine labels than {run.data} holds now",
@@ -161,13 +161,11 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     # Loop.
     loader = batch_loader(samples, config, step, run.workers, world)
     limit = f" or {config.max_minutes:g} minutes" if config.max_minutes else ""
-    fine = f" ({samples.fine_count} with fine labels)" if samples.fine_count else ""
     say(
         f"{config.kind} {config.arch}: {config.steps} steps{limit} on {world.device}"
         f"{f' x {world.size}' if world.size > 1 else ''}, "
         f"{str(dtype).removeprefix('torch.')}, crops of {_span(config.sizes)}, "
-        f"{len(samples.photos)} masks{fine}, {len(samples.people)} mattes, "
-        f"{len(samples.backgrounds)} backgrounds → {out}"
+        f"{samples.contents} → {out}"
     )
     with (
         loading_faults(out),
@@ -240,7 +238,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
             due = config.evaluate_every and step % config.evaluate_every == 0
             if due and log:
                 log.image(step, image_grid())
-                log.scalars(step, _evaluate(average, run, samples, say))
+                log.scalars(step, write_model(average.module, run, samples, world.device, say))
 
         # Release.
         if log:
@@ -251,39 +249,12 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
                 average.module.state_dict(),
                 {"step": str(step), "version": version()},
             )
-            scores = _evaluate(average, run, samples, say)
+            scores = write_model(average.module, run, samples, world.device, say)
             log.scalars(step, scores)
-            found_people = f", val IoU {scores['val_iou']:.3f}" if scores else ""
-            say(f"{out / MODEL}: {config.kind} {config.arch}, {step} steps{found_people}")
+            reached = "".join(f", {SHOWN[name].format(x)}" for name, x in scores.items())
+            say(f"{out / MODEL}: {config.kind} {config.arch}, {step} steps{reached}")
     world.any(False)  # the next run may need the files that the main process has just written
     return 0
-
-
-def step_losses(
-    model: nn.Module,
-    net: Network,
-    method: Method,
-    teacher: Teacher | None,
-    batch: Batch,
-    config: Config,
-) -> dict[str, Tensor]:
-    """Return the losses of one batch, as of `matting_losses`.
-
-    Args:
-        model: `net` itself, or `net` as several processes share it.
-    """
-    targets = method.targets(batch, teacher, config)
-    prediction = model(*batch.seen)
-    with torch.autocast(batch.image.device.type, enabled=False):  # losses are computed in float32
-        prediction, own = prediction.float(), None
-        if config.own_losses:
-            own = net.own_losses(batch.image, prediction, targets)
-        return matting_losses(prediction, targets, judged(net, config), own)
-
-
-def judged(net: Network, config: Config) -> dict[str, float]:
-    """Return the recipe's losses by weight without those of what the network does not predict."""
-    return {k: w for k, w in config.loss.items() if k != "boundary" or net.predicts_boundary}
 
 
 def rate(step: int, config: Config, elapsed: float = 0.0) -> float:
@@ -329,7 +300,7 @@ def _learns_by(net: Network, config: Config) -> str:
     return ""
 
 
-def _start(run: Run, net: Network, samples: Samples) -> str:
+def _start(run: Run, net: Network, samples: Samples | TrimapSamples) -> str:
     """Give a fresh network its weights; return a line that says which.
 
     Raises:
@@ -353,32 +324,6 @@ def _start(run: Run, net: Network, samples: Samples) -> str:
         return torch.stack([samples[(i, 192)]["image"] for i in range(192)]).float() / 255
 
     return frozen + start_encoder(net.learner, run.encoder, run.tf_range, images)
-
-
-def _evaluate(average: AveragedModel, run: Run, samples: Samples, say: Say) -> dict[str, float]:
-    """Write ``model.onnx`` and measure it on some ``val`` masks, if there are any."""
-    config, path = run.config, run.out / MODEL
-    net = copy.deepcopy(average.module).cpu().eval()
-    sets = sorted({p.source for p in (*samples.photos, *samples.people)})
-    spec = ModelSpec(
-        f"{config.kind}-{config.arch}",
-        config.network,
-        net.stride,
-        max(config.sizes),
-        config.sizes,
-        trained_on=", ".join(sets)[:200] or "unstated",
-    )
-    export(net, path, spec)
-    try:
-        scores = mask_iou(open_engine(path), run.data, limit=VAL_IMAGES)
-    except BadData as e:
-        say(f"not measured: {e}")
-        return {}
-    if not scores:
-        return {}
-    score = float(np.mean(list(scores.values())))
-    export(net, path, replace(spec, metrics={"val_iou": round(score, 4)}))
-    return {"val_iou": score}
 
 
 def _span(sizes: tuple[int, ...]) -> str:

@@ -12,6 +12,7 @@ from wsshm_cli import (
     bench,
     bshm,
     context_aware,
+    dim,
     doctor,
     evaluate,
     export,
@@ -81,6 +82,7 @@ _add(_train, train.teacher)
 _add(_train, train.student)
 _add(_train, context_aware.context_aware)
 _add(_train, bshm.bshm)
+_add(_train, dim.dim, epilog=dim.EXAMPLE)
 _add(_train, train_tools.label, epilog=train_tools.LABEL_EXAMPLE)
 _add(_train, train_tools.average, epilog=train_tools.AVERAGE_EXAMPLE)
 _add(_train, train_tools.pseudo, epilog=train_tools.PSEUDO_EXAMPLE)

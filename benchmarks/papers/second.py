@@ -29,8 +29,8 @@ class Row:
 
 def rows(mattes: int) -> list[Row]:
     """Return the rows; the paper gives no figures of clusters."""
-    dim = Training("dim", "dim", None, mattes)
-    turned = Training("dim", "dim", None, mattes, ("--augment",))
+    dim = Training("dim", "dim-bn", None, mattes)
+    turned = Training("dim", "dim-bn", None, mattes, ("--augment",))
     return [
         Row("K-means", "kmeans", {}),
         Row("GMM", "gmm", {}),

@@ -19,8 +19,9 @@ from train.data.samples import Batches, Samples
 from train.methods import find
 from train.methods.method import Batch
 from train.networks import build
+from train.objective import step_losses
 from train.process import World, joined
-from train.trainer import distribute, step_losses
+from train.trainer import distribute
 
 KINDS = ("pretrain", "student")
 

@@ -29,7 +29,7 @@ SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
 CROPS = (256, 320, 384, 448, 512)
 
 
-OF_ONE_KIND = {"mbv2_first": "pretrain", "mbv2_second": "pretrain"}
+OF_ONE_KIND = {"mbv2_first": "pretrain", "mbv2_second": "pretrain", "dim320": "dim"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,7 +43,7 @@ def test_shipped_recipes_load_for_the_kinds_they_are_of(recipe: str, kind: str) 
     assert config.kind == kind
     assert config.arch in architectures
     assert set(config.loss) <= set(LOSSES)
-    assert config.steps >= 100
+    assert config.steps >= 100 or config.epochs
 
 
 def test_the_paper_recipe_has_the_papers_figures() -> None:
@@ -65,6 +65,14 @@ def test_the_paper_recipe_has_the_papers_figures() -> None:
     assert [c.method for c in (pretrain, teacher, student)] == ["supervised", "supervised", "mlb"]
     assert student.strong
     assert student.teacher_ema == 0.999
+
+
+def test_the_paper_recipe_has_the_second_papers_figures() -> None:
+    config = load("paper", "dim")
+    assert (config.lr, config.epochs, config.turned) == (0.01, 10, 0.0)
+    assert [(s.batch, s.sizes) for s in config.stages] == [(64, (28,))]
+    assert config.whole
+    assert config.loss == {"alpha": 1.0}
 
 
 EVERY_FIELD = Config(
@@ -95,6 +103,12 @@ EVERY_FIELD = Config(
     recode_quality=60,
     blur=0.75,
     blur_sigma=2.0,
+    epochs=3,
+    backgrounds_each=4,
+    whole=True,
+    turned=0.5,
+    trimap_min=2,
+    trimap_max=5,
     max_minutes=90.5,
     squashed={"c": 1.5},
     masks=7,

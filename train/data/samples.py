@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +25,7 @@ from train.config import Config
 from train.data import augment
 from train.data.augment import Labelled
 from train.data.blend import BlendRule, blend
+from train.data.cache import cached, memory_budget
 from train.data.spoil import spoilt
 from train.data.traces import TraceRule
 
@@ -68,8 +67,8 @@ class Samples(Dataset):
         self.two_views = method.needs_weak_view
         self.traces = TraceRule.of(config) if method.hides_traces else None
         photos, cutouts, backgrounds = listed(root, config)
-        self.photos = _some(photos, config.masks, config.seed)
-        self.people = _some(cutouts, config.mattes, config.seed)
+        self.photos = some(photos, config.masks, config.seed)
+        self.people = some(cutouts, config.mattes, config.seed)
         self.backgrounds = backgrounds
         self.fine_count = sum(p.fine is not None for p in self.photos)
         self.photo_weight = _weights(self.photos, config.mask_sources)
@@ -79,11 +78,25 @@ class Samples(Dataset):
         names += [p.fine.relative_to(root).as_posix() for p in self.photos if p.fine]
         self.fingerprint = hashlib.sha256("\n".join(names).encode()).hexdigest()
         # Decoded and blended once, and shared with the workers by fork.
-        budget = (_free_memory() // 2 if cache_bytes is None else cache_bytes) // processes
+        budget = memory_budget(cache_bytes) // processes
         read_photo = partial(_read_photo, rule=BlendRule.of(config))
-        self._photos, budget = _cached(self.photos, read_photo, budget)
-        self._people, budget = _cached(self.people, _read_person, budget)
-        self._backgrounds, budget = _cached(self.backgrounds, _read_background, budget)
+        self._photos, budget = cached(self.photos, read_photo, budget)
+        self._people, budget = cached(self.people, read_person, budget)
+        self._backgrounds, budget = cached(self.backgrounds, read_background, budget)
+
+    @property
+    def contents(self) -> str:
+        """What the samples are made of, in words."""
+        fine = f" ({self.fine_count} with fine labels)" if self.fine_count else ""
+        return (
+            f"{len(self.photos)} masks{fine}, {len(self.people)} mattes, "
+            f"{len(self.backgrounds)} backgrounds"
+        )
+
+    @property
+    def sets(self) -> list[str]:
+        """The names of the sets that photographs and people come from."""
+        return sorted({p.source for p in (*self.photos, *self.people)})
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         index, size = key
@@ -113,7 +126,7 @@ class Samples(Dataset):
                 names.append(pair.image.name)
             image = augment.strong(rng, crop.image) if self.config.strong else crop.image
         item = {
-            "image": _tensor(image),
+            "image": image_tensor(image),
             "label": torch.from_numpy(crop.label)[None],
             "has_alpha": has_alpha,
             "name": " ".join(names),
@@ -125,7 +138,7 @@ class Samples(Dataset):
             item["contrast"] = torch.from_numpy(contrast)[None]
         if self.fine_count:
             item["weight"] = torch.from_numpy(crop.weighted().weight)[None]
-        return item | {"weak": _tensor(crop.image)} if self.two_views else item
+        return item | {"weak": image_tensor(crop.image)} if self.two_views else item
 
     def _photo(self, rng: np.random.Generator) -> tuple[Labelled, Pair]:
         i = int(rng.choice(len(self.photos), p=self.photo_weight))
@@ -160,7 +173,8 @@ def listed(root: Path, config: Config) -> tuple[list[Pair], list[Pair], list[Pat
     return photos, cutouts, backgrounds
 
 
-def _tensor(image: U8) -> torch.Tensor:
+def image_tensor(image: U8) -> torch.Tensor:
+    """Return an image (H, W, 3) as (3, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
 
 
@@ -170,63 +184,17 @@ def _read_photo(pair: Pair, rule: BlendRule) -> tuple[U8, ...]:
     return (rgb, *blend(mask, read_fine(pair, rgb), rule)) if pair.fine else (rgb, mask)
 
 
-def _read_person(pair: Pair) -> tuple[U8]:
+def read_person(pair: Pair) -> tuple[U8]:
+    """Read a cut-out (H, W, 4) RGBA, its colour extended outwards."""
     return (extend_foreground(read_cutout(pair)),)
 
 
-def _read_background(path: Path) -> tuple[U8]:
+def read_background(path: Path) -> tuple[U8]:
+    """Read a photograph (H, W, 3) RGB."""
     return (read_image(path)[..., :3],)
 
 
-def _cached(
-    items: Sequence[Any], read: Callable[[Any], tuple[U8, ...]], budget: int
-) -> tuple[Callable[[int], Any], int]:
-    """Read all items; return a function from index to arrays, and the bytes left of `budget`.
-
-    Every file is read once here, so that a broken one is named before the first step. Arrays that
-    exceed the budget are read again when they are asked for.
-    """
-    faults: list[str] = []
-    kept: list[tuple[U8, ...] | None] = []
-
-    def load(item: Any) -> tuple[U8, ...] | None:
-        try:
-            return read(item)
-        except BadData as e:
-            faults.append(str(e))
-            return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(items), 64):  # few at a time, to hold little beyond the budget
-            for arrays in pool.map(load, items[start : start + 64]):
-                budget -= sum(a.nbytes for a in arrays or ())
-                kept.append(arrays if budget > 0 else None)
-    if faults:
-        raise BadData("\n  ".join([f"{len(faults)} files cannot be used:", *sorted(faults)]))
-
-    def get(i: int) -> Any:
-        arrays = kept[i] or read(items[i])
-        return arrays[0] if len(arrays) == 1 else arrays
-
-    return get, max(budget, 0)
-
-
-def _free_memory() -> int:
-    """Return the bytes free without swapping, within a container's limit; 8 GB if unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 8 * 1024**3
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = ((group / f"memory.{n}").read_text().strip() for n in ("max", "current"))
-    except OSError:
-        return free
-    return free if limit == "max" else max(0, min(free, int(limit) - int(used)))
-
-
-def _some(items: list[Pair], count: int, seed: int) -> list[Pair]:
+def some(items: list[Pair], count: int, seed: int) -> list[Pair]:
     """Draw `count` of the items, keeping their order; 0 draws all.
 
     With one seed, few are among many. The items of each set are spread evenly over the order in

@@ -1,7 +1,8 @@
 """Export a checkpoint to ONNX with its `ModelSpec`, in float32, float16 or int8.
 
-The graph takes uint8 frames N×H×W×3 and gives float32 alpha N×H×W, with H and W any multiples of
-the stride. In every precision it is compared with torch before the file is written.
+The graph takes uint8 frames N×H×W×3, and a trimap N×H×W if the network does, and gives float32
+alpha N×H×W, with H and W any multiples of the stride. In every precision it is compared with torch
+before the file is written.
 
     fp32   large kernels are stored as float16 and cast when the file is loaded, which halves it,
            unless that moves alpha too far
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from engines.files import replacing
 from engines.preprocess import fit
 from train import config
 from train.checkpoint import checkpoint
-from train.export.graph import Deployed, before_first, observe, trace
+from train.export.graph import Deployed, before_first, inputs_of, observe, trace
 from train.export.half import check_range, half
 from train.export.parity import (
     TOLERANCES,
@@ -45,6 +46,7 @@ from train.networks.network import Network
 
 MIN_ROUNDED_VALUES = 5_000  # of a kernel; smaller ones stay float32: little to save, much to lose
 MAX_IMAGES = 80  # that an export looks at
+TRIMAP = "trimap"  # the name of the second input of a network that takes one
 HELD_OUT_STEP = 5  # every fifth is compared with torch and never calibrated on; for fp16 all are
 MIN_CALIBRATION_IMAGES = 10
 
@@ -133,6 +135,7 @@ def export(net: Network, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) 
             values; nothing is written.
         CannotCreate, WriteFailed: of `replacing`; `out` is as it was.
     """
+    spec = replace(spec, trimap=TRIMAP if net.takes_trimap else "")
     if spec.precision not in TOLERANCES:
         raise UsageError(f"precision {spec.precision}: use {', '.join(TOLERANCES)}")
     if spec.precision == "int8" and len(frames) < MIN_CALIBRATION_IMAGES:
@@ -142,7 +145,10 @@ def export(net: Network, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) 
     each = 1 if spec.precision == "fp16" else HELD_OUT_STEP
     held_out, deployed = frames[::each] or synthetic(spec.stride), Deployed(net).eval()
     with torch.inference_mode():
-        expected = [deployed(torch.from_numpy(frame)).numpy() for frame in held_out]
+        expected = [
+            deployed(*map(torch.from_numpy, inputs_of(frame, net.takes_trimap))).numpy()
+            for frame in held_out
+        ]
     model = trace(net, spec, widen=spec.precision == "int8")
     taps = net.taps(model)
     peak, floats, tap = None, None, None

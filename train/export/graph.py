@@ -32,10 +32,31 @@ class Deployed(nn.Module):
         super().__init__()
         self.net = net  # the name is part of the names of all nodes of the graph
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Return alpha (N, H, W) float in [0, 1] of frames (N, H, W, 3) uint8 RGB."""
-        prediction = self.net(frames.float().permute(0, 3, 1, 2) / 255)
-        return prediction.deployed_alpha[:, 0]
+    def forward(self, frames: Tensor, trimap: Tensor | None = None) -> Tensor:
+        """Return alpha (N, H, W) float in [0, 1] of frames (N, H, W, 3) uint8 RGB.
+
+        Args:
+            trimap: (N, H, W) uint8, if the network takes one; where it is 0 or 255, so is alpha.
+        """
+        x = frames.float().permute(0, 3, 1, 2) / 255
+        if trimap is None:
+            return self.net(x).deployed_alpha[:, 0]
+        known = trimap.float() / 255
+        alpha = self.net(torch.cat([x, known[:, None]], 1)).deployed_alpha[:, 0]
+        return torch.minimum(torch.maximum(alpha, known.floor()), known.ceil())
+
+
+def inputs_of(frames: U8, has_trimap: bool) -> tuple[U8, ...]:
+    """Return what `Deployed` takes for frames (N, H, W, 3): a trimap, of their brightness, too."""
+    grey = frames.mean(3)
+    trimap = np.where(grey < 85, 0, np.where(grey > 170, 255, 128)).astype(np.uint8)
+    return (frames, trimap) if has_trimap else (frames,)
+
+
+def feeds(run: ort.InferenceSession, frames: U8) -> dict[str, U8]:
+    """Return `inputs_of` frames by the names of a graph's inputs."""
+    names = [node.name for node in run.get_inputs()]
+    return dict(zip(names, inputs_of(frames, len(names) > 1), strict=True))
 
 
 def trace(net: Network, spec: ModelSpec, widen: bool = False) -> onnx.ModelProto:
@@ -46,7 +67,9 @@ def trace(net: Network, spec: ModelSpec, widen: bool = False) -> onnx.ModelProto
     Args:
         widen: see `Network.deployed`.
     """
-    example = torch.zeros(1, spec.stride * 4, spec.stride * 6, 3, dtype=torch.uint8)
+    example = np.zeros((1, spec.stride * 4, spec.stride * 6, 3), np.uint8)
+    examples = tuple(map(torch.from_numpy, inputs_of(example, net.takes_trimap)))
+    inputs = [spec.input, spec.trimap][: len(examples)]
     axes, written = {0: "batch", 1: "height", 2: "width"}, io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # this exporter needs no more packages
@@ -55,13 +78,13 @@ def trace(net: Network, spec: ModelSpec, widen: bool = False) -> onnx.ModelProto
         warnings.filterwarnings("ignore", "ONNX export mode.*instance_norm", UserWarning)
         torch.onnx.export(
             Deployed(net.deployed(widen)).eval(),
-            (example,),
+            examples,
             written,
             dynamo=False,
             opset_version=OPSET,
-            input_names=[spec.input],
+            input_names=inputs,
             output_names=[spec.output],
-            dynamic_axes={spec.input: axes, spec.output: axes},
+            dynamic_axes=dict.fromkeys((*inputs, spec.output), axes),
         )
     model = onnx.load_from_string(written.getvalue())
     _own_constants(model.graph)
@@ -69,7 +92,7 @@ def trace(net: Network, spec: ModelSpec, widen: bool = False) -> onnx.ModelProto
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     _fold_padding(model)
     # Drops unused nodes.
-    return Extractor(model).extract_model([spec.input], [spec.output])
+    return Extractor(model).extract_model(inputs, [spec.output])
 
 
 def _compute_constants(graph: onnx.GraphProto) -> None:
@@ -181,13 +204,13 @@ def observe(model: onnx.ModelProto, early: set[str], frames: Iterable[U8]) -> di
         frames: at least one, each (N, H, W, 3).
     """
     names = _activations(model, early)
-    run, entry = session(_probed(model, names)), model.graph.input[0].name
+    run = session(_probed(model, names))
     outputs = [f"{what}:{name}" for name in names for what in ("some", "peak", "mean")]
     ends: list[F32] = []
     peaks: list[list[float]] = []
     means: list[list[F32]] = []
     for frame in frames:
-        found = run.run(outputs, {entry: frame})
+        found = run.run(outputs, feeds(run, frame))
         ends.append(
             np.array([np.percentile(v, (TAIL_PERCENT, 100 - TAIL_PERCENT)) for v in found[::3]])
         )

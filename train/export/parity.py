@@ -11,7 +11,7 @@ import onnx
 
 from engines.arrays import F32, U8
 from engines.errors import BadData
-from train.export.graph import session
+from train.export.graph import feeds, session
 
 SHAPES = (1, 1, 1), (1, 9, 16), (2, 12, 7), (3, 2, 5)  # N, and H and W in strides
 # Greatest |difference| of alpha that is allowed: of a graph as it comes from torch, and as it is
@@ -87,9 +87,9 @@ def each_difference(
     model: onnx.ModelProto, frames: Sequence[U8], expected: Sequence[F32]
 ) -> Iterator[F32]:
     """Yield the |difference| of alpha from `expected` (N, H, W) for each of frames (N, H, W, 3)."""
-    run, entry = session(model), model.graph.input[0].name
+    run = session(model)
     for frame, alpha in zip(frames, expected, strict=True):
-        yield np.abs(run.run(None, {entry: frame})[0] - alpha)
+        yield np.abs(run.run(None, feeds(run, frame))[0] - alpha)
 
 
 def differences(model: onnx.ModelProto, frames: Sequence[U8], expected: Sequence[F32]) -> F32:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engines.errors import UsageError
-from train.methods import bshm, context_aware, imitate, mlb, supervised
+from train.methods import bshm, context_aware, imitate, mlb, supervised, unknown
 from train.methods.method import Method
 
 METHODS: dict[str, Method] = {
@@ -13,6 +13,7 @@ METHODS: dict[str, Method] = {
     "context-aware": context_aware.METHOD,
     "bshm-unify": bshm.UNIFY,
     "bshm-refine": bshm.REFINE,
+    "unknown": unknown.METHOD,
 }
 
 

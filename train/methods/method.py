@@ -35,6 +35,8 @@ class Batch(NamedTuple):
             network sees too, or None if the method does not need them.
         contrast: (N, 1, S, S) float in [0, 1], the mean difference of a composite's foreground and
             background in R, G and B, or None if the method does not need it.
+        trimap: (N, 1, S, S) float in [0, 1]: 0 is background, 1 person, what is between unknown; or
+            None if the network takes none.
     """
 
     image: Tensor
@@ -45,10 +47,13 @@ class Batch(NamedTuple):
     masks: Tensor | None = None
     contrast: Tensor | None = None
 
+    trimap: Tensor | None = None
+
     @property
     def seen(self) -> tuple[Tensor, ...]:
-        """What the network sees."""
-        return (self.image,) if self.masks is None else (self.image, self.masks)
+        """What the network sees; a trimap is the image's fourth channel."""
+        image = self.image if self.trimap is None else torch.cat([self.image, self.trimap], 1)
+        return (image,) if self.masks is None else (image, self.masks)
 
     @classmethod
     def of(cls, samples: dict[str, Any], device: torch.device) -> Batch:
@@ -65,6 +70,7 @@ class Batch(NamedTuple):
             given("weight"),
             given("masks"),
             given("contrast"),
+            given("trimap"),
         )
 
 

@@ -30,11 +30,13 @@ class Entry:
         constructor: ``module:name`` in this package, called with the network's name.
         options: further arguments of the constructor.
         is_peer: whether it is the network of another paper than Matte Label Blending's.
+        takes_trimap: of `train.networks.network.Network`.
     """
 
     constructor: str
     options: Mapping[str, Any] = field(default_factory=dict)
     is_peer: bool = False
+    takes_trimap: bool = False
 
 
 NETWORKS = {
@@ -56,6 +58,8 @@ NETWORKS = {
     "lfm": Entry("lfm:LFM", is_peer=True),
     "p3mnet": Entry("p3mnet:P3MNet", is_peer=True),
     "gca": Entry("gca:GCA", is_peer=True),
+    "dim": Entry("dim:DIM", is_peer=True, takes_trimap=True),
+    "dim-bn": Entry("dim:DIM", {"norm": True}, is_peer=True, takes_trimap=True),
 }
 architectures = tuple(NETWORKS)
 UNETS = tuple(name for name, entry in NETWORKS.items() if entry.constructor.startswith("unet:"))
@@ -100,10 +104,18 @@ def _unknown(arch: str) -> UsageError:
     return UsageError(f"unknown architecture {arch!r}", f"use one of {', '.join(architectures)}")
 
 
-def describe_architectures() -> str:
-    """Return the names that `build` takes, as a phrase for help."""
+def describe_architectures(takes_trimap: bool = False) -> str:
+    """Return the names that `build` takes, as a phrase for help.
+
+    Args:
+        takes_trimap: those that take a trimap.
+    """
     ours, peers = (
-        ", ".join(name for name, entry in NETWORKS.items() if entry.is_peer is is_peer)
+        ", ".join(
+            name
+            for name, entry in NETWORKS.items()
+            if entry.is_peer is is_peer and entry.takes_trimap is takes_trimap
+        )
         for is_peer in (False, True)
     )
-    return f"{ours}, or of other papers: {peers}"
+    return f"{ours}, or of other papers: {peers}" if ours else peers

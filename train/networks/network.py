@@ -101,6 +101,8 @@ class Network(nn.Module):
             none.
         feature_channels: C of `Prediction.features`; 0: the network offers none.
         predicts_boundary: whether there is a `Prediction.boundary`.
+        takes_trimap: frames have a fourth channel, the trimap: 0 is background, 1 person, and what
+            is between unknown. An exported file has it as a second input.
         chooses: the network picks one of several, such as a matte at each pixel or a place at each
             un-pooling, so that alpha jumps where two are as likely: an exported file may differ
             from torch by any amount there.
@@ -114,6 +116,7 @@ class Network(nn.Module):
     backbone: str = ""
     feature_channels: int = 0
     predicts_boundary: bool = False
+    takes_trimap: bool = False
     chooses: bool = False
     begins_with: str = ""
     exact_weights: tuple[str, ...] = ()
@@ -125,7 +128,7 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
     def forward(self, frames: Tensor) -> Prediction:
-        """Predict the mattes of frames (N, 3, H, W) float RGB in [0, 1]."""
+        """Predict the mattes of frames (N, 3 or 4, H, W) float, RGB and any trimap in [0, 1]."""
         raise NotImplementedError
 
     def normalised(self, frames: Tensor) -> Tensor:

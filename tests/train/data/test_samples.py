@@ -17,6 +17,7 @@ from engines.datasets import read as reading
 from engines.errors import BadData
 from tests.train.data.recipes import recipe
 from train.config import Config, Stage
+from train.data import cache
 from train.data import samples as datasets
 from train.data.blend import BlendRule
 from train.data.samples import Batches, Samples, quiet_worker
@@ -363,7 +364,7 @@ def test_without_memory_files_are_read_on_demand(
         reads.append(path)
         return read(path)
 
-    monkeypatch.setattr(datasets, "_free_memory", lambda: 0)
+    monkeypatch.setattr(cache, "free_memory", lambda: 0)
     for module in (reading, datasets):
         monkeypatch.setattr(module, "read_image", read_image)
     lean = Samples(dataset, c)
@@ -381,12 +382,12 @@ def test_what_fits_the_budget_is_kept() -> None:
         read.append(i)
         return (np.full(100, i, np.uint8),)
 
-    get, left = datasets._cached(range(2), load, 250)
+    get, left = cache.cached(range(2), load, 250)
     assert left == 50
     assert [int(get(i)[0]) for i in (0, 1, 0)] == [0, 1, 0]
     assert sorted(read) == [0, 1]
     read.clear()
-    get, left = datasets._cached(range(5), load, 250)
+    get, left = cache.cached(range(5), load, 250)
     assert left == 0
     assert [int(get(i)[0]) for i in range(5)] == list(range(5))
     assert len(read) == 5 + 3

@@ -11,7 +11,7 @@ from train.config import Config, Stage
 from train.methods import find
 from train.methods.method import Batch, Teacher
 from train.networks.network import Network, Prediction, Targets
-from train.trainer import step_losses
+from train.objective import step_losses
 
 CPU = torch.device("cpu")
 

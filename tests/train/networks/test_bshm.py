@@ -26,7 +26,7 @@ from train.methods.method import Batch
 from train.networks import STAGES, UNETS, build
 from train.networks.bshm import light
 from train.networks.network import Network
-from train.trainer import step_losses
+from train.objective import step_losses
 
 pytestmark = pytest.mark.timeout(600)
 

