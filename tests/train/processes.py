@@ -145,10 +145,10 @@ class Training:
         return subprocess.CompletedProcess([], self.process.returncode, "", self.stderr.read_text())
 
 
-def run(folder: Path, *args: object, launcher: Iterable[object] = ()) -> str:
+def run(folder: Path, *args: object, launcher: Iterable[object] = (), timeout: float = 200) -> str:
     """Run ``wsshm train …`` successfully; return what it printed."""
     with Training(folder, *args, launcher=launcher) as training:
-        result = training.finish()
+        result = training.finish(timeout)
     assert result.returncode == 0, result.stderr
     return result.stderr
 

@@ -79,7 +79,7 @@ def trained(request: pytest.FixtureRequest, dataset: Path, tmp_path: Path) -> Pa
     text = path.read_text().replace("batch = 4", "batch = 2")
     path.write_text("loss = { l1 = 1.0 }\n" + text)
     options = ["--recipe", path, "--data", data, "--out", tmp_path / "out", "--workers", 0]
-    said = run(tmp_path, "pretrain", *options, "--device", "cpu")
+    said = run(tmp_path, "pretrain", *options, "--device", "cpu", timeout=600)
     assert "encoder: from random weights, as asked for" in said
     assert f"losses: those of {request.param}'s authors" in said
     return tmp_path / "out" / "model.onnx"
