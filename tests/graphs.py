@@ -67,7 +67,9 @@ def trimap(path: Path) -> Path:
     told = h.make_tensor_value_info("trimap", T.UINT8, ["n", "h", "w"])
     nodes = [
         h.make_node("Cast", ["frames"], ["x"], to=T.FLOAT),
-        h.make_node("ReduceMean", ["x"], ["grey"], axes=[3], keepdims=0),
+        h.make_node("Transpose", ["x"], ["rgb"], perm=[0, 3, 1, 2]),
+        h.make_node("Conv", ["rgb", "thirds"], ["mean"]),
+        h.make_node("Squeeze", ["mean", "channel"], ["grey"]),
         h.make_node("Div", ["grey", "white"], ["bright"]),
         h.make_node("Cast", ["trimap"], ["t"], to=T.FLOAT),
         h.make_node("Div", ["t", "white"], ["known"]),
@@ -77,8 +79,12 @@ def trimap(path: Path) -> Path:
         h.make_node("Min", ["least", "possible"], ["alpha"]),
     ]
     spec = replace(SPEC, trimap="trimap")
-    white = {"white": np.array([255], np.float32)}
-    return build(path, nodes, white, spec, inputs=[frames, told])
+    constants = {
+        "thirds": np.full((1, 3, 1, 1), 1 / 3, np.float32),
+        "channel": np.array([1]),
+        "white": np.array([255], np.float32),
+    }
+    return build(path, nodes, constants, spec, inputs=[frames, told])
 
 
 def convolutions(path: Path) -> Path:

@@ -152,9 +152,9 @@ def export(net: Network, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) 
     model = trace(net, spec, widen=spec.precision == "int8")
     taps = net.taps(model)
     peak, floats, tap = None, None, None
-    compare(model, held_out, expected, real=bool(frames)).check(
-        tolerated(TRACE_TOLERANCE, net.chooses), out
-    )
+    # Where places are chosen, another order of sums chooses others of nearly equal values.
+    traced = TOLERANCES["fp32"] if net.chooses else TRACE_TOLERANCE
+    compare(model, held_out, expected, real=bool(frames)).check(tolerated(traced, net.chooses), out)
     if spec.precision == "fp16":
         early = before_first(model, taps)
         peak = check_range(model, observe(model, early, held_out))

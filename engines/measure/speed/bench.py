@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.checks import first_line
+from engines.checks import check_signature, first_line
 from engines.contract import KEY, ModelSpec
 from engines.engine import open_engine
 from engines.errors import BadData
@@ -108,6 +108,7 @@ def describe(
     shapes = {n.name: tuple(n.shape) for n in session.get_inputs()}
     if KEY in metadata:
         spec = ModelSpec.from_metadata(metadata, file)
+        check_signature(session, spec, file)
         f = fit(*frame, size or spec.size, spec.stride)
         shape = (batch, f.padded_height, f.padded_width, 3)
         found = Network(name, file, spec.precision, size or spec.size, {spec.input: shape}, None)

@@ -106,6 +106,7 @@ def test_it_is_the_network_that_torchs_own_operators_make() -> None:
     torch.manual_seed(0)
     net, frames = build("dim-bn").train(), batch(32).seen[0]  # norms by the batch: alpha varies
     assert isinstance(net, DIM)
+    assert net.stride == 16
     with torch.inference_mode():
         found = net(frames).alpha
         torch.testing.assert_close(found, by_torch(net, frames))
