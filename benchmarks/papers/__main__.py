@@ -175,7 +175,7 @@ def values(
     """Yield the table of scores, with the paper's beside."""
     papers = [k for k in ("mse", "sad", "mse_boundary", "sad_boundary")
               if any(k in r.paper for r in rows)]  # fmt: skip
-    shown = [f"paper: {Column('', k).head[2:]}" for k in papers]
+    shown = [Column("paper", k).head for k in papers]
     heads = ["", *(c.head for c in columns), *shown, *(speed[""] if speed else ())]
     body = []
     for row in rows:

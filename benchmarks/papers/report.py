@@ -20,7 +20,7 @@ SHOWN = {
     "masks": ("iou", "mad_outside"),
 }
 METRIC = {m.key: m for m in METRICS}
-REGION = {"boundary": " at the boundary", "outside": " off the edge", "whole": ""}
+REGION = {"boundary": ", boundary", "outside": " off the edge", "whole": ""}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Column:
     def head(self) -> str:
         """The column's name."""
         m = METRIC[self.key]
-        return f"{self.set}: {m.head}{'' if self.key == 'iou' else REGION[m.region]}"
+        return f"{self.set}{REGION[m.region]}: {m.head}"
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,15 @@ def measure(out: Path, archs: list[str], seconds: float) -> None:
     On the CPU by `wsshm bench`; on the GPU too, where ONNX Runtime has one.
 
     Raises:
-        SystemExit: `wsshm bench` failed.
+        SystemExit: `wsshm bench` failed, and has said why.
+        Unavailable: it was killed.
     """
+    import torch
+
     from train.export.export import export
     from train.networks import build
 
+    torch.manual_seed(0)
     trainable, gpu = {}, {}
     with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
         files = []
@@ -50,11 +54,13 @@ def measure(out: Path, archs: list[str], seconds: float) -> None:
             trainable[arch] = sum(p.numel() for p in net.parameters() if p.requires_grad)
             export(net, path, ModelSpec(arch, arch, net.stride, PAPER_SIZE, ()))
             files.append(path)
-            gpu[arch] = fps(path, "cuda", seconds)
+            gpu[arch] = frames_per_second(path, "cuda", seconds)
         frames = f"{PAPER_SIZE}x{PAPER_SIZE}"
         how = ["--size", str(PAPER_SIZE), "--frames-size", frames, "--seconds", str(seconds)]
         command = [*WSSHM, "bench", *map(str, files), "--model-only", *how, "--json"]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603
+    if done.returncode < 0:
+        raise Unavailable("wsshm bench was killed; memory may have run out", "free some")
     if done.returncode:
         raise SystemExit(done.returncode)
     found = json.loads(done.stdout) | {"trainable": trainable, "gpu": gpu}
@@ -62,7 +68,7 @@ def measure(out: Path, archs: list[str], seconds: float) -> None:
         f.write(json.dumps(found, indent=1).encode())
 
 
-def fps(model: Path, device: str, seconds: float) -> float | None:
+def frames_per_second(model: Path, device: str, seconds: float) -> float | None:
     """Return how many frames of 512×512 a second a model estimates; None without that device."""
     try:
         engine = open_engine(model, device)
@@ -87,15 +93,18 @@ def speeds(path: Path) -> dict[str, list[str]]:
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     where = f"{found['cpu']}, {found['threads']} threads" if found else "CPU"
     has_gpu = any(found.get("gpu", {}).values())
-    heads = ["parameters", "GMACs", f"FPS: {where}", *(["FPS: GPU"] if has_gpu else [])]
+    heads = ["parameters", "GMACs", "core-ms", f"FPS: {where}"]
+    heads += ["FPS: GPU"] if has_gpu else []
     heads += ["paper: Xeon 5120", "paper: V100"]
-    timed = {m["name"]: m["fps"] for m in found["model_only"]["models"]} if found else {}
+    timed = {m["name"]: m for m in found["model_only"]["models"]} if found else {}
     macs = {m["name"]: m["macs"] for m in found.get("models", ())}
     cells = {"": heads}
     for arch in {**PUBLISHED, **timed}:
-        own = ["–", "–", "–"]
+        own = ["–"] * 4
         if arch in timed:
-            own = [f"{found['trainable'][arch]:,}", f"{macs[arch] / 1e9:.1f}", f"{timed[arch]:.2f}"]
+            work, fps = timed[arch]["core_ms"], timed[arch]["fps"]
+            own = [f"{found['trainable'][arch]:,}", f"{macs[arch] / 1e9:.1f}"]
+            own += [f"{work:.0f}", f"{fps:.2f}"]
         if has_gpu:
             own.append(f"{found['gpu'].get(arch) or np.nan:.1f}")
         gpu, cpu = PUBLISHED.get(arch, ("–", "–"))

@@ -140,6 +140,8 @@ class Place:
             "--init": self._weights(training.init, seed),
             "--teacher": self._weights(training.teacher, seed),
             "--encoder-weights": self.encoders.get(training.arch),
+            # Where a rival keeps the networks that it trains first.
+            "--runs": self.folder(training, seed) / "runs" if training.kind == "bshm" else None,
         }
         given = [str(x) for key, v in options.items() if v is not None for x in (key, v)]
         tf = ["--tf-encoder"] if training.arch in self.tf else []

@@ -17,11 +17,13 @@ from safetensors.numpy import load_file
 from benchmarks.papers import second
 from benchmarks.papers.report import Column, Scores, change, figure, interval
 from benchmarks.papers.scales import SCALES
+from benchmarks.papers.speed import measure, speeds
 from benchmarks.papers.tables import TABLE_6, TABLES, table_7
 from benchmarks.papers.training import Training
 from engines.measure.quality.evaluate import Row
 from engines.measure.quality.table import as_json
 from tests.conftest import REPOSITORY
+from train.networks import build
 
 
 class Named:
@@ -191,3 +193,31 @@ def test_a_table_is_trained_measured_and_not_repeated(data: Path, tmp_path: Path
     ]
     after = load_file(student / "model.safetensors")
     assert all(np.array_equal(after[name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_clusters_and_the_network_with_trimaps_are_measured_alike(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = ["second", "--data", data, "--scale", "smoke", "--out", out, "--device", "cpu"]
+    done = papers(*command, "--workers", 0, "--encoder-weights", "dim-bn=none")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in (out / "smoke/second.md").read_text().splitlines()]
+    losses = {r[0][2:]: [float(x) for x in r[1:3]] for r in rows if len(r) == 6 and r[0] != "| "}
+    assert len(losses) == 6
+    assert all(0 < loss < 1 for both in losses.values() for loss in both)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_speed_is_of_the_exported_network(tmp_path: Path) -> None:
+    assert speeds(tmp_path / "none.json")["modnet"] == ["–", "–", "–", "–", "8.9", "101.7"]
+    measure(tmp_path / "speed.json", ["r18x0.25"], 0.1)
+    cells = dict(zip(*(speeds(tmp_path / "speed.json")[k] for k in ("", "r18x0.25")), strict=True))
+    parameters = sum(p.numel() for p in build("r18x0.25").parameters())
+    assert cells["parameters"] == f"{parameters:,}"
+    assert float(cells["GMACs"]) > 1
+    assert float(cells["core-ms"]) > 1
+    assert cells["paper: V100"] == "–"
