@@ -60,20 +60,38 @@ def parse() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("tables", nargs="+", choices=[*TABLES, "second"], metavar="TABLE",
-                        help="table1 to table7; second: Table 2 of the second paper")  # fmt: skip
+    parser.add_argument(
+        "tables",
+        nargs="+",
+        choices=[*TABLES, "second"],
+        metavar="TABLE",
+        help="table1 to table7; second: Table 2 of the second paper",
+    )
     parser.add_argument("--data", type=Path, help="default: $WSSHM_DATA or ./data")
     parser.add_argument("--scale", choices=SCALES, default="cpu", help="default: cpu")
     parser.add_argument("--seeds", type=int, metavar="N", help="default: the scale's")
     parser.add_argument("--out", type=Path, default=Path("runs/papers"))
     parser.add_argument("--device", default="auto", help="as of wsshm train")
     parser.add_argument("--workers", type=int, help="as of wsshm train")
-    parser.add_argument("--encoder-weights", action="append", default=[], metavar="ARCH=FILE",
-                        help="ImageNet weights for the encoder of an architecture")  # fmt: skip
-    parser.add_argument("--tf-encoder", action="append", default=[], metavar="ARCH",
-                        help="its FILE expects RGB in [-1, 1]")  # fmt: skip
-    parser.add_argument("--only-report", action="store_true",
-                        help="write the tables from what is finished, train nothing")  # fmt: skip
+    parser.add_argument(
+        "--encoder-weights",
+        action="append",
+        default=[],
+        metavar="ARCH=FILE",
+        help="ImageNet weights for the encoder of an architecture",
+    )
+    parser.add_argument(
+        "--tf-encoder",
+        action="append",
+        default=[],
+        metavar="ARCH",
+        help="its FILE expects RGB in [-1, 1]",
+    )
+    parser.add_argument(
+        "--only-report",
+        action="store_true",
+        help="write the tables from what is finished, train nothing",
+    )
     return parser.parse_args()
 
 
@@ -112,9 +130,16 @@ def prepare(args: argparse.Namespace) -> Place:
             f.write(json.dumps(about, indent=2).encode())
     encoders = {arch: Path(file) for arch, file in files.items()}
     return Place(
-        out, data, args.scale, scale, sets, args.device, encoders, tuple(args.tf_encoder),
+        out,
+        data,
+        args.scale,
+        scale,
+        sets,
+        args.device,
+        encoders,
+        tuple(args.tf_encoder),
         args.workers,
-    )  # fmt: skip
+    )
 
 
 def make(table: Table, name: str, place: Place, seeds: range, only_report: bool) -> list[str]:
@@ -173,8 +198,9 @@ def values(
     speed: dict[str, list[str]] | None,
 ) -> Iterator[str]:
     """Yield the table of scores, with the paper's beside."""
-    papers = [k for k in ("mse", "sad", "mse_boundary", "sad_boundary")
-              if any(k in r.paper for r in rows)]  # fmt: skip
+    papers = [
+        k for k in ("mse", "sad", "mse_boundary", "sad_boundary") if any(k in r.paper for r in rows)
+    ]
     shown = [Column("paper", k).head for k in papers]
     heads = ["", *(c.head for c in columns), *shown, *(speed[""] if speed else ())]
     body = []

@@ -42,10 +42,16 @@ class Named:
 def scores(path: Path, errors: dict[str, float], found: float) -> Path:
     """Write what `wsshm eval --json` says of composites with these errors and masks found so."""
     rows = [
-        Row("m", "composites", "s", name, name, {"mse": e, "sad": 1.0, "mse_boundary": 2 * e}
-            | {"sad_boundary": 1.0})
+        Row(
+            "m",
+            "composites",
+            "s",
+            name,
+            name,
+            {"mse": e, "sad": 1.0, "mse_boundary": 2 * e} | {"sad_boundary": 1.0},
+        )
         for name, e in errors.items()
-    ]  # fmt: skip
+    ]
     rows.append(Row("m", "masks", "s", "a", "a", {"iou": found, "mad_outside": 0.1}))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(as_json(rows, [Named("m")], "val")))
@@ -62,8 +68,13 @@ def papers(*args: object) -> subprocess.CompletedProcess[str]:
 
 
 def trainings(scale: str) -> list[Training]:
-    given = [t for table in TABLES.values() for r in table.rows(SCALES[scale])
-             for t in (r.training, r.against) if t]  # fmt: skip
+    given = [
+        t
+        for table in TABLES.values()
+        for r in table.rows(SCALES[scale])
+        for t in (r.training, r.against)
+        if t
+    ]
     given += [r.model for r in second.rows(1) if isinstance(r.model, Training)]
     return [needed for t in given for needed in t.chain()]
 
@@ -150,8 +161,11 @@ def test_a_table_is_written_of_what_is_there(data: Path, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert "$ " not in done.stdout
     lines = (out / "smoke/table3.md").read_text().splitlines()
-    cells = {c[1].strip(): [x.strip() for x in c[2:-1]]
-             for line in lines if len(c := line.split("|")) > 9}  # fmt: skip
+    cells = {
+        c[1].strip(): [x.strip() for x in c[2:-1]]
+        for line in lines
+        if len(c := line.split("|")) > 9
+    }
     assert cells["teacher, masks alone"][0] == "30.00"
     assert cells["teacher, masks alone"][-2:] == ["6.676", "48.088"]
     assert cells["teacher, fine-tuned"][0] == "–"
