@@ -58,7 +58,7 @@ def dim(
     out: options.Out = None,
     help_all: HelpAll = False,
 ) -> None:
-    """Deep Image Matting: alpha from a picture and its trimap.
+    """Deep Image Matting: alpha from image and trimap.
 
     Trimaps are made of the mattes in the data, so that the result is for comparison: wsshm eval
     measures it, and wsshm run, which has no trimap, refuses it.
