@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from engines.contract import ModelSpec
 from engines.engine import open_engine
 from tests.train.networks.costs import parameters
+from tests.train.overfit import overfits
 from train import config as configs
 from train.config import Config, Stage
 from train.data.spoil import spoilt
@@ -188,18 +189,11 @@ def test_pixels_without_weight_teach_nothing(kind: str) -> None:
 def test_it_overfits_a_batch(kind: str) -> None:
     torch.manual_seed(0)
     net, given = build(f"{kind}-r18x0.25").train(), batch(kind)
-    optimiser = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=2e-3)
-    totals: list[float] = []
-    for _ in range(OVERFIT_STEPS):
-        total = losses(net, kind, given)["total"]
-        optimiser.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        totals.append(total.item())
-        if totals[-1] <= totals[0] / 10:
-            return
-    pytest.fail(f"the loss went {totals[::20]}")
+
+    def total() -> Tensor:
+        return losses(net, kind, given)["total"]
+
+    overfits(net, total, 2e-3, OVERFIT_STEPS)
 
 
 def settled(arch: str) -> Network:

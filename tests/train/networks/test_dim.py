@@ -23,6 +23,7 @@ from engines.measure.estimators.with_trimap import TrimapModel
 from engines.onnx_engine import open_session
 from tests.train.networks.costs import parameters
 from tests.train.networks.encoders.weights import not_asked_for
+from tests.train.overfit import overfits
 from train import config as configs
 from train.chain import chain
 from train.config import Config
@@ -168,18 +169,11 @@ def test_step_and_network_have_to_fit(
 def test_it_overfits_a_batch(arch: str, method: str, side: int) -> None:
     torch.manual_seed(0)
     net, given = build(arch).train(), batch(side)
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-4)
-    totals: list[float] = []
-    for _ in range(OVERFIT_STEPS):
-        total = loss(net, given, method)
-        optimiser.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        totals.append(total.item())
-        if totals[-1] <= totals[0] / 10:
-            return
-    pytest.fail(f"the loss went {totals[::20]}")
+
+    def total() -> Tensor:
+        return loss(net, given, method)
+
+    overfits(net, total, 1e-4, OVERFIT_STEPS)
 
 
 @pytest.mark.long

@@ -13,6 +13,7 @@ from skimage import data
 from engines.contract import ModelSpec
 from engines.engine import open_engine
 from tests.train.networks.costs import multiplications, parameters
+from tests.train.overfit import overfits
 from train.config import Config, Stage
 from train.export.export import export
 from train.export.graph import Deployed
@@ -70,18 +71,11 @@ def test_it_overfits_a_batch(arch: str, own: bool) -> None:
     net, given = build(arch).train(), batch(64)
     loss = {"l1": 1.0, "gradient": 1.0, "laplacian": 1.0, "boundary": 0.01}
     config = Config("teacher", arch, (Stage(1, 2, (64,)),), loss, 1e-3, own_losses=own)
-    optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
-    totals: list[float] = []
-    for _ in range(OVERFIT_STEPS):
-        total = step_losses(net, net, METHODS["supervised"], None, given, config)["total"]
-        optimiser.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        totals.append(total.item())
-        if totals[-1] <= totals[0] / 10:
-            return
-    pytest.fail(f"the loss went {totals[::20]}")
+
+    def total() -> torch.Tensor:
+        return step_losses(net, net, METHODS["supervised"], None, given, config)["total"]
+
+    overfits(net, total, 2e-3, OVERFIT_STEPS)
 
 
 @pytest.mark.parametrize(("arch", "name"), [("modnet", "detail"), ("gfm", "focus")])
