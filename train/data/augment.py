@@ -152,17 +152,23 @@ class Composite(NamedTuple):
     Attributes:
         image: (S, S, 3) uint8.
         alpha: (S, S) uint8.
-        contrast: (S, S) uint8, the mean difference of foreground and background in R, G and B. Of
-            several people one above the other, the foreground is their own composite.
+        contrast: (S, S) uint8, the mean difference of foreground and background in R, G and B, if
+            it was asked for. Of several people one above the other, the foreground is their own
+            composite.
     """
 
     image: U8
     alpha: U8
-    contrast: U8
+    contrast: U8 | None
 
 
 def composite(
-    rng: Generator, people: list[U8], background: U8, size: int, traces: TraceRule | None = None
+    rng: Generator,
+    people: list[U8],
+    background: U8,
+    size: int,
+    traces: TraceRule | None = None,
+    with_contrast: bool = False,
 ) -> Composite:
     """Composite cut-outs over a background by ``I = αF + (1 - α)B`` on stored values (eq. 1).
 
@@ -171,6 +177,7 @@ def composite(
         background: (H, W, 3) uint8.
         size: side of the composite in pixels.
         traces: what hides that it is one; None: nothing.
+        with_contrast: give `Composite.contrast`, which takes a fifth of the time more.
     """
 
     def lit(image: U8) -> Any:
@@ -189,13 +196,15 @@ def composite(
         af = a.astype(np.float32)[..., None] / 255
         image = af * colour + (1 - af) * image
         alpha = 1 - (1 - alpha) * (1 - af[..., 0])
-        share = np.divide(af, alpha[..., None], out=np.ones_like(af), where=alpha[..., None] > 0)
-        front = share * colour + (1 - share) * front
-    made, contrast = np.rint(image).astype(np.uint8), np.abs(front - behind).mean(2)
+        if with_contrast:
+            seen = alpha[..., None]
+            share = np.divide(af, seen, out=np.ones_like(af), where=seen > 0)
+            front = share * colour + (1 - share) * front
+    made = np.rint(image).astype(np.uint8)
     return Composite(
         traces.whole(rng, made) if traces else made,
         np.rint(alpha * 255).astype(np.uint8),
-        np.rint(contrast).astype(np.uint8),
+        np.rint(np.abs(front - behind).mean(2)).astype(np.uint8) if with_contrast else None,
     )
 
 

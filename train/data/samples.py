@@ -101,14 +101,16 @@ class Samples(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         index, size = key
         rng = generator(self.config.seed, index)
-        kind, contrast = rng.random(), np.zeros((size, size), np.uint8)
+        kind, contrast = rng.random(), None
         composites, empty = self.config.composites, self.config.empty
         if kind < composites:
             n = 1 + (rng.random() < 0.2) + (rng.random() < 0.05)
             chosen = [int(i) for i in rng.choice(len(self.people), n, p=self.people_weight)]
             people = [self._people(i) for i in chosen]
             background, name = self._background(rng)
-            made = augment.composite(rng, people, background, size, self.traces)
+            made = augment.composite(
+                rng, people, background, size, self.traces, self.method.needs_contrast
+            )
             image, contrast = augment.degrade(rng, made.image), made.contrast
             crop, has_alpha = Labelled(image, made.alpha), True
             names = [self.people[i].image.name for i in chosen] + [name]
@@ -135,7 +137,8 @@ class Samples(Dataset):
             fine = augment.resize(crop.label, size // 4, size // 4)
             item["masks"] = torch.from_numpy(np.stack([fine, spoilt(rng, fine)]))
         if self.method.needs_contrast:
-            item["contrast"] = torch.from_numpy(contrast)[None]
+            nothing = np.zeros((size, size), np.uint8)
+            item["contrast"] = torch.from_numpy(nothing if contrast is None else contrast)[None]
         if self.fine_count:
             item["weight"] = torch.from_numpy(crop.weighted().weight)[None]
         return item | {"weak": image_tensor(crop.image)} if self.two_views else item

@@ -48,7 +48,9 @@ def test_contrast_is_of_foreground_and_background(monkeypatch: pytest.MonkeyPatc
         people.append(rgba)
     background, overlapping = np.full((80, 80, 3), 30, np.uint8), 0
     for seed in range(20):
-        made = augment.composite(np.random.default_rng(seed), people, background, 64)
+        rng = np.random.default_rng(seed)
+        made = augment.composite(rng, people, background, 64, with_contrast=True)
+        assert made.contrast is not None
         again = 30 + made.alpha / 255.0 * made.contrast
         seen = made.alpha > 0
         overlapping += int((np.unique(made.contrast[seen]).size) > 3)
