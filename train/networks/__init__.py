@@ -50,6 +50,7 @@ NETWORKS = {
     "lite0": Entry("unet:lite_unet", {"number": 0}),
     "lite1": Entry("unet:lite_unet", {"number": 1}),
     "lite2": Entry("unet:lite_unet", {"number": 2}),
+    "lite2w": Entry("unet:lite_unet", {"number": 2, "wide": True}),
     "modnet": Entry("modnet:MODNet", is_peer=True),
     "shm": Entry("shm:light", is_peer=True),
     "shm-psp": Entry("shm_psp:published", is_peer=True),
