@@ -44,7 +44,9 @@ from train.export.quantise import quantise
 from train.networks import build
 from train.networks.network import Network
 
-MIN_ROUNDED_VALUES = 5_000  # of a kernel; smaller ones stay float32: little to save, much to lose
+# Values of a kernel that is rounded; smaller ones stay float32: little to save, much to lose. The
+# second is taken where the first rounds too much.
+MIN_ROUNDED_VALUES = (5_000, 60_000)
 MAX_IMAGES = 80  # that an export looks at
 TRIMAP = "trimap"  # the name of the second input of a network that takes one
 HELD_OUT_STEP = 5  # every fifth is compared with torch and never calibrated on; for fp16 all are
@@ -181,31 +183,34 @@ def _rounded(
     expected: Sequence[F32],
     out: Path,
 ) -> onnx.ModelProto:
-    """Return the graph with rounded weights, or as it is where they move alpha too far.
+    """Return the graph with as many rounded weights as alpha allows, or none.
 
-    They do in a network of few steps, whose edges are undecided.
+    They move it too far in a network of few steps, whose edges are undecided.
     """
-    rounded = copy.deepcopy(model)
-    _round_weights(rounded, net.exact_weights)
-    try:
-        compare(rounded, held_out, expected, real=False).check(
-            tolerated(TOLERANCES["fp32"], net.chooses), out
-        )
-    except BadData:
-        return model
-    return rounded
+    for least in MIN_ROUNDED_VALUES:
+        rounded = copy.deepcopy(model)
+        _round_weights(rounded, net.exact_weights, least)
+        try:
+            compare(rounded, held_out, expected, real=False).check(
+                tolerated(TOLERANCES["fp32"], net.chooses), out
+            )
+        except BadData:
+            continue
+        return rounded
+    return model
 
 
-def _round_weights(model: onnx.ModelProto, exact: tuple[str, ...]) -> None:
+def _round_weights(model: onnx.ModelProto, exact: tuple[str, ...], least: int) -> None:
     """Store large kernels as float16 behind a Cast, which engines fold away on loading.
 
     Args:
         exact: of `Network.exact_weights`.
+        least: number of values of a kernel that is large.
     """
     casts, kept = [], tuple(f"net.{prefix}." for prefix in exact)  # `Deployed` calls it net
     for weight in model.graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
-        small = values.size < MIN_ROUNDED_VALUES
+        small = values.size < least
         if values.dtype != np.float32 or small or weight.name.startswith(kept):
             continue
         name, weight.name = weight.name, f"{weight.name}.half"

@@ -128,9 +128,15 @@ def test_weights_are_rounded_where_alpha_stands_it(
         net.matte.weight *= 10 / net(frame).matte.std()
         net.matte.bias -= net(frame).matte.mean()
     path = tmp_path / "net.onnx"
-    assert export.export(net, path, spec(net)).parity.p99 <= most
+    parity_of_all = export.export(net, path, spec(net)).parity
+    assert parity_of_all.p99 <= most
     stored = [w.data_type for w in onnx.load(path).graph.initializer]
     assert (FLOAT16 in stored) == are_rounded
+    if are_rounded:  # a little less is allowed: the smaller kernels are left as they are
+        monkeypatch.setitem(parity.TOLERANCES["fp32"], "p99", 0.99 * parity_of_all.p99)
+        export.export(net, path, spec(net))
+        fewer = [w.data_type for w in onnx.load(path).graph.initializer]
+        assert 0 < fewer.count(FLOAT16) < stored.count(FLOAT16)
 
 
 @pytest.mark.parametrize("limits", ["TRACE_TOLERANCE", "fp32"])
