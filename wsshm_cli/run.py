@@ -69,6 +69,7 @@ def run(
     engine: options.Engine = "auto",
     precision: options.Precision = "auto",
     jobs: options.Jobs = None,
+    segments: options.Segments = None,
     webcam: options.Webcam = False,
     camera: options.Camera = None,
     reconnect: options.Reconnect = False,
@@ -94,6 +95,8 @@ def run(
         raise UsageError(f"--size {size}: --realtime chooses the size", "leave one of them out")
     texts = inputs or []
     for_files = "--recursive" if recursive else f"--jobs {jobs}" if jobs else ""
+    part = None if segments is None else parse.seconds("--segments", segments)
+    for_files = f"--segments {segments}" if segments else for_files
     if webcam and for_files:
         raise UsageError(f"{for_files}: is for files, not for --webcam", "leave it out")
     config = RunConfig(
@@ -127,9 +130,15 @@ def run(
     if _are_many(config, texts, recursive):
         from wsshm_cli import run_many
 
+        if part is not None:
+            raise UsageError(f"--segments {segments}: is for one video, not for several inputs")
         raise typer.Exit(run_many.run(config, texts, recursive, jobs, stop, as_json))
     if isinstance(config.input, Stream) and for_files:
         raise UsageError(f"{for_files}: is for files, not for {config.input}", "leave it out")
+    if part is not None:
+        from wsshm_cli import run_segments
+
+        raise typer.Exit(run_segments.run(config, part, jobs, stop, as_json))
     summary = _run(config, stop)
     _report(summary, config.input)
     if as_json:

@@ -41,13 +41,15 @@ def run(
         WsshmError: nothing was begun.
     """
     from engines.batch.local import run_local
+    from engines.batch.plan import make
     from engines.batch.run import Batch
 
     folder = _folder(config, texts)
     found, notes = find(texts, recursive, folder)
     for note in notes:
         report.warning(note)
-    with Batch(config, found, folder, __version__) as batch:
+    plan = partial(make, config, found, folder)
+    with Batch(plan, folder, __version__) as batch:
         shown = _Lines(batch)
         with report.bar(" inputs") as show:
             try:

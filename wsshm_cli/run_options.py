@@ -238,6 +238,18 @@ Jobs = Annotated[
     ),
 ]
 
+Segments = Annotated[
+    str | None,
+    _network(
+        "--segments",
+        metavar="T",
+        hidden=True,
+        help="Cut a long video at key frames into segments of about this time (60 or 1:30), which "
+        "--jobs N does at once, and join them without encoding again. A run that was ended goes "
+        "on with those that are missing.",
+    ),
+]
+
 _live = partial(typer.Option, rich_help_panel="Live")
 Webcam = Annotated[bool, _live("--webcam", help="Read from a camera.")]
 Camera = Annotated[

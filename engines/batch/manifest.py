@@ -105,11 +105,13 @@ class Manifest:
             raise BadData(f"{self.path}: {what}", REMEDY) from e
 
     def open(self) -> None:
-        """Write the records that hold anew, one line each, and get ready for more.
+        """Write the records that hold anew, one line each, and get ready for more, once.
 
         Raises:
             CannotCreate, WriteFailed: the file cannot be written.
         """
+        if self._file is not None:
+            return
         with replacing(self.path) as file:
             file.write(_line({KEY: FORMAT}))
             for name, record in self.records.items():

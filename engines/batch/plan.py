@@ -27,7 +27,7 @@ OTHER_FOLDER = "name another folder with -o"
 _NO_OPTIONS = {
     *("input", "output", "output_is_folder", "overwrite", "device", "engine", "fps", "reconnect"),
     *("threads", "network_threads", "max_workers", "virtual_camera", "virtual_device", "preview"),
-    "encoding.threads",
+    *("segment", "encoding.threads"),
 }
 
 
@@ -94,8 +94,23 @@ def make(config: RunConfig, found: Sequence[Found], folder: Path, manifest: Mani
     _check_request(config, [target for _, targets in named for target in targets])
     _check_names(works)
     plan = Plan(folder, options_of(config), works, [], [], [], left_out)
+    judge(plan, manifest, config.overwrite, OTHER_FOLDER)
+    return plan
+
+
+def judge(plan: Plan, manifest: Manifest, overwrite: bool, instead: str) -> None:
+    """Tell, by the manifest, the works of a plan that are to be done from those that are finished.
+
+    Args:
+        plan: whose `order` is known; its `works`, `finished` and `unusable` are filled.
+        overwrite: whether what other options made may be replaced.
+        instead: what else the user can do.
+
+    Raises:
+        CannotCreate: outputs are there already that may not be replaced.
+    """
     conflicts: dict[str, list[str]] = {}
-    for work in works:
+    for work in plan.order:
         record, key = manifest.records.get(plan.key(work)), plan.key(work)
         state, why = _judge(work, record, plan)
         if state == "finished":
@@ -112,16 +127,15 @@ def make(config: RunConfig, found: Sequence[Found], folder: Path, manifest: Mani
             plan.works.append(replace(work, config=again, again=True))
         else:
             plan.works.append(work)
-    if conflicts and not config.overwrite:
+    if conflicts and not overwrite:
         texts = [
             f"{len(names)} {'file' if len(names) == 1 else 'files'} {why} ({some(names)})"
             for why, names in conflicts.items()
         ]
         raise CannotCreate(
-            f"{folder}: holds {' and '.join(texts)}",
-            "name another folder with -o, or add --overwrite to make those again",
+            f"{plan.folder}: holds {' and '.join(texts)}",
+            f"{instead}, or add --overwrite to make those again",
         )
-    return plan
 
 
 def options_of(config: RunConfig) -> dict[str, str]:

@@ -6,28 +6,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from engines.batch.inputs import Found
 from engines.batch.manifest import Identity, Manifest, Record, State, identity
-from engines.batch.plan import Plan, make, relative
+from engines.batch.plan import Plan, relative
 from engines.batch.work import Begins, Ended, Event, Result, Work
 from engines.errors import BadData, WriteFailed
 from engines.files import LockedFolder, destination, parts_left
-from engines.video.config import RunConfig
 from engines.video.pipeline import Stop
 
 Executor = Callable[[Sequence[Work], Stop], Iterator[Event]]
 
 
 class Batch:
-    """Many inputs whose outputs go into one folder. Use it as a context manager.
+    """Works whose outputs go into one folder. Use it as a context manager.
 
     Args:
-        config: the request; its input and output are replaced for each input.
-        found: the inputs.
+        make: plans them by the folder's manifest; see `plan.make`.
         folder: of the outputs; made if it is not there.
         version: of wsshm, for the manifest.
 
     Attributes:
+        manifest: of the folder.
         plan: what there is to do.
 
     Raises:
@@ -35,13 +33,13 @@ class Batch:
         CannotCreate: another process writes into the folder.
     """
 
-    def __init__(self, config: RunConfig, found: Sequence[Found], folder: Path, version: str):
+    def __init__(self, make: Callable[[Manifest], Plan], folder: Path, version: str):
         self._version = version
         self._made_of: dict[Path, Identity | None] = {}  # inputs as they were when they were begun
         self._folder = LockedFolder(folder)
         try:
-            self._manifest = Manifest(folder)
-            self.plan: Plan = make(config, found, folder, self._manifest)
+            self.manifest = Manifest(folder)
+            self.plan = make(self.manifest)
         except BaseException:
             self._folder.release()
             raise
@@ -59,7 +57,7 @@ class Batch:
         """
         if not self.plan.works:
             return
-        self._manifest.open()
+        self.manifest.open()
         failure: WriteFailed | None = None
         for event in execute(self.plan.works, stop):
             try:
@@ -94,7 +92,7 @@ class Batch:
 
     def _add(self, work: Work, state: State, result: Result | None = None) -> None:
         result = result or Result()
-        earlier = self._manifest.records.get(self.plan.key(work))
+        earlier = self.manifest.records.get(self.plan.key(work))
         written = {}  # by this work, now or earlier: what else is there is not ours
         for output in work.outputs:
             name = relative(output, self.plan.folder)
@@ -113,11 +111,11 @@ class Batch:
             result.error,
             result.exit_code,
         )
-        self._manifest.add(self.plan.key(work), record)
+        self.manifest.add(self.plan.key(work), record)
 
     def __enter__(self) -> Batch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manifest.close()
+        self.manifest.close()
         self._folder.release()

@@ -63,6 +63,23 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A part of a clip that is written by itself; its frames keep their times in the whole clip.
+
+    All in exact seconds from the video's first moment, as in `Clip`.
+
+    Args:
+        begin: of the first frame that is written; None is the clip's start.
+        end: of the first frame that is not; None is the clip's end.
+        lead_in: of the first frame that is looked at, as the past of `begin`; None is `begin`.
+    """
+
+    begin: Fraction | None = None
+    end: Fraction | None = None
+    lead_in: Fraction | None = None
+
+
+@dataclass(frozen=True)
 class Encoding:
     """The encoding of video; None leaves a choice to the container or the codec.
 
@@ -144,6 +161,7 @@ class RunConfig:
     realtime: bool = False  # ... the model and x264's preset as well
     matte: MatteOptions = field(default_factory=MatteOptions)
     clip: Clip = field(default_factory=Clip)
+    segment: Segment | None = None  # of the clip; only its images are written
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
     threads: int = 0  # of the decoder; 0 leaves it to FFmpeg

@@ -104,7 +104,8 @@ class Frame:
     folder and suffix, and empty in a video. `arrived` is `time.perf_counter()` when a live source
     gave the frame, 0 for other sources. `alpha` is the input's own, (H, W) uint8 at the frame's
     size, 255 = opaque; None means opaque everywhere. An image with alpha has straight colours, and
-    has gone through `blend.visible`: what lies hidden is not in it.
+    has gone through `blend.visible`: what lies hidden is not in it. A frame that `leads_in` is
+    looked at for those that follow, and not written.
     """
 
     image: av.VideoFrame
@@ -115,6 +116,7 @@ class Frame:
     name: str = ""
     arrived: float = 0.0
     alpha: Plane | None = None
+    leads_in: bool = False
 
 
 def is_frame(item: Frame | av.Packet) -> TypeGuard[Frame]:

@@ -74,6 +74,7 @@ def run(
             reconnect=config.reconnect,
             warn=warnings.append,
             say=say,
+            segment=config.segment,
         )
         held.enter_context(source)
         held.enter_context(_one_opencv_thread())
@@ -167,7 +168,7 @@ def run(
             steps.run()
         except Exception as e:
             error = memory_error(e) or e
-        if watch.nobody is not None:
+        if watch.nobody is not None and config.segment is None:
             warnings.append(watch.nobody)
         cut = stop.requested or source.fault
         # A live source never ends by itself: all that there is when it stops is the whole of it.
@@ -192,6 +193,7 @@ def run(
             signum=stop.signum,
             dropped=steps.dropped if source.is_live else None,
             latency=writer.latency,
+            nobody=watch.nobody is not None,
         )
 
 

@@ -47,6 +47,7 @@ class Summary:
         signum: the signal that stopped the run, or 0.
         dropped: frames of a live source that came too soon; None for other sources.
         latency: of a live source, see `Writer.latency`.
+        nobody: whether no frame has shown a person.
     """
 
     started: Started
@@ -60,6 +61,7 @@ class Summary:
     signum: int
     dropped: int | None = None
     latency: tuple[float, float] | None = None
+    nobody: bool = False
 
     @property
     def total(self) -> int | None:
@@ -101,6 +103,7 @@ class Summary:
             "busy": {k: round(v, 3) for k, v in self.busy.items()},
             "dropped": self.dropped,
             "latency_ms": [round(1000 * x, 1) for x in self.latency] if self.latency else None,
+            "nobody": self.nobody,
             "outputs": [str(p) for p in self.outputs],
             "left": [str(p) for p in self.left],
             "warnings": self.warnings,

@@ -95,6 +95,7 @@ def test_json_has_every_key(wsshm: Wsshm, portrait: Path, ones: Path, tmp_path: 
         "busy",
         "dropped",
         "latency_ms",
+        "nobody",
         "outputs",
         "left",
         "warnings",

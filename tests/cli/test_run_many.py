@@ -15,6 +15,7 @@ import pytest
 
 from engines.batch.inputs import Found
 from engines.batch.local import run_local
+from engines.batch.plan import make
 from engines.batch.run import Batch
 from engines.batch.work import Begins, Ended, Event, Work
 from engines.errors import CannotCreate, UsageError
@@ -102,7 +103,7 @@ def test_a_folder_of_everything(wsshm: Wsshm, shoot: Path, ones: Path, tmp_path:
 def batch(config: RunConfig, *inputs: Path, folder: Path, jobs: int = 1) -> list[Event]:
     """Run a batch in this process, with its works in others."""
     found = [Found(path, Path(path.name)) for path in inputs]
-    with Batch(config, found, folder, "1.0") as opened:
+    with Batch(partial(make, config, found, folder), folder, "1.0") as opened:
         return list(opened.run(partial(run_local, jobs=jobs), Stop()))
 
 
@@ -146,7 +147,7 @@ def test_a_folder_that_cannot_be_made_stops_no_other_input(
     (tmp_path / "out" / "day1").touch()
     config = RunConfig(Path(), background="#204060", model=str(ones))
     found = [Found(portrait, Path("day1/a.mp4")), Found(portrait, Path("b.mp4"))]
-    with Batch(config, found, tmp_path / "out", "1.0") as opened:
+    with Batch(partial(make, config, found, tmp_path / "out"), tmp_path / "out", "1.0") as opened:
         events = list(opened.run(run_local, Stop()))
     assert [e.result.exit_code for e in events if isinstance(e, Ended)] == [73, 0]
 
@@ -163,11 +164,11 @@ def test_what_a_work_has_not_written_is_not_ours(
         output.write_bytes(b"of somebody else")
         yield from run_local(works, stop)
 
-    with Batch(config, found, tmp_path / "out", "1.0") as opened:
+    with Batch(partial(make, config, found, tmp_path / "out"), tmp_path / "out", "1.0") as opened:
         ended = [e for e in opened.run(appears, Stop()) if isinstance(e, Ended)]
     assert ended[0].result.exit_code == 73
     with pytest.raises(CannotCreate, match="1 file of these names already"):
-        Batch(config, found, tmp_path / "out", "1.0")
+        Batch(partial(make, config, found, tmp_path / "out"), tmp_path / "out", "1.0")
     assert output.read_bytes() == b"of somebody else"
 
 
@@ -175,10 +176,10 @@ def test_a_folder_has_one_batch_at_a_time(portrait: Path, ones: Path, tmp_path: 
     config = RunConfig(Path(), background="#204060", model=str(ones))
     found = [Found(portrait, Path("a.mp4"))]
     with (
-        Batch(config, found, tmp_path / "out", "1.0"),
+        Batch(partial(make, config, found, tmp_path / "out"), tmp_path / "out", "1.0"),
         pytest.raises(CannotCreate, match="out: another run is writing it"),
     ):
-        Batch(config, found, tmp_path / "out", "1.0")
+        Batch(partial(make, config, found, tmp_path / "out"), tmp_path / "out", "1.0")
     assert not (tmp_path / "out").exists()  # nothing was done, nothing is left
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engines import images
 from engines.errors import CannotOpen, Say, UsageError, reading, silent
-from engines.video.config import Clip, Stream
+from engines.video.config import Clip, Segment, Stream
 from engines.video.frame import is_frame
 from engines.video.pipeline import Stop
 from engines.video.read.animation import AnimationSource
@@ -37,6 +37,7 @@ def open_source(
     reconnect: bool = False,
     warn: Say = silent,
     say: Say = silent,
+    segment: Segment | None = None,
 ) -> FrameSource:
     """Open a video file, an image, a folder of images, those that ``*.png`` fits, or a stream.
 
@@ -51,6 +52,7 @@ def open_source(
         reconnect: wait for a live stream that has stopped to come back.
         warn: told what the input cannot give; to be shown after the run.
         say: told what happens to a live stream; to be shown at once.
+        segment: of a video file's clip, to give alone.
 
     Raises:
         CannotOpen: missing, not readable, or neither file nor folder; nothing comes.
@@ -61,7 +63,7 @@ def open_source(
     if not isinstance(given, Stream):
         if reconnect:
             raise UsageError(f"--reconnect: {given} is not live")
-        return _open_path(given, clip or Clip(), threads, fps, bit_depth, warn)
+        return _open_path(given, clip or Clip(), threads, fps, bit_depth, warn, segment)
     if fps:
         raise UsageError(f"--fps: is for a folder of images; {given} is none")
     return _open_stream(
@@ -70,7 +72,13 @@ def open_source(
 
 
 def _open_path(
-    path: Path, clip: Clip, threads: int, fps: Fraction | None, bit_depth: int, warn: Say
+    path: Path,
+    clip: Clip,
+    threads: int,
+    fps: Fraction | None,
+    bit_depth: int,
+    warn: Say,
+    segment: Segment | None,
 ) -> FrameSource:
     pattern = None
     with reading(path):
@@ -91,7 +99,7 @@ def _open_path(
         return AnimationSource(path, clip, bit_depth, warn)
     picture = None
     if not is_folder and not images.is_still(path):
-        video = VideoSource(path, clip, threads, bit_depth, warn)
+        video = VideoSource(path, clip, threads, bit_depth, warn, segment)
         if not video.is_picture:
             return video
         picture = _first_image(video)

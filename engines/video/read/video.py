@@ -12,7 +12,7 @@ import av
 
 from engines.errors import BadData, Say, reading, silent
 from engines.files import MAX_PIXELS
-from engines.video.config import Clip, Stream
+from engines.video.config import Clip, Segment, Stream
 from engines.video.frame import Frame
 from engines.video.read import others, video_stream
 from engines.video.read.ahead import Ahead, CodecWatch, look_ahead
@@ -31,6 +31,7 @@ from engines.video.read.times import (
     starts_late,
     stream_length,
 )
+from engines.video.read.window import Window
 
 LIMIT_OPTIONS = {"max_pixels": str(MAX_PIXELS)}  # for the demuxer and its decoders
 
@@ -46,6 +47,8 @@ class VideoSource(FrameSource):
         threads: of the decoder; 0 leaves it to FFmpeg. The frames do not depend on it.
         bit_depth: of the frames' samples, 8 or 10, independent of the file's.
         warn: told what is converted, left out or damaged.
+        segment: of the clip, to give alone. It has no other streams, tags or chapters; the times of
+            its frames are those in the clip.
 
     Raises:
         CannotOpen: the file cannot be read.
@@ -59,13 +62,14 @@ class VideoSource(FrameSource):
         threads: int = 0,
         bit_depth: int = 8,
         warn: Say = silent,
+        segment: Segment | None = None,
     ):
         super().__init__(warn)
         self.path, self._clip = path, clip
         with reading(path):
             self._container = self._open_container()
         try:
-            self._open(threads, bit_depth)
+            self._open(threads, bit_depth, segment)
         except BaseException:
             self._container.close()
             raise
@@ -82,7 +86,7 @@ class VideoSource(FrameSource):
         context.options = LIMIT_OPTIONS
         context.thread_type, context.thread_count = "AUTO", threads
 
-    def _open(self, threads: int, bit_depth: int) -> None:
+    def _open(self, threads: int, bit_depth: int, segment: Segment | None) -> None:
         path, streams = self.path, self._container.streams
         self._video: Any = video_stream.choose_video(self._container, path, self._warn)
         self._decoder: Any = video_stream.open_decoder(self._video, self._warn)
@@ -113,23 +117,23 @@ class VideoSource(FrameSource):
         begin = round(self._container_start / self.time_base) if has_clock(self._container) else 0
         self._order = DisplayOrder(self._container, self._video, self._decoder, begin)
         self._done: set[int] = set()  # indices of streams that are past the clip's end
-        # Half a tick is allowed for: the container's start is in whole microseconds, and a clip may
-        # be given in rounded decimals. No other frame is as near.
-        half, end = self.time_base / 2, self._clip.end
-        self._stop_at: Fraction | None = None if end is None else end - half
-        self._begin: Fraction | None = None  # codecs' priming samples lie before the first moment
-        if self._clip.start > 0:
-            self._begin = self._clip.start - half
+        self._window = Window(self._clip, segment, self.time_base)
+        if self._window.start > 0:
             with reading(path):
                 self._go_to_start()
         self._coming = self._look_ahead()
+        self._copies = segment is None
+        if segment:
+            self.audio = self.subtitles = self.data = self.attachments = self.chapters = ()
+            self.first_packets, self.metadata, self.video_metadata = {}, {}, {}
         self._queue = self._read()
         self._ahead: list[Any] = []  # the first image, and the packets before it
         first = self._first_image()
         turn = self._turn(first)
         self.format = frame_format(first, bit_depth, path, turn, self._crop)
         self.sample_aspect = upright_aspect(self._video.sample_aspect_ratio, turn)
-        self.total = expected_frames(self._container, self._video, self.rate, self._clip)
+        written = self._window.written
+        self.total = expected_frames(self._container, self._video, self.rate, written)
         opaque = video_stream.has_unused_alpha(self._container, self._video)
         self.convert = Converter(first, self.format, self._turn, self._crop, opaque, self._warn)
 
@@ -140,7 +144,7 @@ class VideoSource(FrameSource):
         watch = CodecWatch(self._container, self.audio)
         every = self._packets(self._video, *self.audio, *self.subtitles, *self.data, *covers)
         read = self._timeline.join(every)
-        far = self._clip.start + self._search
+        far = self._window.start + self._search
         ahead: Ahead = look_ahead(
             (p for p in read if not self._changed(watch, p)),
             streams,
@@ -168,7 +172,7 @@ class VideoSource(FrameSource):
 
     def _is_in_part(self, packet: av.Packet) -> bool:
         position = self._position(packet.pts or 0, packet.time_base)
-        return self._is_begun(position) and not self._is_after(position)
+        return self._window.is_begun(position) and not self._window.is_after(position)
 
     def _first_image(self) -> av.VideoFrame:
         """Decode up to the first image of the clip.
@@ -199,8 +203,8 @@ class VideoSource(FrameSource):
         Some formats seek to places without a key frame: then seek further and further back.
         """
         begin, back = round(self._container_start / self.time_base), 0
-        latest = self._clip.start + self.time_base / 2
-        while (target := self._clip.start - back) > 0:
+        latest = self._window.start + self.time_base / 2
+        while (target := self._window.start - back) > 0:
             ticks = int((self._container_start + target) / self.time_base)
             self._seek_to(ticks)
             first = self._first_time()
@@ -247,7 +251,7 @@ class VideoSource(FrameSource):
         if self.fault:
             return self.fault, ""
         if self._video.index in self._done:
-            part = f"{float(self._clip.start):g} to {float(self._clip.end or 0):g} s"
+            part = f"{float(self._window.start):g} to {float(self._window.end or 0):g} s"
             return f"{self.path}: no image begins from {part}: one stays", ""
         if self._decoded:
             return f"{self.path}: ends before --start {float(self._clip.start):g} s", ""
@@ -271,8 +275,8 @@ class VideoSource(FrameSource):
         video, begin, ends = self._video, round(self._origin / self.time_base), [reached]
         if video.duration and not self._timeline.jumped:
             ends.append((video.start_time or 0) + video.duration - begin)
-        if self._clip.end is not None:
-            end = round((self._container_start + self._clip.end) / self.time_base) - begin
+        if self._window.end is not None:
+            end = round((self._container_start + self._window.end) / self.time_base) - begin
             ends = [end] if video.index in self._done else [*ends, end]  # an image comes behind it
         return min(ends)
 
@@ -292,8 +296,9 @@ class VideoSource(FrameSource):
             if last is not None:
                 pts = max(pts, last + 1)  # two cannot be shown at once; encoders refuse it
             last = pts
+            leads_in = self._window.leads_in(self._position(item.pts or 0, self.time_base))
             image, alpha = self.convert(item)
-            yield Frame(image, self.format, pts, self.time_base, step, alpha=alpha)
+            yield Frame(image, self.format, pts, self.time_base, step, "", 0, alpha, leads_in)
 
     def _read(self) -> Generator[Any, None, None]:
         """Yield the decoded images of the clip, and its packets to copy."""
@@ -307,9 +312,9 @@ class VideoSource(FrameSource):
                     self._skipped += 1  # the end of a file that was cut off
                 elif packet.dts is not None and packet.pts is not None:
                     position = self._position(packet.pts, packet.time_base)
-                    if self._is_after(position):
+                    if self._window.is_after(position):
                         self._done.add(packet.stream.index)
-                    elif self._is_begun(position):
+                    elif self._window.is_begun(position) and self._copies:
                         yield packet
                 if lasting <= self._done:
                     return
@@ -324,7 +329,7 @@ class VideoSource(FrameSource):
         reason = getattr(error, "strerror", None) or error
         self.fault = f"{self.path}: cannot be read on ({reason})"
 
-    def _decode(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
+    def _decode(self, packet: av.Packet) -> Iterator[Any]:
         if self._video.index in self._done:
             return
         if video_stream.is_encrypted(packet):
@@ -345,10 +350,10 @@ class VideoSource(FrameSource):
     def _of_the_clip(self, images: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         for image in images:
             position = self._position(image.pts or 0, self.time_base)
-            if self._is_after(position):
+            if self._window.is_after(position):
                 self._done.add(self._video.index)
                 return
-            if self._is_begun(position):
+            if self._window.is_begun(position):
                 yield image
             else:
                 self._turn(image)  # may hold for those that follow
@@ -359,19 +364,13 @@ class VideoSource(FrameSource):
 
     def _is_at_start(self, packet: av.Packet) -> bool:
         pts = packet.pts
-        return pts is None or self._position(pts, packet.time_base) <= self._clip.start
-
-    def _is_begun(self, position: Fraction) -> bool:
-        return self._begin is None or position >= self._begin
-
-    def _is_after(self, position: Fraction) -> bool:
-        return self._stop_at is not None and position >= self._stop_at
+        return pts is None or self._position(pts, packet.time_base) <= self._window.start
 
     def _judge_end(self) -> None:
         if self._skipped:
             self._warn(f"{self.path}: {self._skipped} damaged packets were skipped")
         both = read_and_declared(self._container, self._video, self._timeline.reached)
-        if self._clip.duration is not None or both is None:
+        if self._window.end is not None or both is None:
             return
         (end, length), declared = both, self._video.frames
         frame = 1 / self.rate if self.rate else Fraction(1, 25)
@@ -380,7 +379,8 @@ class VideoSource(FrameSource):
             return
         text = f"{self.path}: ends early: {end:.2f} of {length:.2f} s"
         if self.fault or fewer:
-            of = f" ({self._decoded} of {declared} frames)" if declared else ""
+            is_counted = declared and self._window.start <= 0
+            of = f" ({self._decoded} of {declared} frames)" if is_counted else ""
             self.fault = f"{text}{of}; what could be read was kept"
         else:
             self._warn(f"{text}; it may be cut off")

@@ -15,7 +15,7 @@ from engines.video import frame as fr
 from engines.video.compose.composite import Composited
 from engines.video.config import Save
 from engines.video.frame import FrameFormat
-from engines.video.write.encoders import RGB_ALPHA_FORMAT
+from engines.video.write.encoders import RGB_ALPHA_FORMAT, Encoder
 
 NEUTRAL_CHROMA = 128
 TO_TEN_BITS = np.rint(np.arange(256) * (1023 / 255)).astype(np.uint16)  # by 8-bit sample
@@ -107,3 +107,28 @@ def _padded(plane: Plane, width: int, height: int) -> Plane:
         return plane
     padded: Any = cv2.copyMakeBorder(plane, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     return padded
+
+
+def encoded_format(encoder: Encoder, given: FrameFormat, warnings: list[str]) -> FrameFormat:
+    """Return the size, range and tags in which frames of a format are encoded.
+
+    Its `pix_fmt` is still the frame's; the encoder may be given another, see `Encoder.pixels`.
+
+    Args:
+        warnings: is appended to, a line for what has to change.
+    """
+    codec, fmt = encoder.codec, encoder.format(given)
+    pixels = encoder.pixels(fmt)
+    if given.is_rgb:
+        if not fmt.is_rgb:
+            warnings.append(f"RGB video is encoded as {pixels} by {codec.encoder}")
+    elif not encoder.alpha and pixels not in (fmt.pix_fmt, "nv12", "p010le"):
+        warnings.append(f"{codec.encoder} takes no {fmt.pix_fmt}; encoded as {pixels}")
+    width, height = encoder.size(fmt)
+    if (width, height) != (fmt.width, fmt.height):
+        warnings.append(
+            f"{fmt.width}x{fmt.height} is odd, which {codec.encoder} cannot hold in "
+            f"{pixels}: padded to {width}x{height} by repeating the last column or row"
+        )
+    color_range = fr.LIMITED if codec.limited_range_only else fmt.range
+    return replace(fmt, width=width, height=height, range=color_range)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 
-from engines.errors import Say, WriteFailed, silent, writing
+from engines.errors import Say, WriteFailed, WsshmError, silent, writing
 from engines.files import Part, destination
-from engines.video import frame as fr
 from engines.video.compose.composite import Composited
 from engines.video.config import Encoding, Save
-from engines.video.frame import FrameFormat
 from engines.video.pipeline import Stop
 from engines.video.read.source import FrameSource
 from engines.video.write import encoders, tags
 from engines.video.write.codecs import CONTAINERS
-from engines.video.write.convert import EncodedImages, matte_format
+from engines.video.write.convert import EncodedImages, encoded_format, matte_format
 from engines.video.write.copied_streams import CopiedStreams
+from engines.video.write.joined import JoinedVideo
 from engines.video.write.muxer import Muxer
 from engines.video.write.pipe import Pipe, is_pipe
 from engines.video.write.repair import count_frames, cut_torn_end
@@ -77,7 +77,7 @@ class VideoSink(FrameSink):
         fmt = matte_format(source.format) if save is Save.alpha else source.format
         self._encoder = encoders.choose(encoding, suffix, alpha, fmt.bit_depth)
         self._pixels = self._encoder.pixels(self._encoder.format(fmt))
-        self._format = self._encoded_format(fmt)
+        self._format = encoded_format(self._encoder, fmt, self.warnings)
         self._rate = source.rate or DEFAULT_RATE
         self._time_base = 1 / self._rate if self._kind.is_raw else source.time_base
         piped = is_pipe(path)
@@ -95,6 +95,8 @@ class VideoSink(FrameSink):
             self.warnings.append(f"{suffix} cannot hold sound: left out")
         self._muxer: Muxer | None = None
         self._stream: Any = None
+        self._joined: JoinedVideo | None = None
+        self._coming: Iterator[Any] = iter(())  # the packets of the joined video
         self._copied: CopiedStreams | None = None
         self._image = EncodedImages(save, self._format, self._pixels, self._encoder.alpha)
         self._waiting: list[av.Packet] = []  # packets from before the first frame
@@ -116,27 +118,6 @@ class VideoSink(FrameSink):
             self._existed = self._final.exists()
         self._part = Part(self._final)
 
-    def _encoded_format(self, fmt: FrameFormat) -> FrameFormat:
-        """Return the size, range and tags of the encoded video, and warn of what has to change.
-
-        Its `pix_fmt` is still the frame's; the encoder may be given another, `_pixels`.
-        """
-        codec, pixels, given = self._encoder.codec, self._pixels, fmt
-        fmt = self._encoder.format(given)
-        if given.is_rgb:
-            if not fmt.is_rgb:
-                self.warnings.append(f"RGB video is encoded as {pixels} by {codec.encoder}")
-        elif not self._encoder.alpha and pixels not in (fmt.pix_fmt, "nv12", "p010le"):
-            self.warnings.append(f"{codec.encoder} takes no {fmt.pix_fmt}; encoded as {pixels}")
-        width, height = self._encoder.size(fmt)
-        if (width, height) != (fmt.width, fmt.height):
-            self.warnings.append(
-                f"{fmt.width}x{fmt.height} is odd, which {codec.encoder} cannot hold in "
-                f"{pixels}: padded to {width}x{height} by repeating the last column or row"
-            )
-        color_range = fr.LIMITED if codec.limited_range_only else fmt.range
-        return replace(fmt, width=width, height=height, range=color_range)
-
     def _longest_step(self) -> int:
         """Return the ticks from one frame to the next that the container can hold."""
         if not self._kind.is_mp4:
@@ -147,6 +128,7 @@ class VideoSink(FrameSink):
         return int(Fraction(MAX_STEP_TICKS, timescale) / self._time_base)
 
     def _open(self) -> None:
+        """Begin the file, with a stream for what the encoder gives or for the joined video."""
         options = dict(self._kind.options)
         if self._copying:
             options = tags.muxer_options(self._kind, self._source.metadata)
@@ -158,9 +140,16 @@ class VideoSink(FrameSink):
                 finest = math.lcm(*(b.denominator for b in bases))
                 options["movie_timescale"] = str(min(finest, MAX_MOVIE_TIMESCALE))
             container = av.open(file, "w", format=self._kind.format, container_options=options)
-            stream = encoders.add_stream(
-                container, self._encoder, self._format, self._rate, self._time_base
-            )
+            if self._joined:
+                joined = self._joined.stream
+                stream = container.add_stream_from_template(joined, opaque=True)
+                stream.codec_context.framerate = self._rate
+                if self._encoder.codec.tag:
+                    stream.codec_context.codec_tag = self._encoder.codec.tag
+            else:
+                stream = encoders.add_stream(
+                    container, self._encoder, self._format, self._rate, self._time_base
+                )
             context = stream.codec_context
             if self._source.sample_aspect:
                 context.sample_aspect_ratio = self._source.sample_aspect
@@ -224,6 +213,37 @@ class VideoSink(FrameSink):
         self._repeat_until(image.pts)
         self._encode(image, item.frame.duration)
         self.frames += 1
+
+    def begin_joined(self, segments: Sequence[Path]) -> None:
+        """Begin to write the video of files that were encoded before, in place of frames.
+
+        Raises:
+            CannotOpen, BadData: they cannot be joined.
+            CannotCreate, WriteFailed: the output cannot be begun.
+        """
+        self._joined = JoinedVideo(segments)
+        self._coming = self._joined.packets(self._kind.is_mp4)
+        self._open()
+
+    def write_joined(self, until: Fraction | None = None) -> bool:
+        """Write packets of the joined video up to a time of decoding, in seconds; None is its end.
+
+        Returns:
+            Whether there are more.
+
+        Raises:
+            CannotOpen: a file of it cannot be read on.
+            WriteFailed: the output cannot be continued.
+        """
+        assert self._muxer is not None
+        for packet in self._coming:
+            time = packet.dts * packet.time_base
+            with writing(self.path, begun=True):
+                self._muxer.mux([packet])
+            self.frames += 1
+            if until is not None and time >= until:
+                return True
+        return False
 
     def _encode(self, image: Any, duration: int) -> None:
         """Encode an image that is shown for `duration` ticks, and mux what the encoder gives."""
@@ -297,13 +317,23 @@ class VideoSink(FrameSink):
         errors: list[Exception] = []
         if self._muxer is not None:
             errors = self._finish(self._muxer)
+        if self._joined is not None:
+            self._joined.close()
         if self._pipe is not None:
             self._pipe.close()
         part, self._muxer, self._part = self._part, None, None
         if part is not None:
+            if errors and self._joined is not None:
+                self.frames = 0  # what it is joined of is still there
             self._settle(part, whole and not errors)
         if errors:
             raise errors[0]
+
+    def discard(self) -> None:
+        """Remove what was written, instead of closing it; safe to call after `close`."""
+        self.frames = 0
+        with suppress(WsshmError):
+            self.close(whole=False)
 
     def _finish(self, muxer: Muxer) -> list[Exception]:
         """Write what encoders and muxer still hold, each whatever becomes of the others.
@@ -332,7 +362,7 @@ class VideoSink(FrameSink):
         return errors
 
     def _flush(self) -> None:
-        if self.frames:
+        if self.frames and self._joined is None:
             self._mux(self._stream.encode(None), at_end=True)
 
     def _flush_copied(self) -> None:

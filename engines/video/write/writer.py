@@ -36,7 +36,12 @@ class Writer:
         self._latencies: deque[float] = deque(maxlen=MAX_LATENCIES)
 
     def write(self, item: Composited) -> None:
-        """Write a frame to every sink, held back until its time if `in_time`."""
+        """Write a frame to every sink, held back until its time if `in_time`.
+
+        One that leads in is left out.
+        """
+        if item.frame.leads_in:
+            return
         if self._in_time:
             self._wait(item.frame)
         for sink in self._sinks:

@@ -44,6 +44,7 @@ def test_every_figure_is_there_and_rounded() -> None:
         "busy": {"decode": 0.988, "network": 0.5},
         "dropped": None,
         "latency_ms": None,
+        "nobody": False,
         "outputs": ["o.mp4"],
         "left": [],
         "warnings": ["one"],
