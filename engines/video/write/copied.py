@@ -15,6 +15,7 @@ from engines.video.write.codecs import Container
 from engines.video.write.reencoded import LAYOUTS, RestOfAac
 
 ADTS_CONFIG = 0b11111101, 0b11000000  # of an ADTS header, the bits of rate and channels
+EMPTY_TEXT = bytes(2)  # of mov_text: its length
 EXTRADATA: Final = "new_extradata"  # side data of the first packet
 
 
@@ -51,6 +52,10 @@ class CopiedStream:
             self.out.codec_context.layout = way.layout
         self._source = source
         self._filter: BitStreamFilterContext | None = None
+        # In an mp4 an empty text ends the one before. Its muxer writes that by itself, and ends the
+        # process where it is there already.
+        is_text = context is not None and context.codec.canonical_name == "mov_text"
+        self._leaves_out_empty = kind.is_mp4 and is_text
         self._head: bytes | None = None  # rate and channels
         self.rest: RestOfAac | None = None
         self.leaves_out = False
@@ -68,6 +73,8 @@ class CopiedStream:
 
     def convert(self, packet: av.Packet) -> list[av.Packet]:
         """Return the packets to write for one of the source."""
+        if self._leaves_out_empty and packet.size == len(EMPTY_TEXT):
+            return []
         if not self._filter or not packet.size:
             return [packet]
         head = bytes(a & b for a, b in zip(bytes(packet)[2:4], ADTS_CONFIG, strict=True))

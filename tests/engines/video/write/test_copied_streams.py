@@ -16,6 +16,7 @@ from av.subtitles.subtitle import AssSubtitle
 from engines.video import run as job
 from engines.video.config import Clip, Encoding, RunConfig
 from engines.video.write.repair import count_frames
+from tests.conftest import Wsshm
 from tests.engines.video.outputs import run
 from tests.media import noise_clip, sound_clip
 
@@ -227,6 +228,17 @@ def test_subtitles_are_kept(
             assert stream.metadata["language"] == "deu"
     assert is_new == bool(warnings)
     assert all("subtitles: re-encoded as" in w for w in warnings)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov"])
+def test_pauses_between_subtitles(wsshm: Wsshm, tmp_path: Path, ones: Path, ending: str) -> None:
+    """In an mp4 they are empty texts, of which FFmpeg's muxer would end the process."""
+    cues = [(0.8 + i, 1.2 + i, f"Line {i}") for i in range(4)]
+    made = titled_clip(tmp_path, "mov_text", "mp4", 150, cues)
+    result = wsshm("run", made, "-o", f"out.{ending}", "--model", ones, "--bg", "#204060")
+    assert result.returncode == 0, result.stderr
+    seen = [cue for cue in shown(tmp_path / f"out.{ending}") if cue[2]]
+    assert [(round(a, 2), round(b, 2), text) for a, b, text in seen] == cues
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "webm"])
