@@ -233,8 +233,8 @@ Jobs = Annotated[
         max=256,
         metavar="N",
         hidden=True,
-        help="Of several inputs, do this many at once; they share the cores. It helps with short "
-        "clips: a long one keeps two cores busy by itself. [default: 1]",
+        help="Of several inputs or segments, do this many at once; they share the cores. It helps "
+        "with short clips: a long one keeps two cores busy by itself. [default: 1]",
     ),
 ]
 
