@@ -122,7 +122,6 @@ class VideoSource(FrameSource):
             with reading(path):
                 self._go_to_start()
         self._coming = self._look_ahead()
-        self._copies = segment is None
         if segment:
             self.audio = self.subtitles = self.data = self.attachments = self.chapters = ()
             self.first_packets, self.metadata, self.video_metadata = {}, {}, {}
@@ -314,7 +313,7 @@ class VideoSource(FrameSource):
                     position = self._position(packet.pts, packet.time_base)
                     if self._window.is_after(position):
                         self._done.add(packet.stream.index)
-                    elif self._window.is_begun(position) and self._copies:
+                    elif self._window.is_begun(position):
                         yield packet
                 if lasting <= self._done:
                     return
