@@ -1,12 +1,14 @@
 """Compare one call on many clips with one call for each: ``python benchmarks/many_clips.py``.
 
-The ways take turns, round by round; printed are medians of the time on the wall and of the work of
-all cores. Other arguments go to ``wsshm run``.
+With ``--cluster``, one call with one work at a time is compared with the same on Ray instead. The
+ways take turns, round by round; printed are medians of the time on the wall and of the work of all
+cores. Other arguments go to ``wsshm run``.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import shutil
 import statistics
@@ -15,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +29,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from examples.portrait_clip import write_clip  # noqa: E402
 
+PR_SET_CHILD_SUBREAPER = 36
 WSSHM = [sys.executable, "-m", "wsshm_cli", "run"]
 
 
@@ -37,13 +41,23 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-loop", action="store_true", help="leave the loop out")
+    parser.add_argument("--cluster", action="store_true", help="--jobs 1 with and without Ray")
     args, options = parser.parse_known_args()
+    if sys.platform == "linux":  # a process whose parent has ended becomes a child of this one
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory(prefix="wsshm") as folder:
         clips = make(Path(folder), args.clips, args.seconds, *args.size)
         ways: dict[str, Callable[[Path], None]] = {}
-        if not args.no_loop:
+        if args.cluster:
+            options.append("--jobs=1")
+            plain = (
+                one_by_one if len(clips) == 1 else at_once
+            )  # one clip in a folder would be images
+            ways["one call"] = partial(plain, clips, options)
+            ways["--cluster local"] = partial(at_once, clips, [*options, "--cluster=local"])
+        elif not args.no_loop:
             ways["a call for each"] = partial(one_by_one, clips, options)
-        for jobs in args.jobs:
+        for jobs in () if args.cluster else args.jobs:
             ways[f"one call, --jobs {jobs}"] = partial(at_once, clips, [*options, f"--jobs={jobs}"])
         results: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
         for _ in range(args.rounds):
@@ -88,6 +102,9 @@ def timed(run: Callable[[], None]) -> tuple[float, float]:
     """Return the seconds that it takes, and the core-seconds of all its processes."""
 
     def work() -> float:
+        with suppress(ChildProcessError):  # of those whose parent has ended, too
+            while True:
+                os.wait()
         times = os.times()
         return times.children_user + times.children_system
 

@@ -70,6 +70,7 @@ def run(
     precision: options.Precision = "auto",
     jobs: options.Jobs = None,
     segments: options.Segments = None,
+    cluster: options.Cluster = None,
     webcam: options.Webcam = False,
     camera: options.Camera = None,
     reconnect: options.Reconnect = False,
@@ -94,9 +95,10 @@ def run(
     if realtime and size not in (None, "auto"):
         raise UsageError(f"--size {size}: --realtime chooses the size", "leave one of them out")
     texts = inputs or []
-    for_files = "--recursive" if recursive else f"--jobs {jobs}" if jobs else ""
     part = None if segments is None else parse.seconds("--segments", segments)
-    for_files = f"--segments {segments}" if segments else for_files
+    of_files = {"--recursive": recursive, f"--jobs {jobs}": jobs, f"--cluster {cluster}": cluster}
+    of_files[f"--segments {segments}"] = segments
+    for_files = next((option for option, given in of_files.items() if given), "")
     if webcam and for_files:
         raise UsageError(f"{for_files}: is for files, not for --webcam", "leave it out")
     config = RunConfig(
@@ -127,18 +129,18 @@ def run(
     )
     if virtual_device is not None and not virtual_cam:
         raise UsageError(f"--virtual-device {virtual_device}: needs --virtual-cam", "add it")
-    if _are_many(config, texts, recursive):
-        from wsshm_cli import run_many
-
-        if part is not None:
-            raise UsageError(f"--segments {segments}: is for one video, not for several inputs")
-        raise typer.Exit(run_many.run(config, texts, recursive, jobs, stop, as_json))
-    if isinstance(config.input, Stream) and for_files:
+    are_many = _are_many(config, texts, recursive)
+    if isinstance(config.input, Stream) and not are_many and for_files:
         raise UsageError(f"{for_files}: is for files, not for {config.input}", "leave it out")
-    if part is not None:
-        from wsshm_cli import run_segments
+    if are_many and part is not None:
+        raise UsageError(f"--segments {segments}: is for one video, not for several inputs")
+    if are_many or cluster or part is not None:
+        from wsshm_cli import executors, run_many, run_segments
 
-        raise typer.Exit(run_segments.run(config, part, jobs, stop, as_json))
+        execute = executors.choose(config, cluster, jobs)
+        if part is not None:
+            raise typer.Exit(run_segments.run(config, part, execute, stop, as_json))
+        raise typer.Exit(run_many.run(config, texts, recursive, execute, stop, as_json))
     summary = _run(config, stop)
     _report(summary, config.input)
     if as_json:

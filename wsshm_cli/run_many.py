@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,11 +19,11 @@ from engines.video.config import STDOUT, RunConfig, Stream
 from wsshm_cli import __version__, report
 
 if TYPE_CHECKING:
+    from engines.batch.run import Executor
     from engines.batch.work import Result, Work
     from engines.video.pipeline import Stop
     from engines.video.summary import Started
 
-DEFAULT_JOBS = 1
 MAX_SHOWN = 3  # clips whose progress the bar shows
 
 
@@ -31,16 +31,18 @@ def run(
     config: RunConfig,
     texts: Sequence[str],
     recursive: bool,
-    jobs: int | None,
+    execute_in: Callable[[Path], Executor],
     stop: Stop,
     as_json: bool,
 ) -> int:
     """Run what `config` asks for on each of several inputs; return the exit code.
 
+    Args:
+        execute_in: gives what does works whose outputs go into a folder.
+
     Raises:
         WsshmError: nothing was begun.
     """
-    from engines.batch.local import run_local
     from engines.batch.plan import make
     from engines.batch.run import Batch
 
@@ -53,7 +55,7 @@ def run(
         shown = _Lines(batch)
         with report.bar(" inputs") as show:
             try:
-                for event in batch.run(partial(run_local, jobs=jobs or DEFAULT_JOBS), stop):
+                for event in batch.run(execute_in(folder), stop):
                     shown.take(event, show)
             except WsshmError as e:
                 report.error(str(e))
@@ -86,7 +88,7 @@ def _folder(config: RunConfig, texts: Sequence[str]) -> Path:
         if given:
             raise UsageError(f"{option}: goes with one input, not several", "leave it out")
     if output is None:
-        if len(texts) > 1:
+        if len(texts) > 1 or os.path.isfile(texts[0]):
             raise UsageError("several inputs need a folder to go into", "add -o FOLDER/")
         path = Path(texts[0])
         base = path if path.is_dir() else fixed_part(path)

@@ -249,6 +249,17 @@ Segments = Annotated[
         "on with those that are missing.",
     ),
 ]
+Cluster = Annotated[
+    str | None,
+    _network(
+        "--cluster",
+        metavar="local|ADDRESS",
+        hidden=True,
+        help="Do as many of several inputs, or of the segments of one, at once as a Ray cluster has "
+        "room for, or --jobs: HOST:PORT, auto for the cluster of this machine, or local for this machine alone. "
+        "Files lie where every machine sees them; see docs/cluster.md.",
+    ),
+]
 
 _live = partial(typer.Option, rich_help_panel="Live")
 Webcam = Annotated[bool, _live("--webcam", help="Read from a camera.")]

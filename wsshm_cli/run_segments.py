@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +15,27 @@ from engines.video.config import RunConfig
 from wsshm_cli import __version__, report
 
 if TYPE_CHECKING:
+    from engines.batch.run import Executor
     from engines.batch.segments import Film, SegmentedClip
     from engines.batch.work import Result
     from engines.video.pipeline import Stop
 
-DEFAULT_JOBS = 1
 
-
-def run(config: RunConfig, seconds: Fraction, jobs: int | None, stop: Stop, as_json: bool) -> int:
+def run(
+    config: RunConfig,
+    seconds: Fraction,
+    execute_in: Callable[[Path], Executor],
+    stop: Stop,
+    as_json: bool,
+) -> int:
     """Run what `config` asks for by segments of so many seconds; return the exit code.
+
+    Args:
+        execute_in: gives what does works whose outputs go into a folder.
 
     Raises:
         WsshmError: nothing was begun.
     """
-    from engines.batch.local import run_local
     from engines.batch.segments import SegmentedClip
 
     shown = _Lines(config)
@@ -37,7 +44,7 @@ def run(config: RunConfig, seconds: Fraction, jobs: int | None, stop: Stop, as_j
             if not clip.is_joined:
                 with report.bar(" frames") as show:
                     shown.begin(clip, show)
-                    for event in clip.run(partial(run_local, jobs=jobs or DEFAULT_JOBS), stop):
+                    for event in clip.run(execute_in(clip.plan.folder), stop):
                         shown.take(event)
                 if clip.is_complete and not stop.requested:
                     shown.film = clip.join(stop)

@@ -61,11 +61,10 @@ class _Process:
         self._process.close()
 
 
-def with_share(work: Work, jobs: int) -> Work:
-    """Return a work with its share of the cores, where `jobs` run at once."""
-    if jobs == 1:
+def with_cores(work: Work, share: int) -> Work:
+    """Return a work that uses so many of the machine's cores."""
+    if share >= cores():
         return work
-    share = max(1, cores() // jobs)
     config = work.config
     encoding = replace(config.encoding, threads=share)
     return replace(
@@ -84,7 +83,8 @@ def run_local(works: Sequence[Work], stop: Stop, jobs: int = 1) -> Iterator[Even
         Unavailable: no process can be started.
     """
     jobs = max(1, min(jobs, len(works)))
-    waiting = deque((with_share(work, jobs), 1) for work in works)
+    share = max(1, cores() // jobs)
+    waiting = deque((with_cores(work, share), 1) for work in works)
     processes: list[_Process] = []
     failed_starts, is_stopping = 0, False
     try:
@@ -123,7 +123,7 @@ def run_local(works: Sequence[Work], stop: Stop, jobs: int = 1) -> Iterator[Even
                         yield Ended(lost, Result(code, stopped=True))
                     elif process.attempt < MAX_ATTEMPTS:
                         yield Said(lost, f"its process was ended by {how}; it is done once more")
-                        waiting.append((_once_more(lost), process.attempt + 1))
+                        waiting.append((once_more(lost), process.attempt + 1))
                     else:
                         yield Ended(lost, _killed(lost, how))
                     continue
@@ -144,7 +144,7 @@ def _left(waiting: deque[tuple[Work, int]], processes: list[_Process]) -> int:
     return len(waiting) + sum(p.work is not None for p in processes)
 
 
-def _once_more(work: Work) -> Work:
+def once_more(work: Work) -> Work:
     """Return a work whose outputs were begun, and perhaps finished, by a process that has ended."""
     return replace(work, config=replace(work.config, overwrite=True), again=True)
 

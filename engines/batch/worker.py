@@ -26,7 +26,7 @@ from engines.video.matte.network import open_network
 from engines.video.pipeline import Stop
 from engines.video.run import run
 
-PROGRESS_SECONDS = 0.2  # between two reports of the frames so far
+PROGRESS_SECONDS = 0.2  # between two reports of the frames so far, on one machine
 MAX_ENGINES = 4  # that stay open: two precisions are compared, rarely of more than one model
 READY, STOP = "ready", "stop"  # messages that are no events or works
 
@@ -61,18 +61,25 @@ class Engines:
         return engine
 
 
-def do(work: Work, stop: Stop, tell: Callable[[Event], None], engines: Engines) -> Result:
+def do(
+    work: Work,
+    stop: Stop,
+    tell: Callable[[Event], None],
+    engines: Engines,
+    pause: float = PROGRESS_SECONDS,
+) -> Result:
     """Do one work; every error is in the result.
 
     Args:
         stop: set to finish early and keep the frames so far.
         tell: told what happens.
+        pause: seconds between two reports of the frames so far.
     """
     told = 0.0
 
     def on_frame(frames: int) -> None:
         nonlocal told
-        if (now := time.monotonic()) - told >= PROGRESS_SECONDS:
+        if (now := time.monotonic()) - told >= pause:
             told = now
             tell(Progress(work, frames))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -226,7 +227,27 @@ def test_an_empty_input_is_not_the_folder_we_are_in() -> None:
             parse.source(texts, False, None)
 
 
-def test_live_inputs_stay_out(wsshm: Wsshm) -> None:
-    result = wsshm("run", "-", "--jobs", "2", "-o", "out.mp4", input="")
+@pytest.mark.parametrize(
+    ("inputs", "option"),
+    [(["-"], "--jobs 2"), (["--webcam"], "--cluster local"), (["udp://@:1"], "--cluster a:1")],
+)
+def test_live_inputs_stay_out(wsshm: Wsshm, inputs: list[str], option: str) -> None:
+    result = wsshm("run", *inputs, *option.split(), "-o", "out.mp4", input="")
     assert result.returncode == 2
-    one_error_line(result, "--jobs 2")
+    one_error_line(result, f"{option}: is for files, not for ")
+
+
+def test_no_ray(wsshm: Wsshm, tmp_path: Path) -> None:
+    """Where it is not installed; one clip alone needs a folder too."""
+    package = tmp_path / "path" / "ray" / "__init__.py"
+    package.parent.mkdir(parents=True)
+    package.write_text("raise ModuleNotFoundError(\"No module named 'ray'\", name='ray')")
+    moving_clip(tmp_path / "a.mp4", 6)
+    env = {**os.environ, "PYTHONPATH": f"{package.parents[1]}"}
+    result = wsshm("run", "a.mp4", "-o", "out/", "--cluster", "local", env=env)
+    assert result.returncode == 69
+    one_error_line(result, "--cluster: Ray is not installed; run: pip install 'wsshm[cluster]'")
+    assert not (tmp_path / "out").exists()
+    result = wsshm("run", "a.mp4", "--cluster", "local", env=env)
+    assert result.returncode == 2
+    one_error_line(result, "need a folder to go into; add -o FOLDER/")
