@@ -255,9 +255,9 @@ Cluster = Annotated[
         "--cluster",
         metavar="local|ADDRESS",
         hidden=True,
-        help="Do as many of several inputs, or of the segments of one, at once as a Ray cluster has "
-        "room for, or --jobs: HOST:PORT, auto for the cluster of this machine, or local for this machine alone. "
-        "Files lie where every machine sees them; see docs/cluster.md.",
+        help="Do as many of several inputs, or of the segments of one, at once as a Ray cluster "
+        "has room for, or --jobs: HOST:PORT, auto for the cluster of this machine, or local for "
+        "this machine alone. Files lie where every machine sees them; see docs/cluster.md.",
     ),
 ]
 

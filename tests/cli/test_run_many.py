@@ -200,6 +200,7 @@ CONFIG = RunConfig(Path(), Path("out/"))
         (RunConfig(Path(), Path("-")), ["a", "b"], "-o -"),
         (RunConfig(Path(), Path("out.mp4")), ["a", "b"], "write -o out/"),
         (RunConfig(Path()), ["a", "b"], "add -o FOLDER/"),
+        (RunConfig(Path()), [__file__], "add -o FOLDER/"),
     ],
 )
 def test_what_several_inputs_cannot_go_with(config: RunConfig, texts: list[str], says: str) -> None:
@@ -238,7 +239,7 @@ def test_live_inputs_stay_out(wsshm: Wsshm, inputs: list[str], option: str) -> N
 
 
 def test_no_ray(wsshm: Wsshm, tmp_path: Path) -> None:
-    """Where it is not installed; one clip alone needs a folder too."""
+    """Where it is not installed; nothing is begun."""
     package = tmp_path / "path" / "ray" / "__init__.py"
     package.parent.mkdir(parents=True)
     package.write_text("raise ModuleNotFoundError(\"No module named 'ray'\", name='ray')")
@@ -248,6 +249,3 @@ def test_no_ray(wsshm: Wsshm, tmp_path: Path) -> None:
     assert result.returncode == 69
     one_error_line(result, "--cluster: Ray is not installed; run: pip install 'wsshm[cluster]'")
     assert not (tmp_path / "out").exists()
-    result = wsshm("run", "a.mp4", "--cluster", "local", env=env)
-    assert result.returncode == 2
-    one_error_line(result, "need a folder to go into; add -o FOLDER/")
