@@ -74,7 +74,9 @@ def _shown(found: dict[str, Any], metric: str) -> str:
     return f"{entry['shown_as']}{where}"
 
 
-def _value(found: dict[str, Any], metric: str, value: float, sign: str = "") -> str:
+def _value(found: dict[str, Any], metric: str, value: float | None, sign: str = "") -> str:
+    if value is None:  # not a number
+        return "–"
     return f"{value * found['metrics'][metric]['factor']:{sign}.{DIGITS.get(metric, 1)}f}"
 
 

@@ -1,4 +1,4 @@
-"""IoU over time and dtSSD on videos with masks: ``python -m benchmarks.sequences MODEL…``.
+"""Mean IoU and dtSSD on videos with masks: ``python -m benchmarks.sequences MODEL…``.
 
 Each sequence is a folder with ``images`` and ``masks`` of the same names; the frames pass in order
 through each model, ours as ``wsshm run`` writes them. A mask is no alpha: dtSSD against it says how
@@ -23,10 +23,12 @@ from engines.models import resolve_model
 def main() -> None:
     """Print a table of each measure, with a row for each sequence and their mean."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="as of wsshm eval")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="a shipped model or a file")
     parser.add_argument("--data", type=Path, required=True, help="the sequences' folder")
     args = parser.parse_args()
-    folders = sorted(f for f in args.data.iterdir() if (f / "masks").is_dir())
+    folders = sorted(masks.parent for masks in args.data.glob("*/masks"))
+    if not folders:
+        parser.error(f"{args.data}: no folder in it has masks")
     names, columns = [], []
     for text in args.models:
         name, path = resolve_model(text)

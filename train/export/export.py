@@ -183,7 +183,7 @@ def _rounded(
     expected: Sequence[F32],
     out: Path,
 ) -> onnx.ModelProto:
-    """Return the graph with as many rounded weights as alpha allows, or none.
+    """Return the graph with its large kernels rounded, only its largest, or none, as alpha allows.
 
     They move it too far in a network of few steps, whose edges are undecided.
     """

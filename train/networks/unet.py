@@ -138,7 +138,7 @@ def lite_unet(arch: str, number: int, wide: bool = False, **inputs: Any) -> UNet
     Args:
         arch: its name.
         number: of the encoder.
-        wide: decode in `WIDE_WIDTHS` in place of `LIGHT_WIDTHS`.
+        wide: 192 channels of context in place of 128, and `WIDE_WIDTHS` in place of `LIGHT_WIDTHS`.
         inputs: as of `resnet_unet`.
     """
     aspp, widths = (192, WIDE_WIDTHS) if wide else (128, LIGHT_WIDTHS)
