@@ -199,6 +199,22 @@ def test_machines(
     whole(tmp_path)
 
 
+def test_segments(takes: Path, ones: Path, tmp_path: Path, short: Path) -> None:
+    """Two machines write one clip, of the same images as one run does."""
+    given = ["--bg", "#204060", "--codec", "ffv1", "--model", ones]
+    clip, frames = takes / "b.mp4", []
+    with nodes(2, short) as cluster:
+        for name, more in (("a", []), ("b", ["--segments", 5, "--cluster", cluster.address])):
+            result = call(["run", clip, "-o", f"{name}.mkv", *given, *more], tmp_path)
+            assert result.returncode == 0, result.stderr
+            with av.open(str(tmp_path / f"{name}.mkv")) as container:
+                frames.append([(f.pts, f.to_ndarray().sum()) for f in container.decode(video=0)])
+    assert "b.mp4: 6 segments" in result.stderr
+    assert len(frames[0]) == FRAMES["long"]
+    assert frames[1] == frames[0]
+    assert {p.name for p in tmp_path.iterdir()} == {"a.mkv", "b.mkv"}
+
+
 @pytest.mark.timeout(1800)
 def test_machines_are_lost_at_random_moments(
     takes: Path, ones: Path, plain: dict[str, str], tmp_path: Path, short: Path
