@@ -1,4 +1,8 @@
-"""Make trimaps of alphas: what is surely person, what surely background, and what is not known."""
+"""Make trimaps of alphas: what is surely person, what surely background, and what is not known.
+
+Papers call known what is exactly 0 or 1; here an alpha within 5 % of them is, as that of a picture
+that was scaled or compressed is hardly ever exact.
+"""
 
 from __future__ import annotations
 

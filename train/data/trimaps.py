@@ -1,8 +1,9 @@
 """Pictures with their alpha and a trimap made of it, for networks that take one.
 
 They are the photographs with alpha of ``DATA/matte``, and its cut-outs over photographs without
-people; each is seen once in a pass over them. Where the data name no ``val`` images, a fifth is
-left out, as *Image Matting* (Lang et al., 2021) splits AISegment's.
+people; each is seen once in a pass over them. A trimap is made at the size that is shown. Where the
+data name no ``val`` images, a fifth is left out, as *Image Matting* (Lang et al., 2021) splits
+AISegment's.
 """
 
 from __future__ import annotations

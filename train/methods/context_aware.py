@@ -5,11 +5,13 @@ and blur make composites and photographs alike. Labels are learnt as they are, a
 masks and in as many steps as the teacher: what differs from the teacher is the images.
 
 Its authors published no code of training, and neither they nor the paper say how strong the
-augmentation is; how often and how much here is as in Huh et al. (2018), whose idea it follows. The
-people and the background are encoded each by itself before they meet, so that neither is known by
-what a codec left of it; then their composite is blurred, and encoded as a whole. All of this comes
-before the blur, grain and JPEG that composites have in any run. The authors' own network, of two
-encoders, needs a trimap and is not part of this: any of `train.networks` learns.
+augmentation is. How often, and the range of JPEG's quality, is here as in Huh et al. (2018), whose
+idea it follows; the quality is any integer of the range, theirs every fifth, and the blur's
+deviation 0 to 3 pixels, as later matting code has it, theirs 1 to 5. The people and the background
+are encoded each by itself before they meet, so that neither is known by what a codec left of it;
+then their composite is blurred, and encoded as a whole. All of this comes before the blur, grain
+and JPEG that composites have in any run. The authors' own network, of two encoders, needs a trimap
+and is not part of this: any of `train.networks` learns.
 """
 
 from __future__ import annotations

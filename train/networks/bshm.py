@@ -6,9 +6,9 @@
 
 MPN predicts a mask and learns from coarse masks and mattes alike. QUN gives any mask the quality of
 fine ones; it learns from mattes and their spoilt twins (`train.data.spoil`). MRN refines, with that
-mask beside its features at a quarter of the size, and learns from composites alone. Each learns
-while those before it are frozen: ``mpn-ARCH``, ``qun-ARCH`` and ``bshm-ARCH`` are networks of one,
-two and three of the parts, and the last one runs.
+mask beside its features at a quarter of the size, where the decoder takes them, and learns from
+composites alone. Each learns while those before it are frozen: ``mpn-ARCH``, ``qun-ARCH`` and
+``bshm-ARCH`` are networks of one, two and three of the parts, and the last one runs.
 
 There is no code of its training. What the paper leaves open, or differs from it here: the parts are
 the project's U-Nets, where ARCH is that of MRN, and MPN and QUN are an ``r18x0.5`` beside the wider
