@@ -77,7 +77,7 @@ def test_shipped_model_alone_by_default(wsshm: Wsshm) -> None:
         (
             ("nosuch",),
             66,
-            "nosuch: no such file, and no shipped model (there are: default, fast, r18x0.5)",
+            "nosuch: no such file, and no shipped model (there are: default, fast, fine, r18x0.5)",
         ),
         (("junk.onnx",), 65, "junk.onnx: not a model ONNX Runtime can load"),
         (("--input", "no.mp4"), 66, "no.mp4: no such file"),
