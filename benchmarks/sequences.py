@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.papers.report import markdown
 from engines.datasets.layout import list_images
 from engines.datasets.read import read_image, read_label
+from engines.measure.estimators.estimator import Estimator
 from engines.measure.estimators.open import open_estimator
 from engines.measure.quality import metrics
 from engines.models import resolve_model
@@ -33,7 +34,8 @@ def main() -> None:
     for text in args.models:
         name, path = resolve_model(text)
         names.append(name)
-        columns.append([measured(path, name, folder) for folder in folders])
+        estimator = open_estimator(path, name, as_run=True)
+        columns.append([measured(estimator, folder) for folder in folders])
     for i, head in enumerate(("IoU", "dtSSD ×10²")):
         rows = [[f.name, *(c[n][i] for c in columns)] for n, f in enumerate(folders)]
         rows.append(["mean", *(np.mean([values[i] for values in c]) for c in columns)])
@@ -41,9 +43,9 @@ def main() -> None:
         print("\n".join(["", *markdown([head, *names], cells)]))
 
 
-def measured(model: Path, name: str, folder: Path) -> tuple[float, float]:
+def measured(estimator: Estimator, folder: Path) -> tuple[float, float]:
     """Return the mean IoU, and dtSSD ×10², of a model on the sequence in `folder`."""
-    estimator = open_estimator(model, name, as_run=True)
+    estimator.reset()
     alphas, masks = [], []
     for path in list_images(folder / "images"):
         alphas.append(estimator(read_image(path)[..., :3]))
