@@ -23,6 +23,7 @@ import av
 from engines.errors import CannotOpen, Unavailable, UsageError
 from engines.video.config import OPENING_SECONDS, Stream
 from engines.video.pipeline import TICK, Stop
+from engines.video.read.video_stream import open_film
 
 # Protocols whose senders wait for nobody. What comes by http may be a file as well.
 PACED_SCHEMES = {"rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"}
@@ -46,7 +47,7 @@ def open_container(
         Exception: what PyAV raises.
     """
     if stream.url == "-":
-        return av.open(_standard_input(stop), options=dict(limit), metadata_errors="replace")
+        return open_film(_standard_input(stop), stream, limit)
     how: dict[str, Any] = {"timeout": (wait, stream.silence), "metadata_errors": "replace"}
     must = {**PROBE_OPTIONS, **limit}
     wishes = must | dict(stream.options)

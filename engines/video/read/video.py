@@ -78,8 +78,7 @@ class VideoSource(FrameSource):
     _waits = True  # for the next frame, before one is given
 
     def _open_container(self) -> Any:
-        # Old tags are in any encoding; they are not worth refusing a video for.
-        return av.open(f"file:{self.path}", options=LIMIT_OPTIONS, metadata_errors="replace")
+        return video_stream.open_film(f"file:{self.path}", self.path, LIMIT_OPTIONS)
 
     def _set_up(self, context: Any, threads: int) -> None:
         """Prepare the decoder before its first packet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ ENCRYPTED = re.compile(r"\b(drmi|encv) / 0x")
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # A sequence parameter set of the second layer of HEVC, after its length or a start code.
 SECOND_LAYER = re.compile(rb"\0.\x42\x09", re.DOTALL)
+# Demuxers of files that name other files and addresses, which would be opened unasked.
+NAMING_OTHERS = {"concat", "dash", "hls", "imf", "rtsp", "sdp", "webm_dash_manifest"}
+FORMATS = ",".join(sorted(av.formats_available - NAMING_OTHERS))
 CROPPING_CONTAINERS = "matroska", "mov"  # the first of the demuxer's names
 PHOTO_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "avif"}  # of which FFmpeg gives one tile
 PICTURE_FORMATS = "_pipe", "image2", "ico"  # how FFmpeg's names of formats of pictures end
@@ -46,6 +50,29 @@ class Crop(NamedTuple):
     def down(self) -> int:
         """Pixels that the height loses."""
         return self.top + self.bottom
+
+
+def open_film(source: object, name: object, options: Mapping[str, str]) -> Any:
+    """Open a video as an `av.container.InputContainer`, and nothing that it names.
+
+    Args:
+        source: what PyAV opens, a path or a file object.
+        name: of it in messages.
+        options: for the demuxer and its decoders.
+
+    Raises:
+        BadData: a list of other files, such as a playlist.
+        Exception: what PyAV raises.
+    """
+    wanted = {**options, "format_whitelist": FORMATS}
+    try:
+        # Old tags are in any encoding; they are not worth refusing a video for.
+        return av.open(source, options=wanted, metadata_errors="replace")
+    except av.error.ArgumentError as e:
+        raise BadData(
+            f"{name}: not a readable video, or a list of others",
+            "it may be damaged; name the files of a list themselves",
+        ) from e
 
 
 def choose_video(container: Any, path: object, warn: Say) -> Any:
