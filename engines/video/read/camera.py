@@ -50,13 +50,16 @@ def cameras(root: Path = Path("/")) -> list[Camera]:
     return found
 
 
-def find_camera(which: str | None = None) -> Stream:
+def find_camera(which: str | None = None, root: Path = Path("/")) -> Stream:
     """Return the camera that ``--camera`` names by number or path; the first that works for None.
+
+    Args:
+        root: as in `cameras`.
 
     Raises:
         Unavailable: no such camera, or it cannot be used; the remedy says what to do.
     """
-    found = cameras()
+    found = cameras(root)
     if which is None:
         if not found:
             what, remedy = no_camera()
@@ -77,7 +80,7 @@ def find_camera(which: str | None = None) -> Stream:
             raise Unavailable(f"--camera {which}: {what}", remedy)
         camera = match[0]
     if camera.fault:
-        raise Unavailable(f"{camera.url}: {camera.fault}", f"run: {camera.remedy}")
+        raise Unavailable(f"{camera.url}: {camera.fault}", camera.remedy)
     options = CAMERA_OPTIONS | (MJPEG_OPTIONS if sys.platform == "linux" else {})
     return Stream(
         camera.url, "webcam", paced=True, format=_format(), options=options, is_camera=True

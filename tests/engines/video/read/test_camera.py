@@ -56,7 +56,10 @@ def test_a_camera_that_is_not_in_dev(tmp_path: Path) -> None:
     (tmp_path / "dev/video0").unlink()
     (camera,) = cameras(tmp_path)
     assert "not in /dev" in camera.fault
-    assert camera.remedy
+    assert camera.remedy.startswith("run: ")
+    with pytest.raises(Unavailable, match="not in /dev") as refused:
+        find_camera(root=tmp_path)
+    assert refused.value.remedy == camera.remedy
 
 
 def test_without_a_camera(wsshm: Wsshm, tmp_path: Path) -> None:
