@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-long lint format clean
+.PHONY: demo test test-long docs docs-check lint format clean
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,19 @@ test: .venv/dev
 test-long: .venv/dev
 	$(BIN)/python -m pytest -m long
 
+.venv/docs: .venv/bin/python pyproject.toml
+	$(PIP) --editable '.[docs]'
+	touch $@
+
+# The site of docs/, in site/. A dead link or a missing page is an error.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "The site is site/index.html."
+
+# Every example of README and docs is run, but for those that say there why not.
+docs-check: .venv/dev
+	$(BIN)/python -m pytest tests/docs -m 'long or not long'
+
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,4 +55,4 @@ format: .venv/dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site
