@@ -20,7 +20,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class WsshmError(Exception):
@@ -30,9 +30,11 @@ class WsshmError(Exception):
         message: what failed, on which file or frame.
         remedy: what to do about it, in the imperative (``run: pip install av``); may be empty.
         exit_code: what the process returns.
+        report: what a run had done when this ended it, where `wsshm.run` raises it; else None.
     """
 
     exit_code: ClassVar[int] = 70
+    report: Any = None
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)

@@ -80,6 +80,30 @@ def read(path: Path, warn: Say = silent) -> Picture:
     return picture
 
 
+def from_pillow(image: Image.Image, warn: Say = silent) -> Picture:
+    """Return an image that Pillow has opened or made, upright, in sRGB.
+
+    Args:
+        warn: told what cannot be used.
+
+    Raises:
+        BadData: it cannot be decoded, or is over `MAX_PIXELS`.
+    """
+    path = Path(getattr(image, "filename", "") or "image")
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(path)
+    try:
+        if image.mode.startswith(DEEP_MODES):
+            picture = _deep(path, b"", image, warn)
+            assert picture is not None
+            return picture
+        return _by_pillow(_loaded(image), image.info.get("icc_profile"), warn)
+    except MemoryError:
+        raise
+    except Exception as e:  # on a broken file, Pillow raises undocumented errors
+        raise BadData(f"{path}: not a readable image", "it may be incomplete or damaged") from e
+
+
 def enable_heif() -> bool:
     """Make Pillow read HEIF, and return whether it can."""
     try:

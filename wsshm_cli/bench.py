@@ -19,9 +19,10 @@ from engines.contract import PAPER_SIZE, ModelSpec
 from engines.errors import Unavailable, UsageError
 from engines.measure.estimators.open import describe_files
 from engines.video.compose.kinds import describe as describe_backgrounds
+from engines.video.config import MAX_SIZE, MIN_SIZE
 from wsshm_cli import __version__, report
 from wsshm_cli.help import HelpAll
-from wsshm_cli.parse import MAX_SIZE, MIN_SIZE, SIZES
+from wsshm_cli.parse import SIZES
 from wsshm_cli.signals import unwind_on_signals
 
 if TYPE_CHECKING:

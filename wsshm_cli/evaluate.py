@@ -15,9 +15,10 @@ from engines.contract import PAPER_SIZE, ModelSpec
 from engines.errors import BadData, Unavailable, UsageError, WsshmError
 from engines.measure.estimators.open import describe_estimators
 from engines.measure.quality.sets import Set
+from engines.video.config import MAX_SIZE, MIN_SIZE
 from wsshm_cli import report
 from wsshm_cli.help import HelpAll
-from wsshm_cli.parse import MAX_SIZE, MIN_SIZE, SIZES
+from wsshm_cli.parse import SIZES
 
 if TYPE_CHECKING:
     from engines.measure.estimators.estimator import Estimator

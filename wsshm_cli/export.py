@@ -14,9 +14,10 @@ import typer
 
 from engines.contract import PAPER_SIZE, ModelSpec, Precision
 from engines.errors import CannotCreate, Unavailable, UsageError, reading
+from engines.video.config import MAX_SIZE, MIN_SIZE
 from wsshm_cli import report
 from wsshm_cli.help import HelpAll
-from wsshm_cli.parse import MAX_SIZE, MIN_SIZE, SIZES
+from wsshm_cli.parse import SIZES
 
 if TYPE_CHECKING:
     from train.export.export import Exported

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import UsageError
+from engines.video.config import MAX_SIZE, MIN_SIZE
 
 if TYPE_CHECKING:
     from engines.video.config import Stream
 
-MIN_SIZE, MAX_SIZE = 64, 2160  # pixels: shorter edge that ``--size`` takes
 SIZES = f"{MIN_SIZE} to {MAX_SIZE}"
 
 

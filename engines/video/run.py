@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,6 +42,7 @@ def run(
     say: Say = silent,
     pipeline: Callable[..., Pipeline] = Pipeline,
     network: Callable[..., tuple[MattingEngine, str]] = open_network,
+    outputs: Callable[..., Iterator[FrameSink]] = open_outputs,
 ) -> Summary:
     """Matte and composite a clip, an image, a folder of images, or a live source.
 
@@ -52,6 +54,7 @@ def run(
             live source that stopped. All else is among the summary's warnings.
         pipeline: runs the steps; another one can measure them.
         network: opens the engine; another one can bring an engine of another kind.
+        outputs: opens the outputs; another one can take frames elsewhere than to files.
 
     Raises:
         WsshmError: the request or the input cannot be used; nothing is written.
@@ -93,7 +96,7 @@ def run(
             background = None
         sinks: list[FrameSink] = []
         if config.writes_files:
-            for output in open_outputs(config, source, warnings.append, stop, say):
+            for output in outputs(config, source, warnings.append, stop, say):
                 held.callback(output.close, whole=False)  # also if the run does not begin
                 sinks.append(output)
         cycle = BackgroundCycle(
@@ -207,12 +210,23 @@ def _matte_options(config: RunConfig, source: FrameSource) -> MatteOptions:
     return options
 
 
+_opencv_lock = threading.Lock()
+_opencv_runs = _opencv_threads = 0  # runs of this process, and what there was before the first
+
+
 @contextmanager
 def _one_opencv_thread() -> Iterator[None]:
     """Keep OpenCV from starting threads: the stages have theirs, and OpenCV's wait by spinning."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    global _opencv_runs, _opencv_threads
+    with _opencv_lock:
+        if not _opencv_runs:
+            _opencv_threads = cv2.getNumThreads()
+            cv2.setNumThreads(1)
+        _opencv_runs += 1
     try:
         yield
     finally:
-        cv2.setNumThreads(before)
+        with _opencv_lock:
+            _opencv_runs -= 1
+            if not _opencv_runs:
+                cv2.setNumThreads(_opencv_threads)

@@ -82,7 +82,15 @@ def test_modules_of_the_users_folder_are_not_imported(
     portrait: Path, ones: Path, tmp_path: Path
 ) -> None:
     """A train.py, an engines.py, an av.py where one happens to be do not get in the way."""
-    for name in ("train.py", "engines.py", "av.py", "numpy.py", "wsshm_cli.py", "queue.py"):
+    for name in (
+        "train.py",
+        "engines.py",
+        "av.py",
+        "numpy.py",
+        "wsshm.py",
+        "wsshm_cli.py",
+        "queue.py",
+    ):
         (tmp_path / name).write_text("raise SystemExit('a file of the user was run')\n")
     result = script(
         "run", portrait, "--model", ones, "-o", "o.mp4", "--duration", "0.2", cwd=tmp_path

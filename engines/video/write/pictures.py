@@ -44,7 +44,7 @@ def write_image(path: Path, pixels: Plane) -> None:
         file.write(data.tobytes())
 
 
-class _ImageConverter:
+class ImageConverter:
     """A converter from composited frames to the pixels of an image, for one kind of output."""
 
     def __init__(self, save: Save):
@@ -67,7 +67,7 @@ class ImageSink(FrameSink):
 
     def __init__(self, path: Path, save: Save):
         self.path, self.warnings = path, []
-        self._convert = _ImageConverter(save)
+        self._convert = ImageConverter(save)
 
     def write(self, item: Composited) -> None:
         with writing(self.path, begun=False):
@@ -84,7 +84,7 @@ class ImageFolderSink(FrameSink):
 
     def __init__(self, path: Path, save: Save):
         self.path, self.warnings = path, []
-        self._convert = _ImageConverter(save)
+        self._convert = ImageConverter(save)
         self._folder = LockedFolder(path)
 
     def write(self, item: Composited) -> None:

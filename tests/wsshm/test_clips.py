@@ -1,0 +1,201 @@
+"""`wsshm.frames`: the frames and mattes of a run, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+import wsshm as door
+from engines.video.matte.network import Network
+from tests.conftest import Wsshm
+from tests.media import noise_clip, probe
+from tests.wsshm.options import FAST, FAST_OPTIONS
+
+
+def threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("wsshm")]
+
+
+def test_mattes_are_those_of_a_run(wsshm: Wsshm, portrait: Path, tmp_path: Path) -> None:
+    """To the bit, with the past that smoothing sees; and so are the person's own colours."""
+    part = "--start", 0.5, "--duration", 0.3
+    result = wsshm("run", portrait, *FAST_OPTIONS, *part, "--save", "alpha", "-o", "alpha/")
+    assert result.returncode == 0, result.stderr
+    people_folder = f"{tmp_path}/people/"
+    door.run(portrait, people_folder, save="foreground", start=0.5, duration=0.3, **FAST)
+    frames = list(door.frames(portrait, start=0.5, duration=0.3, **FAST))
+    people = list(door.frames(portrait, foreground=True, start=0.5, duration=0.3, **FAST))
+    assert len(frames) == len(people) == 9
+    for number, (frame, person) in enumerate(zip(frames, people, strict=True), 1):
+        name = f"{number:06d}.png"
+        alpha = cv2.imread(str(tmp_path / "alpha" / name), cv2.IMREAD_UNCHANGED)
+        bgra = cv2.imread(str(tmp_path / "people" / name), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(frame.alpha, alpha)
+        assert np.array_equal(np.dstack([person.rgb, person.alpha])[..., [2, 1, 0, 3]], bgra)
+
+
+def test_frames_are_the_clips_own(ones: Path, tmp_path: Path) -> None:
+    """Times of a variable rate, sizes, and arrays that stay good and may be written to."""
+    pts = [0, 2, 3, 7, 8, 20]
+    clip = noise_clip(tmp_path / "clip.mkv", 6, 50, 38, pts=pts)
+    with door.frames(clip, model=ones) as frames:
+        assert (frames.width, frames.height) == (50, 38)
+        taken = list(frames)
+    assert [Fraction(f.time).limit_denominator(1000) for f in taken] == probe(clip).times
+    for seconds, rgb, alpha in taken:
+        assert isinstance(seconds, float)
+        assert (rgb.shape, rgb.dtype) == ((38, 50, 3), np.uint8)
+        assert (alpha.shape, alpha.dtype) == ((38, 50), np.uint8)
+        alpha[:] = rgb[..., 0]
+    assert len({f.rgb.tobytes() for f in taken}) == 6
+
+
+def test_the_rate_and_the_number_of_frames(ones: Path, portrait: Path) -> None:
+    with door.frames(portrait, model=ones) as frames:
+        assert (frames.rate, frames.total) == (30, 60)
+    assert next(frames, None) is None  # closed
+
+
+def test_the_colours_of_a_folder_of_images(brightness: Path, tmp_path: Path) -> None:
+    """Each at its own size, and to the bit."""
+    images = [data.astronaut()[:40, :60], data.astronaut()[100:150, 200:230]]
+    for n, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f"{n}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    frames = door.frames(tmp_path, model=brightness)
+    assert frames.rate is None
+    assert all(np.array_equal(f.rgb, x) for f, x in zip(frames, images, strict=True))
+
+
+def test_a_loop_that_is_left_early_leaves_no_thread(ones: Path, portrait: Path) -> None:
+    for frame in door.frames(portrait, model=ones):
+        assert frame.time == 0
+        break
+    assert not threads()
+    with pytest.raises(ZeroDivisionError):
+        print([1 / frame.time for frame in door.frames(portrait, model=ones)])
+    assert not threads()
+    frames = door.frames(portrait, model=ones)
+    assert next(frames).time == 0
+    assert threads()
+    frames.close()
+    frames.close()
+    assert not threads()
+    assert list(frames) == []
+
+
+def test_a_slow_loop_lets_the_clip_wait(
+    ones: Path, portrait: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames wait in short queues, so that memory does not grow with the clip."""
+    seen = []
+    scale = Network.scale
+
+    def counted(self: Network, frame: Any) -> Any:
+        seen.append(frame.pts)
+        return scale(self, frame)
+
+    monkeypatch.setattr(Network, "scale", counted)
+    with door.frames(portrait, model=ones) as frames:
+        next(frames)
+        time.sleep(0.5)
+        assert len(seen) < 20  # of 60
+
+
+def test_two_clips_at_once_and_from_threads(brightness: Path, portrait: Path) -> None:
+    def mean(_: int) -> list[float]:
+        return [f.alpha.mean() for f in door.frames(portrait, model=brightness, duration=0.5)]
+
+    before = cv2.getNumThreads()
+    with ThreadPoolExecutor(3) as pool:
+        a, b, c = pool.map(mean, range(3))
+    assert a == b == c
+    assert len(a) == 15
+    assert cv2.getNumThreads() == before
+    first = door.frames(portrait, model=brightness)
+    second = door.frames(portrait, model=brightness)
+    assert [next(first).time, next(second).time] == [0, 0]
+    first.close()
+    assert len(list(second)) == 59
+    assert cv2.getNumThreads() == before
+
+
+def test_another_thread_may_close_it(ones: Path, portrait: Path) -> None:
+    frames = door.frames(portrait, model=ones)
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(lambda: len(list(frames)))
+        frames.close()
+        assert taken.result(timeout=10) <= 60
+    assert not threads()
+
+
+def test_a_clip_that_ends_early_gives_what_there_is(ones: Path, tmp_path: Path) -> None:
+    clip = noise_clip(tmp_path / "clip.avi", 60, codec="mpeg4")
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    taken: list[door.Frame] = []
+    with pytest.raises(door.BadData, match=r"clip.avi: ends early"):
+        taken.extend(door.frames(clip, model=ones))
+    assert 0 < len(taken) < 60
+    assert not threads()
+
+
+@pytest.mark.parametrize(
+    ("clip", "options", "error", "says"),
+    [
+        ("missing.mp4", {}, door.CannotOpen, "missing.mp4: no such file"),
+        (__file__, {}, door.BadData, "test_clips.py"),
+        ("", {}, door.UsageError, "empty"),
+        (None, {"model": "best"}, door.CannotOpen, "best"),
+        (None, {"start": 100}, door.WsshmError, "100"),
+        (None, {"start": -1}, door.UsageError, "start=-1"),
+        (None, {"duration": 0}, door.UsageError, "duration=0"),
+        (None, {"smooth": 1}, door.UsageError, "smooth=1"),
+    ],
+)
+def test_what_cannot_be_opened_is_said_at_once(
+    clip: str | None, options: dict[str, Any], error: type[Exception], says: str, portrait: Path
+) -> None:
+    with pytest.raises(error, match=says):
+        door.frames(portrait if clip is None else clip, **options)
+    assert not threads()
+
+
+def script(text: str, *args: object, **how: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", text, *map(str, args)]
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how
+    )
+
+
+OPEN_TWO = """
+import sys, wsshm
+frames = wsshm.frames(sys.argv[1], model=sys.argv[2])
+print(next(frames).time, flush=True)
+"""
+
+
+def test_a_program_ends_with_an_open_iterator(ones: Path, portrait: Path) -> None:
+    program = script(OPEN_TWO, portrait, ones)
+    out, err = program.communicate(timeout=30)
+    assert (program.returncode, out, err) == (0, "0.0\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
+def test_ctrl_c_ends_it(ones: Path, portrait: Path) -> None:
+    program = script(OPEN_TWO + "import time\nwhile True: time.sleep(0.1)", portrait, ones)
+    assert program.stdout.readline() == "0.0\n"
+    os.kill(program.pid, signal.SIGINT)
+    _, err = program.communicate(timeout=30)
+    assert err.rstrip().endswith("KeyboardInterrupt")
