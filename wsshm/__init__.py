@@ -65,8 +65,9 @@ _HOMES = {
     "run": "_runs",
 }
 
-for _name, _value in (("ORT_DISABLE_TELEMETRY", "1"), ("SVT_LOG", "1")):
-    os.environ.setdefault(_name, _value)
+# ONNX Runtime reads this when it is imported: its official builds send usage data otherwise.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints its settings otherwise
 for _error in (WsshmError, *WsshmError.__subclasses__()):
     _error.__module__ = __name__  # a traceback names them as a program catches them
 

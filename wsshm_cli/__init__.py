@@ -1,3 +1,3 @@
 """The command line of wsshm. Nothing heavy is imported before a command runs."""
 
-__version__ = "0.1.0"
+from wsshm import __version__ as __version__

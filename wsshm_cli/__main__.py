@@ -25,9 +25,6 @@ def main() -> None:
     # OpenCV reads this when it is imported: a small file must not claim any amount of memory.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our one error line says what is wrong
-    # ONNX Runtime reads this when it is imported: its official builds send usage data otherwise.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("SVT_LOG", "1")  # errors only: SVT-AV1 prints its settings otherwise
     from wsshm_cli import report
     from wsshm_cli.app import app
 
