@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,34 @@ def cpu() -> str:
         return next(x for x in lines if x.startswith("model name")).split(":", 1)[1].strip()
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def has_int8_instructions(info: Path = Path("/proc/cpuinfo")) -> bool | None:
+    """Return whether the processor multiplies int8 fast (VNNI on x86); None if unknown.
+
+    Args:
+        info: the kernel's description of the processor.
+    """
+    try:
+        lines = info.read_text(encoding="utf-8").splitlines()
+        flags = next(x for x in lines if x.startswith("flags")).split()
+    except (OSError, StopIteration):  # another system, or another processor
+        return None
+    return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(flags)
+
+
+def has_nvidia_hardware(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Return whether Linux lists a graphics processor of NVIDIA, with a driver or without.
+
+    Args:
+        devices: the kernel's list of PCI devices.
+    """
+    for device in devices.glob("*"):
+        with suppress(OSError):
+            vendor, kind = ((device / x).read_text(encoding="ascii") for x in ("vendor", "class"))
+            if vendor.strip() == "0x10de" and kind.startswith("0x03"):  # of a display controller
+                return True
+    return False
 
 
 def facts() -> dict[str, Any]:

@@ -22,7 +22,7 @@ from wsshm_cli import (
     train,
     train_tools,
 )
-from wsshm_cli.help import Command
+from wsshm_cli.help import Command, Group
 
 
 def _version(wanted: bool) -> None:
@@ -40,11 +40,12 @@ def root(
 
 
 def _group(
-    callback: Callable[..., None], name: str, *, epilog: str = "", alone: bool = False
+    callback: Callable[..., None], name: str, epilog: str, *, alone: bool = False
 ) -> typer.Typer:
     """Return a group of commands; without a command it shows its help, or calls `callback`."""
     group = typer.Typer(
         name=name,
+        cls=Group,
         epilog=epilog,
         no_args_is_help=not alone,
         invoke_without_command=True,
@@ -57,33 +58,52 @@ def _group(
 
 
 def _add(
-    group: typer.Typer, function: Callable[..., None], name: str | None = None, epilog: str = ""
+    group: typer.Typer,
+    panel: str,
+    function: Callable[..., None],
+    epilog: str,
+    name: str | None = None,
 ) -> None:
-    """Make `function` a command of the group, called like it unless `name` says otherwise."""
-    group.command(name, cls=Command, epilog=epilog)(report.ending()(function))
+    """Make `function` a command of the group, called like it unless `name` says otherwise.
+
+    Args:
+        panel: the title that it is listed under.
+        epilog: what its help ends with: examples.
+    """
+    add = group.command(name, cls=Command, epilog=epilog, rich_help_panel=panel)
+    add(report.ending()(function))
 
 
-app = _group(root, "wsshm", epilog="Start with: wsshm run clip.mp4 --bg beach.jpg")
-_add(app, run.run, epilog=run.EXAMPLES)
-_add(app, evaluate.evaluate, "eval", evaluate.EXAMPLES)
-_add(app, bench.bench, epilog=bench.EXAMPLES)
-_add(app, export.export, epilog=export.EXAMPLES)
-_add(app, doctor.doctor)
+EXAMPLES = """
+\b
+Examples:
+  wsshm run clip.mp4 --bg beach.jpg     another place: clip_wsshm.mp4
+  wsshm run clip.mp4 --save foreground  the person alone, for an editor
+  wsshm run --help                      more of them; so for every command
+"""
+_USE, _MEASURE, _TRAIN = "Use", "Measure", "Train"
 
-_models = _group(models.root, "models", alone=True)
-_add(_models, models.list_models, "list")
-_add(_models, models.show)
-_add(_models, models.verify)
-app.add_typer(_models)
+app = _group(root, "wsshm", EXAMPLES)
+_add(app, _USE, run.run, run.EXAMPLES)
+_models = _group(models.root, "models", models.EXAMPLES, alone=True)
+_add(_models, "Commands", models.list_models, models.LIST_EXAMPLE, "list")
+_add(_models, "Commands", models.show, models.SHOW_EXAMPLE)
+_add(_models, "Commands", models.verify, models.VERIFY_EXAMPLE)
+app.add_typer(_models, rich_help_panel=_USE)
+_add(app, _USE, doctor.doctor, doctor.EXAMPLE)
+_add(app, _MEASURE, evaluate.evaluate, evaluate.EXAMPLES, "eval")
+_add(app, _MEASURE, bench.bench, bench.EXAMPLES)
 
-_train = _group(train.root, "train")
-_add(_train, train.pretrain)
-_add(_train, train.teacher)
-_add(_train, train.student)
-_add(_train, context_aware.context_aware)
-_add(_train, bshm.bshm)
-_add(_train, dim.dim, epilog=dim.EXAMPLE)
-_add(_train, train_tools.label, epilog=train_tools.LABEL_EXAMPLE)
-_add(_train, train_tools.average, epilog=train_tools.AVERAGE_EXAMPLE)
-_add(_train, train_tools.pseudo, epilog=train_tools.PSEUDO_EXAMPLE)
-app.add_typer(_train)
+_STEPS, _OTHERS, _TOOLS = "Steps", "Rivals and other methods", "Tools"
+_train = _group(train.root, "train", train.EXAMPLES)
+_add(_train, _STEPS, train.pretrain, train.PRETRAIN_EXAMPLE)
+_add(_train, _STEPS, train.teacher, train.TEACHER_EXAMPLE)
+_add(_train, _STEPS, train.student, train.STUDENT_EXAMPLES)
+_add(_train, _OTHERS, context_aware.context_aware, context_aware.EXAMPLE)
+_add(_train, _OTHERS, bshm.bshm, bshm.EXAMPLE)
+_add(_train, _OTHERS, dim.dim, dim.EXAMPLE)
+_add(_train, _TOOLS, train_tools.label, train_tools.LABEL_EXAMPLE)
+_add(_train, _TOOLS, train_tools.average, train_tools.AVERAGE_EXAMPLE)
+_add(_train, _TOOLS, train_tools.pseudo, train_tools.PSEUDO_EXAMPLE)
+app.add_typer(_train, rich_help_panel=_TRAIN)
+_add(app, _TRAIN, export.export, export.EXAMPLES)

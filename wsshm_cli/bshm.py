@@ -12,6 +12,8 @@ from wsshm_cli import train_options as options
 from wsshm_cli.help import HelpAll
 from wsshm_cli.train import train_step
 
+EXAMPLE = "Example: wsshm train bshm --data DATA"
+
 Arch = Annotated[
     str | None,
     typer.Option(

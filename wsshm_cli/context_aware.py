@@ -9,6 +9,8 @@ from wsshm_cli import train_options as options
 from wsshm_cli.help import HelpAll
 from wsshm_cli.train import boundary, train_step
 
+EXAMPLE = "Example: wsshm train context-aware --data DATA"
+
 
 def context_aware(
     data: options.Data = None,

@@ -7,14 +7,20 @@ import typer
 from engines.errors import Unavailable, WsshmError
 from wsshm_cli import report
 
+ANYWHERE = "  anywhere: --model fast, or --realtime; wsshm bench says how fast each model is here"
+EXAMPLE = "Example: wsshm doctor"
 INSTALL = "pip install --force-reinstall . (in the folder wsshm was installed from)"
 REINSTALL = f"run: {INSTALL}"
 REQUIRED = ("av", "numpy", "opencv-python", "pillow", "tqdm", "typer", "platformdirs")
 
 
-# The thing, whether it works (None: it is missing and not needed), the finding, and the remedy.
+# The thing, whether it works (None: it is missing and not needed), the finding, and the remedy, or
+# what to make of it.
 Row = tuple[str, bool | None, str, str]
 MARKS = {True: "ok   ", None: "none ", False: "FAULT"}
+
+
+FASTER = {"GPU", "TensorRT", "hardware encoders", "processor"}  # the others only bring something
 
 
 def doctor() -> None:
@@ -22,15 +28,21 @@ def doctor() -> None:
 
     Tries the shipped models, the GPU and the encoders, and looks for cameras; it changes nothing.
     Each line begins with ok, with none (missing, and only needed for what the line says) or with
-    FAULT; what to do about it follows. The exit code is 69 where there is a FAULT.
+    FAULT and what to do about it. What would complete this machine or make it faster comes last.
+    The exit code is 69 where there is a FAULT.
     """
-    faults = 0
-    for name, good, text, remedy in _checks():
+    rows = _checks()
+    for name, good, text, remedy in rows:
         report.out(f"{MARKS[good]}  {name}: {text}")
-        faults += good is False
-        if remedy and not good:
+        if remedy and good is False:
             report.out(f"       → {remedy}")
+    faults = sum(good is False for _, good, _, _ in rows)
     report.out(f"{faults} to fix" if faults else "All that wsshm run needs works.")
+    advice = [(name, remedy) for name, good, _, remedy in rows if remedy and good is not False]
+    if rest := [f"  {name}: {text}" for name, text in advice if name not in FASTER]:
+        report.out("\n".join(["", "To complete this machine:", *rest]))
+    faster = [f"  {name}: {text}" for name, text in advice if name in FASTER]
+    report.out("\n".join(["", "To make it faster:", *faster, ANYWHERE]))
     raise typer.Exit(69 if faults else 0)
 
 
@@ -52,21 +64,25 @@ def _checks() -> list[Row]:
     rows.append(("wsshm", True, f"{__version__}, {python}", ""))
     for package in REQUIRED:
         have = found(package)
-        rows.append((package, bool(have), have or "not installed", f"run: pip install '{package}'"))
+        remedy = "" if have else f"run: pip install '{package}'"
+        rows.append((package, bool(have), have or "not installed", remedy))
     heif = found("pi-heif")
     text = heif or "not installed; only photographs in HEIC need it"
-    rows.append(("pi-heif", bool(heif) or None, text, "run: pip install pi-heif"))
+    rows.append(("pi-heif", bool(heif) or None, text, "" if heif else "run: pip install pi-heif"))
     runtimes = [p for p in ("onnxruntime", "onnxruntime-gpu") if found(p)]
     rows.append(
         (
             "ONNX Runtime",
             len(runtimes) == 1,
             ", ".join(f"{p} {found(p)}" for p in runtimes) or "not installed",
-            f"run: pip uninstall -y onnxruntime onnxruntime-gpu && {INSTALL}",
+            ""
+            if len(runtimes) == 1
+            else f"run: pip uninstall -y onnxruntime onnxruntime-gpu && {INSTALL}",
         )
     )
     for name, more in (
         ("models", _model_rows),
+        ("processor", _processor_rows),
         ("GPU", _gpu_rows),
         ("codecs", _codec_rows),
         ("cameras", _camera_rows),
@@ -97,12 +113,31 @@ def _model_rows() -> list[Row]:
     return rows
 
 
+def _processor_rows() -> list[Row]:
+    from engines.machine import cores, facts, has_int8_instructions
+
+    advice, about = [], facts()
+    if (about["load"] or 0) >= cores() / 2:
+        advice.append(f"the load is {about['load']:.1f} on {cores()} cores; end other programs")
+    if has_int8_instructions() is False:
+        advice.append(
+            "it has no instructions for int8 (VNNI): use --model fast, or another machine"
+        )
+    text = f"{about['cpu']}, {cores()} cores"
+    return [("processor", True, text, "; ".join(advice))]
+
+
 def _gpu_rows() -> list[Row]:
     from engines.cuda import find_gpu, has_driver
+    from engines.machine import has_nvidia_hardware
     from engines.models import find
 
     if not has_driver():
-        return [("GPU", None, "no NVIDIA driver; the network runs on the CPU", "")]
+        text, remedy = "no NVIDIA driver; the network runs on the CPU", ""
+        if has_nvidia_hardware():
+            text = "an NVIDIA GPU is here, but no driver; the network runs on the CPU"
+            remedy = "install NVIDIA's driver, then run: pip install 'wsshm[gpu]'"
+        return [("GPU", None, text, remedy)]
     try:
         gpu = find_gpu()
         from engines.cuda_engine import CudaEngine
@@ -115,9 +150,12 @@ def _gpu_rows() -> list[Row]:
     ]
     try:
         from engines.tensorrt.engine import import_tensorrt
+        from engines.tensorrt.plan import is_empty
 
-        text = f"{import_tensorrt().__version__}; plans: wsshm export MODEL --to tensorrt"
-        return [*rows, ("TensorRT", True, text, "")]
+        version, remedy = import_tensorrt().__version__, ""
+        if is_empty():
+            remedy = "build a plan for this GPU, run: wsshm export default --to tensorrt"
+        return [*rows, ("TensorRT", True, f"{version}", remedy)]
     except Unavailable as e:
         text = f"only --engine tensorrt needs it ({e.message})"
         return [*rows, ("TensorRT", None, text, e.remedy)]
@@ -142,7 +180,8 @@ def _codec_rows() -> list[Row]:
             rows.append((f"encoder {name}", good, text, reinstall))
     working = _hardware_encoders()
     none = "no hardware encoder works here; --codec h264 and the others need none"
-    rows.append(("hardware encoders", bool(working) or None, ", ".join(working) or none, ""))
+    use = f"leave encoding to it: wsshm run clip.mp4 --codec {working[0]}" if working else ""
+    rows.append(("hardware encoders", bool(working) or None, ", ".join(working) or none, use))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Help pages: options in groups, the everyday ones first, the others under ``--help-all``."""
+"""Help pages: commands and options in groups, rare options under ``--help-all``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from engines.errors import UsageError
 from wsshm_cli import report
@@ -55,6 +55,25 @@ class Command(TyperCommand):
         for title, rows in groups.items():
             with formatter.section(title):
                 formatter.write_dl([(left.ljust(COLUMN), right) for left, right in rows], COLUMN)
+
+
+class Group(TyperGroup):
+    """A group of commands that are listed by their ``rich_help_panel``, in the order of adding."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write every group of commands, with one width of the first column."""
+        names = self.list_commands(ctx)
+        width, panels = max(map(len, names)), dict[str, list[tuple[str, str]]]()
+        for name in names:
+            command: Any = self.get_command(ctx, name)
+            panel = getattr(command, "rich_help_panel", None)
+            text = command.get_short_help_str(formatter.width - 6 - width)
+            panels.setdefault(panel if isinstance(panel, str) else "Commands", []).append(
+                (name.ljust(width), text)
+            )
+        for title, rows in panels.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 def _row(param: Any) -> tuple[str, str]:

@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from engines.models import Model
 
 
+EXAMPLES = """
+\b
+Examples:
+  wsshm models                          what is shipped
+  wsshm models show fast                its card
+  wsshm run clip.mp4 --model fast       use it
+"""
+LIST_EXAMPLE = "Example: wsshm models list"
+SHOW_EXAMPLE = "Example: wsshm models show fast"
+VERIFY_EXAMPLE = "Example: wsshm models verify"
+
+
 def root(context: typer.Context) -> None:
     """List, show and verify the shipped models."""
     if context.invoked_subcommand is None:

@@ -12,6 +12,23 @@ from wsshm_cli import report
 from wsshm_cli import train_options as options
 from wsshm_cli.help import HelpAll
 
+EXAMPLES = """
+\b
+Examples:
+  wsshm train --check --data DATA
+  wsshm train teacher --data DATA
+  wsshm train student --data DATA --arch r18x0.5
+  wsshm run clip.mp4 --model runs/student-r18x0.5/model.onnx
+"""
+PRETRAIN_EXAMPLE = "Example: wsshm train pretrain --data DATA --arch r18"
+TEACHER_EXAMPLE = "Example: wsshm train teacher --data DATA"
+STUDENT_EXAMPLES = """
+\b
+Examples:
+  wsshm train student --data DATA --arch r18x0.5
+  wsshm train student --data DATA --arch r18x0.5 --resume
+"""
+
 
 def root(
     context: typer.Context,

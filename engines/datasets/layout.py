@@ -29,7 +29,7 @@ from engines.files import natural_key
 from engines.image_files import is_image
 
 UNKNOWN_LAYOUT = "laid out in no known way"
-LAYOUT_REMEDY = "see LAYOUTS in engines/datasets/layout.py, or remove it"
+LAYOUT_REMEDY = "see docs/training.md for the layouts, or remove it"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def find_data(given: Path | None = None) -> Path:
     raise UsageError(
         f"no data: $WSSHM_DATA is not set, and there is no folder {root.absolute()}",
         "name a folder with --data that holds seg/<set>/images + masks, "
-        "matte/<set>/rgba or images + alphas, and background",
+        "matte/<set>/rgba or images + alphas, and background; see docs/training.md",
     )
 
 

@@ -54,12 +54,16 @@ def test_a_file_that_looks_like_an_option(wsshm: Wsshm, tmp_path: Path, args: li
 
 def test_the_list_of_commands_fits_80_columns(wsshm: Wsshm) -> None:
     for group in ((), ("models",), ("train",)):
-        _, commands = wsshm(*group, "--help").stdout.split("Commands:\n")
-        for line in filter(None, commands.split("\n\n")[0].splitlines()):
-            name, text = line.split(maxsplit=1)
-            assert len(text) <= 50, name
-            assert text.endswith("."), name  # else it is cut short
-            assert text[0].isupper(), name  # else it goes on from the line before
+        _, *sections = wsshm(*group, "--help").stdout.split("  -h, --help")[1].split("\n\n")
+        *sections, examples = sections
+        assert examples.strip().startswith("Examples:")
+        for section in sections:
+            title, *commands = section.splitlines()
+            assert title.endswith(":")
+            for name, text in (line.split(maxsplit=1) for line in commands):
+                assert len(text) <= 50, name
+                assert text.endswith("."), name  # else it is cut short
+                assert text[0].isupper(), name  # else it goes on from the line before
 
 
 @pytest.mark.parametrize(

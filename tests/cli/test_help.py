@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +13,7 @@ import typer
 from engines.measure.estimators.open import ESTIMATORS
 from engines.video.compose.kinds import KINDS
 from engines.video.write.codecs import listed_codecs
-from tests.conftest import Wsshm
+from tests.conftest import REPOSITORY, Wsshm
 from train.config import Labels
 from train.networks import NETWORKS
 from wsshm_cli.app import app
@@ -46,6 +47,47 @@ def test_every_option_is_listed_in_plain_words(wsshm: Wsshm, command: tuple[str,
     for param in found.params:
         assert param.help, param.name
         assert param.metavar or param.is_flag, param.name
+
+
+@pytest.mark.parametrize("command", [(), ("models",), ("train",), *COMMANDS], ids=" ".join)
+def test_help_ends_with_examples_that_can_be_parsed(command: tuple[str, ...]) -> None:
+    """Each begins with the command itself, or with what comes after it, and has its options."""
+    found = GROUP
+    for name in command:
+        found = found.commands[name]
+    title, *rest = re.split(r"(?=wsshm )", found.epilog)
+    assert title.split() in (["\b", "Examples:"], ["Example:"])
+    assert any(example.startswith(" ".join(("wsshm", *command))) for example in rest)
+    for example in rest:
+        words = shlex.split(re.split(r" {2,}|\n", example)[0])[1:]
+        where: Any = GROUP
+        while words and words[0] in getattr(where, "commands", {}):
+            where = where.commands[words.pop(0)]
+        options = {name for p in where.params for name in p.opts} | {"--help"}
+        assert {word for word in words if word.startswith("--")} <= options, example
+
+
+@pytest.mark.parametrize("command", [("run",), ("train",), ("doctor",), ()], ids=" ".join)
+def test_commands_and_options_are_in_groups(wsshm: Wsshm, command: tuple[str, ...]) -> None:
+    page = wsshm(*command, "--help").stdout
+    groups = {
+        "run": ["Input", "Output", "Background", "Matte", "Network", "Live"],
+        "train": ["Steps", "Rivals and other methods", "Tools"],
+        "": ["Use", "Measure", "Train"],
+    }
+    titles = re.findall(r"^(\w[\w ]*):$", page, re.MULTILINE)
+    assert [t for t in titles if t != "Options"] == groups.get(" ".join(command), [])
+
+
+def test_the_pages_that_messages_name_exist() -> None:
+    """Errors and help name pages of docs/."""
+    named = set()
+    for folder in ("wsshm", "wsshm_cli", "train", "engines"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            named |= set(re.findall(r"docs/[\w.]+\.md", path.read_text(encoding="utf-8")))
+    assert len(named) >= 4
+    for name in named:
+        assert (REPOSITORY / name).is_file(), name
 
 
 @pytest.mark.parametrize(

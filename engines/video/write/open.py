@@ -281,7 +281,7 @@ def _check_holds_alpha(target: Target, bit_depth: int) -> None:
     if target.suffix in able:
         return
     what = "--bg transparent" if target.save is Save.composite else "--save foreground"
-    better = f"{' '.join(able)}, or a folder for PNG files"
+    better = f"{' '.join(able)}, or a folder for PNG files; see docs/transparent.md"
     if bit_depth > 8:
         what, better = f"{what} in {bit_depth} bits", " ".join(able)
     if is_pipe(target.path):

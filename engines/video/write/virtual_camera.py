@@ -126,7 +126,7 @@ def find_loopback(device: str | None, root: Path = Path("/")) -> Loopback:
     found = loopbacks(root)
     if not found:
         reason, remedy = why_no_loopback(root)
-        raise Unavailable(f"--virtual-cam: {reason}", remedy)
+        raise Unavailable(f"--virtual-cam: {reason}", f"{remedy}; see docs/live.md")
     if device is None:
         chosen = next((x for x in found if not x.fault), found[0])
     else:
