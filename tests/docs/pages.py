@@ -21,6 +21,7 @@ from sybil import Document, Example, Region
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
+import wsshm  # noqa: F401 - sets the environment now, not in the middle of a test
 from tests.conftest import REPOSITORY
 
 PAGES = [
