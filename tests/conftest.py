@@ -14,6 +14,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib.abc import MetaPathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +33,28 @@ REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"  # real images and clips; not part of the project
 
 
-def pytest_report_header() -> str:
-    """Say whether tests marked `data` run or are skipped."""
-    return f"real data: {SHARED if SHARED.is_dir() else 'none; tests marked data are skipped'}"
+TRAINING = {"onnxscript", "safetensors", "sklearn", "tensorboard", "torch", "torchvision"}
+HAS_TRAINING = all(find_spec(name) for name in ("torch", "torchvision"))
+
+
+class _SkipWithoutTraining(MetaPathFinder):
+    """Skips what imports a package of ``wsshm[train]`` that is not installed: the last finder."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name in TRAINING:
+            pytest.skip(f"needs wsshm[train] ({name})", allow_module_level=True)
+
+
+if not HAS_TRAINING:
+    sys.meta_path.append(_SkipWithoutTraining())
+
+
+def pytest_report_header() -> list[str]:
+    """Say which tests are skipped."""
+    return [
+        f"real data: {SHARED if SHARED.is_dir() else 'none; tests marked data are skipped'}",
+        f"training: {'yes' if HAS_TRAINING else 'not installed; its tests are skipped'}",
+    ]
 
 
 for _signum in ENDING_SIGNALS:  # ignored in the background or under nohup, in children too
@@ -44,11 +65,14 @@ for _signum in ENDING_SIGNALS:  # ignored in the background or under nohup, in c
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that ask for `shared_data`, and skip those of a GPU where there is none."""
+    """Mark the tests that ask for `shared_data`; skip those of a GPU or of training without it."""
+    without_training = pytest.mark.skip(reason="needs wsshm[train]")
     without_gpu = pytest.mark.skip(reason="no NVIDIA driver on this machine")
     for item in items:
         if item.get_closest_marker("gpu") and not has_driver():
             item.add_marker(without_gpu)
+        if item.get_closest_marker("train") and not HAS_TRAINING:
+            item.add_marker(without_training)
         if "shared_data" in getattr(item, "fixturenames", ()):
             item.add_marker("data")
 

@@ -1,0 +1,110 @@
+"""The programs of examples/, run as their heads say."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from shutil import copy
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.media import heard, probe, write_clip
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    """Nine frames of a person with sound."""
+    write_clip(tmp_path / "talk.mp4", seconds=0.3, width=160, height=120)
+    return tmp_path / "talk.mp4"
+
+
+def example(name: str, *args: object, **how: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, str(REPOSITORY / "examples" / f"{name}.py"), *map(str, args)]
+    return subprocess.Popen(
+        command,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        **how,
+    )
+
+
+def output(name: str, *args: object) -> str:
+    program = example(name, *args)
+    out, err = program.communicate(timeout=50)
+    assert program.returncode == 0, err
+    return out
+
+
+def test_frames(talk: Path) -> None:
+    rows = [*csv.DictReader(output("frames", talk, "--model", "fast").splitlines())]
+    assert [Fraction(row["time"]) for row in rows] == [round(Fraction(n, 30), 3) for n in range(9)]
+    for row in rows:
+        assert 0.2 < float(row["share"]) < 0.8
+        left, top, width, height = (int(row[x]) for x in ("left", "top", "width", "height"))
+        assert left + width <= 160
+        assert top + height == 120  # she is seen down to the lower edge
+        assert width * height > 0.3 * 160 * 120
+
+
+def test_alpha_for_editors(talk: Path, ones: Path, tmp_path: Path) -> None:
+    lines = output("alpha_for_editors", talk, tmp_path / "out", "--model", ones).splitlines()
+    assert len(lines) == 3
+    with av.open(str(tmp_path / "out/person.mov")) as clip:
+        codec = clip.streams.video[0].codec_context
+        assert (codec.name, codec.format.name[:8]) == ("prores", "yuva444p")
+    assert probe(tmp_path / "out/person.webm").frames == 9
+    images = sorted((tmp_path / "out/person").iterdir())
+    assert len(images) == 9
+    assert cv2.imread(str(images[0]), cv2.IMREAD_UNCHANGED).shape == (120, 160, 4)
+
+
+def test_talking_head(talk: Path, ones: Path, tmp_path: Path) -> None:
+    for name, colour in (("red", (0, 0, 255)), ("blue", (255, 0, 0))):
+        page = np.full((90, 160, 3), colour, np.uint8)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), page)
+    slides = [tmp_path / f"{name}.png" for name in ("red", "blue")]
+    out = tmp_path / "out.mp4"
+    output("talking_head", talk, out, *slides, "--seconds", 0.15, "--model", ones)
+    after = probe(out)
+    assert (after.size, after.times) == ((1280, 720), probe(talk).times)
+    assert [data for _, data in heard(out)] == [data for _, data in heard(talk)]
+    with av.open(str(out)) as clip:
+        first, *_, last = (f.to_ndarray(format="rgb24").astype(int) for f in clip.decode(video=0))
+    for image, slide in ((first, (255, 0, 0)), (last, (0, 0, 255))):
+        assert np.abs(image[:300] - slide).max() < 12
+        assert image[-300:, -400:].std() > 20  # all of the frame is person
+        assert np.abs(image[-300:, :700] - slide).max() < 12
+
+
+def test_watch_folder(talk: Path, ones: Path, tmp_path: Path) -> None:
+    """What is there, what comes later, and what is no video; then Ctrl-C."""
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    inbox.mkdir()
+    (inbox / "notes.mp4").write_text("not a video")
+    copy(talk, inbox / "a.mp4")
+    args = inbox, out, "--bg", "#00b140", "--model", ones, "--seconds", 0.2
+    program = example("watch_folder", *args)
+    try:
+        assert program.stdout.readline() == f"{out}/a.mp4: 9 frames\n"
+        copy(talk, inbox / "b.mp4")
+        assert program.stdout.readline() == f"{out}/b.mp4: 9 frames\n"
+    finally:
+        program.send_signal(signal.SIGINT)
+        rest, err = program.communicate(timeout=30)
+    assert (program.returncode, rest) == (0, "stopped\n")
+    assert err.count("failed: ") == 1
+    assert "notes.mp4" in err
+    assert {p.name for p in out.iterdir()} == {"a.mp4", "b.mp4"}
+    assert probe(out / "b.mp4").frames == 9
