@@ -120,3 +120,12 @@ def test_figures_are_those_of_the_cards() -> None:
             cell.split()[0] for cell in row.split("|")[4:-1]
         ] == means
         assert means[0] == short[name][2]
+
+
+def test_cards_have_one_form() -> None:
+    forms = set()
+    for card in CARDS:
+        text = card.read_text(encoding="utf-8")
+        table = re.findall(r"^\| ([a-z, ]+) \|", text.split("## Data")[0], re.MULTILINE)
+        forms.add((*re.findall(r"^## .*", text, re.MULTILINE), *table))
+    assert len(forms) == 1, forms
