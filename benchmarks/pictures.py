@@ -73,7 +73,7 @@ def plot(page: str, path: Path) -> None:
     titles = "IoU on photographs", "boundary MSE ×10³ on composites (less is better)"
     for panel, title in zip(panels, titles, strict=True):
         panel.set_title(title, fontsize=10)
-        panel.set_xlabel("frames a second, 1080p, two cores")
+        panel.set_xlabel("FPS at 1080p, two cores")
         panel.margins(0.25)
         panel.grid(alpha=0.3)
     figure.tight_layout()
