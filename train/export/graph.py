@@ -21,7 +21,8 @@ from engines.contract import ModelSpec
 from train.networks.network import Network
 
 OPSET = 17
-TAIL_PERCENT = 0.01  # of a tensor's values, at either end, that its range leaves out
+# Of a tensor's values, at either end, that a range leaves out: what is left is rounded more finely.
+TAILS_PERCENT = (0.01, 0.03, 0.05)
 SAMPLING_STEP_PIXELS = 4  # every fourth pixel in both directions makes a tensor's range
 
 
@@ -184,13 +185,13 @@ class Activation:
     """The values of a float tensor (N, C, H, W) over all frames.
 
     Attributes:
-        low, high: its range without the `TAIL_PERCENT` at either end of each frame's values.
+        ranges: for each of `TAILS_PERCENT`, its range without that at either end of each frame's
+            values.
         peak: the greatest |value|.
         mean: (C,) the mean of each channel.
     """
 
-    low: float
-    high: float
+    ranges: tuple[tuple[float, float], ...]
     peak: float
     mean: F32
 
@@ -206,21 +207,19 @@ def observe(model: onnx.ModelProto, early: set[str], frames: Iterable[U8]) -> di
     names = _activations(model, early)
     run = session(_probed(model, names))
     outputs = [f"{what}:{name}" for name in names for what in ("some", "peak", "mean")]
-    ends: list[F32] = []
+    lowest, highest = TAILS_PERCENT, [100 - tail for tail in TAILS_PERCENT]
+    ends: list[F32] = []  # (tensors, 2, tails)
     peaks: list[list[float]] = []
     means: list[list[F32]] = []
     for frame in frames:
         found = run.run(outputs, feeds(run, frame))
-        ends.append(
-            np.array([np.percentile(v, (TAIL_PERCENT, 100 - TAIL_PERCENT)) for v in found[::3]])
-        )
+        ends.append(np.array([np.percentile(v, (lowest, highest)) for v in found[::3]]))
         peaks.append(found[1::3])
         means.append(found[2::3])
-    low, high = np.min(ends, 0)[:, 0], np.max(ends, 0)[:, 1]
+    low, high = np.min(ends, 0)[:, 0], np.max(ends, 0)[:, 1]  # (tensors, tails)
     return {
         name: Activation(
-            float(low[i]),
-            float(high[i]),
+            tuple(zip(low[i].tolist(), high[i].tolist(), strict=True)),
             float(np.max([p[i] for p in peaks])),
             np.mean([m[i] for m in means], 0),
         )

@@ -15,7 +15,7 @@ from engines.contract import ModelSpec
 from engines.engine import open_engine
 from engines.errors import BadData, CannotOpen, UsageError
 from train.export import export, parity, quantise
-from train.export.graph import Activation, Deployed, observe, trace, upstream
+from train.export.graph import Activation, Deployed, before_first, observe, trace, upstream
 from train.networks import build
 from train.networks.network import Network
 
@@ -266,8 +266,49 @@ def test_int8_spends_no_levels_on_sure_logits() -> None:
     net = made("r18x0.25")
     model = trace(net, spec(net), widen=True)
     (logits,) = (n.input[0] for n in model.graph.node if n.op_type == "DepthToSpace")
-    seen = {logits: Activation(-30, 5, 30, np.zeros(16, np.float32))}
-    assert quantise._ranges(model, seen)[logits].range_value == (-8, 5)
+    seen = {logits: Activation(((-30, 5), (-6, 4)), 30, np.zeros(16, np.float32))}
+    assert quantise._ranges(model, seen, 0)[logits].range_value == (-8, 5)
+    assert quantise._ranges(model, seen, 1)[logits].range_value == (-6, 4)
+
+
+def test_int8_takes_the_ranges_that_lose_least(
+    normed: Network, frames: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A range without half of the values loses more, and is not taken."""
+    monkeypatch.setattr("train.export.graph.TAILS_PERCENT", (25.0, 0.01))
+    monkeypatch.setattr(quantise, "TAILS_PERCENT", (25.0, 0.01))
+    model = trace(normed, spec(normed), widen=True)
+    with torch.inference_mode():
+        expected = [Deployed(normed)(torch.from_numpy(f)).numpy() for f in frames[:2]]
+    taps = normed.taps(model)
+    result, _ = quantise.quantise(model, taps, frames[2:12], frames[:2], expected)
+    early = before_first(model, taps)
+    seen = observe(model, early, frames[2:12])
+    losses = [
+        parity.differences(quantise._quantised(model, seen, tail, early), frames[:2], expected)
+        for tail in range(2)
+    ]
+    found = parity.differences(result, frames[:2], expected)
+    assert found.mean() == losses[1].mean() < losses[0].mean()
+
+
+def test_int8_products_fit_in_16_bits(
+    normed: Network, frames: list[np.ndarray], tmp_path: Path
+) -> None:
+    """CPUs without VNNI add two products of a pixel in 16 bits, and clip what does not fit in."""
+    path = tmp_path / "net.onnx"
+    export.export(normed, path, spec(normed, "int8"), frames)
+    largest = []
+    for tensor in onnx.load(path).graph.initializer:
+        kernel = onnx.numpy_helper.to_array(tensor).astype(int)
+        if tensor.data_type == INT8 and kernel.ndim == 4 and kernel.shape[1] > 1:
+            rows = kernel.transpose(0, 2, 3, 1).reshape(len(kernel), -1)
+            pairs = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2))).reshape(-1, 2)
+            sums = pairs.clip(0).sum(1), -pairs.clip(None, 0).sum(1)
+            largest.append(255 * np.max(sums))
+    assert len(largest) > 30
+    assert max(largest) < 2**15
+    assert min(largest) > 0.95 * 2**15  # and no level is given away
 
 
 def test_int8_needs_images(net: Network, tmp_path: Path) -> None:
@@ -286,9 +327,10 @@ def test_biases_take_back_what_rounding_kernels_adds(groups: int) -> None:
     weights = {"kernel": kernel, "bias": bias}
     tensors = [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()]
     graph = onnx.helper.make_graph([node], "", [], [], tensors)
-    quantise._correct_biases(graph, {"x": Activation(0, 6, 6, mean)}, ["conv"])
+    scales = quantise._scales(graph, ["conv"])
+    quantise._correct_biases(graph, {"x": Activation(((0, 6),), 6, mean)}, scales, ["conv"])
     corrected = onnx.numpy_helper.to_array(graph.initializer[1])
-    scale = np.abs(kernel).max((1, 2, 3), keepdims=True) / 64
+    scale = scales["kernel"].reshape(-1, 1, 1, 1)
     rounded = np.rint(kernel / scale) * scale
 
     def output(kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -311,9 +353,11 @@ def test_observed_ranges_hold_nearly_all_values(frames: list[np.ndarray]) -> Non
     normal = (pixels - net.mean.numpy().reshape(3)) / net.std.numpy().reshape(3)
     assert seen[image].peak == pytest.approx(np.abs(normal).max(), abs=1e-5)
     np.testing.assert_allclose(seen[image].mean, normal.mean((0, 1, 2)), atol=1e-5)
-    low, high = seen[image].low, seen[image].high
-    assert normal.min() - 1e-5 <= low < high <= normal.max() + 1e-5
-    assert np.mean((normal < low - 1e-5) | (normal > high + 1e-5)) < 1e-3
+    widest, *others = seen[image].ranges
+    assert normal.min() - 1e-5 <= widest[0] < widest[1] <= normal.max() + 1e-5
+    for low, high in (widest, *others):
+        assert np.mean((normal < low - 1e-5) | (normal > high + 1e-5)) < 1e-3
+        assert widest[0] <= low < high <= widest[1]
     late = {n.input[0] for n in model.graph.node if n.op_type == "Conv" and n.name not in early}
     assert late <= set(seen)
 
