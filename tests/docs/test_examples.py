@@ -49,6 +49,39 @@ def test_files_that_the_readme_promises(files: Path, tmp_path: Path) -> None:
         assert list(tmp_path.glob(f"README/*/{name}")), name
 
 
+TINY = """
+arch = "mbv2"
+warmup = 1
+[pretrain]
+stages = [{ steps = 2, batch = 2, sizes = [64] }]
+[teacher]
+stages = [{ steps = 2, batch = 2, sizes = [64] }]
+[student]
+stages = [{ steps = 2, batch = 2, sizes = [64] }]
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("page", "first"), [("README.md", "pip install"), ("docs/training.md", "")]
+)
+def test_training_as_it_is_written(page: str, first: str, files: Path, tmp_path: Path) -> None:
+    """What takes hours, in two steps; each command finds what the one before it has made."""
+    reader = pages.Reader(files, tmp_path)
+    document = pages.parse(REPOSITORY / page, reader.shell, reader.python)
+    begin = f"{first} '.[train]'\n" if first else "wsshm train teacher"
+    example = next(x for x in document if str(x.parsed).startswith(begin))
+    lines = [x.replace(" --recipe cpu", "") for x in example.parsed.splitlines() if x[:3] != "pip"]
+    options = " --recipe tiny.toml --encoder-weights none"
+    lines = [
+        re.sub(r"^(wsshm train (teacher|student) --data DATA)", rf"\1{options}", x) for x in lines
+    ]
+    assert sum(options in line for line in lines) == 2
+    example.parsed = "\n".join([f"cat > tiny.toml <<'EOF'{TINY}EOF", *lines])
+    reader.shell(example)
+
+
 def commands(text: str) -> list[list[str]]:
     """Return the words of every command of wsshm in a page, whether it is run or not."""
     found = []
