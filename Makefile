@@ -2,7 +2,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-long docs docs-check lint format clean
+TESTS := tests/cli tests/engines tests/examples tests/wsshm # of the runtime
+
+.PHONY: demo test test-long docs docs-check dist test-wheel lint format clean
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -43,6 +45,27 @@ docs: .venv/docs
 docs-check: .venv/dev
 	$(BIN)/python -m pytest tests/docs -m 'long or not long'
 
+.venv/dist: .venv/bin/python pyproject.toml
+	$(PIP) --editable '.[dist]'
+	touch $@
+
+# The source distribution and the wheel in dist/, as PyPI would take them.
+dist: .venv/dist
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	@ls -l dist
+
+# The wheel alone, in an environment of its own and away from this tree, passes the tests of the
+# runtime; PYTHON=python3.13 tries another Python. PyTorch is not installed.
+test-wheel: dist
+	rm -rf build && mkdir build
+	cp -r tests examples docs README.md pyproject.toml build
+	$(PYTHON) -m venv build/.venv
+	build/.venv/bin/python -m pip install --quiet "$$(echo dist/*.whl)[test]"
+	cd build && .venv/bin/python -m pytest $(TESTS)
+	rm -rf build
+
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,4 +78,4 @@ format: .venv/dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv demo site
+	rm -rf .venv demo site dist build

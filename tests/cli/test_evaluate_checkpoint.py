@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import Wsshm
+from tests.conftest import Wsshm, one_error_line
 from train.checkpoint.checkpoint import save_weights
 from train.networks import build
 
@@ -28,3 +28,12 @@ def test_a_checkpoint_is_exported_first(wsshm: Wsshm, tmp_path: Path) -> None:
     assert found["models"] == [{"name": "mine", "size": 64}]
     assert list(found["sets"]) == ["masks"]
     assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_a_damaged_checkpoint_is_one_error_line(
+    wsshm: Wsshm, dataset: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "junk.pt").write_bytes(b"junk" * 100)
+    result = wsshm("eval", "junk.pt", "--data", dataset)
+    assert result.returncode == 65
+    assert one_error_line(result, "junk.pt")

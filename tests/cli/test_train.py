@@ -9,6 +9,7 @@ from tests.conftest import Wsshm, one_error_line
 from train.config import Labels
 
 
+@pytest.mark.train
 @pytest.mark.parametrize("labels", Labels)
 def test_labels_are_those_of_the_config(wsshm: Wsshm, labels: Labels) -> None:
     result = wsshm("train", "student", "--labels", labels.value, "--data", "nowhere")

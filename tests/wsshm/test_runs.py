@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,9 @@ def test_it_is_imported_in_no_time() -> None:
     )
     heavy = {"numpy", "cv2", "av", "PIL", "onnxruntime", "torch", "train", "typer", "logging"}
     assert not heavy & set(result.stdout.split())
+
+
+def test_its_types_are_known_to_others() -> None:
+    """Type checkers read packages that say so; `wsshm` has types of `engines`."""
+    for package in ("wsshm", "engines"):
+        assert (files(package) / "py.typed").is_file()
