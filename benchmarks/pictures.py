@@ -46,6 +46,26 @@ def portrait(folder: Path) -> U8:
     return np.hstack([images[0], gap, images[1], gap, images[2]])
 
 
+def backgrounds(folder: Path) -> U8:
+    """Return a portrait over an image, its own room out of focus, a colour and nothing, BGR."""
+    images = []
+    for i, background in enumerate(("stars.png", "blur:8", GREEN, "transparent")):
+        run(folder, "astronaut.png", "--bg", background, "-o", f"over{i}.png")
+        image = cv2.imread(str(folder / f"over{i}.png"), cv2.IMREAD_UNCHANGED)
+        assert image is not None
+        if image.shape[2] == 4:  # nothing is shown as squares, as in other programs
+            alpha = image[..., 3:] / 255
+            image = (alpha * image[..., :3] + (1 - alpha) * squares(image.shape[:2])).round()
+        images += [image[:SIDE, LEFT : LEFT + SIDE], np.full((SIDE, GAP, 3), 255)]
+    return np.hstack(images[:-1]).astype(np.uint8)
+
+
+def squares(shape: tuple[int, ...]) -> U8:
+    """Return grey and white squares, (H, W, 1)."""
+    y, x = np.indices(shape) // 16
+    return np.where((x + y) % 2, 255, 204).astype(np.uint8)[..., None]
+
+
 def failures(folder: Path) -> U8:
     """Return each photograph, and what each model cuts out of it, (H, W, 3) BGR."""
     photos = [f"{name}.png" for name in PHOTOS]
@@ -116,6 +136,7 @@ def main() -> None:
             bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
             cv2.imwrite(str(folder / f"{name}.png"), bgr)
         write(docs / "portrait.jpg", portrait(folder))
+        write(docs / "backgrounds.jpg", backgrounds(folder))
         write(docs / "models.jpg", failures(folder))
     plot((docs / "models.md").read_text(encoding="utf-8"), docs / "quality_speed.png")
 
