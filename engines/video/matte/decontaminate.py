@@ -27,15 +27,18 @@ def decontaminate(frame: Frame, alphas: Sequence[Plane], outline: Outline) -> av
     """
     image = frame.format.new_image()
     planes = zip(fr.planes(frame.image), fr.planes(image), alphas, strict=True)
-    for (source, target, alpha), person, behind in zip(
-        planes, outline.person, outline.background, strict=True
-    ):
+    for n, (source, target, alpha) in enumerate(planes):
         np.copyto(target, source)
         points = outline.points(source.shape)
         if not len(points):
             continue
-        a = points.take(alpha) / np.float32(255)
-        f, b = points.look_up(person), points.look_up(behind)
-        colour = f + a * (points.take(source) - a * f - (1 - a) * b)
-        points.put(np.clip(colour, 0, frame.format.peak), target)
+        a = points.take(alpha) * np.float32(1 / 255)
+        person, behind = outline.colours(source.shape)
+        f, b = person[n], behind[n]
+        # F̂ + α(I - B̂ - α(F̂ - B̂))
+        colour = points.take(source) - b
+        colour -= a * (f - b)
+        colour *= a
+        colour += f
+        points.put(np.clip(colour, 0, frame.format.peak, out=colour), target)
     return image

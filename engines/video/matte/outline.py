@@ -25,7 +25,8 @@ Shape = tuple[int, ...]
 MIN_ALPHA_STEP = 16  # of 255: alpha's least range in a 3x3 neighbourhood that is an outline
 MEAN_LINES = 192  # shorter edge of the means; half of alpha's if that is less
 NEAR_PIXELS, FAR_PIXELS = 3, 17  # of the means: edges of the two boxes that they are taken over
-FAR_WEIGHT = np.float32(0.05)  # of the far mean: it fills in where the near one has few pixels
+REACH_PIXELS = NEAR_PIXELS + FAR_PIXELS  # of the means: what lies further off has no part in one
+FAR_WEIGHT = 0.05  # of the far mean: it fills in where the near one has few pixels
 MIN_WEIGHT = np.float32(1e-4)  # keeps the far mean defined where there is nothing to average
 MAP_COLUMNS = 1024  # points in a row of a map: cv2.remap takes at most 32767
 
@@ -35,22 +36,31 @@ class Outline:
     """The edges of a small matte, and the colours on either side of them.
 
     `mask` is (h, w) bool; `low` and `high`, (h, w) uint8, are the least and the greatest alpha
-    in the neighbourhood of each pixel. `person` and `background` are the local mean colours: three
-    smaller float32 planes each, one for each of the frame's planes and in the scale of its samples.
+    in the neighbourhood of each pixel. `person` and `background` are the local mean colours:
+    smaller float32 images of four channels, one for each of the frame's planes in the scale of its
+    samples, and one that is unused. They are 0 where no outline is near.
     """
 
     mask: NDArray[np.bool_]
     low: Plane
     high: Plane
-    person: list[F32]
-    background: list[F32]
+    person: F32
+    background: F32
     _points: dict[Shape, Points] = field(default_factory=dict)
+    _colours: dict[Shape, tuple[list[F32], list[F32]]] = field(default_factory=dict)
 
     def points(self, shape: Shape) -> Points:
         """Return the pixels of the outline in planes of a shape; they are found once."""
         if shape not in self._points:
             self._points[shape] = Points(self.mask, shape)
         return self._points[shape]
+
+    def colours(self, shape: Shape) -> tuple[list[F32], list[F32]]:
+        """Return `person` and `background` at `points` of a shape, (N,) each; found once."""
+        if shape not in self._colours:
+            points = self.points(shape)
+            self._colours[shape] = points.split(self.person), points.split(self.background)
+        return self._colours[shape]
 
 
 class Points:
@@ -63,51 +73,58 @@ class Points:
 
     def __init__(self, mask: NDArray[np.bool_], shape: Shape):
         self._shape = shape
-        rows, begin, end = _runs(mask, shape)
-        length = end - begin
-        first = np.cumsum(length) - length  # index of each run's first pixel among all pixels
-        n = int(length.sum())
-        self._rows = np.repeat(rows, length)
-        self._columns = np.arange(n, dtype=np.int32) + np.repeat(begin - first, length)
-        self._index = self._rows * shape[1] + self._columns
+        self._row, self._begin, end = _runs(mask, shape)  # of each run
+        self._length = end - self._begin
+        self._first = np.cumsum(self._length) - self._length  # its first pixel among all of them
+        self._number = np.arange(int(self._length.sum()))
+        columns = self._number + np.repeat(self._begin - self._first, self._length)
+        rows = np.repeat(self._row.astype(np.float32), self._length)
+        self._places = _in_rows(columns), _in_rows(rows)
+        self._indices: dict[int, NDArray[np.intp]] = {}
         self._maps: dict[Shape, tuple[F32, F32]] = {}
 
     def __len__(self) -> int:
-        return self._index.size
+        return self._number.size
 
     def take(self, plane: Plane) -> Plane:
         """Return the values of a plane at the pixels, (N,)."""
-        return _flat(plane).take(self._places(plane))
+        return _flat(plane).take(self._index(plane))
 
-    def put(self, values: F32, plane: Plane) -> None:
+    def put(self, values: F32 | Plane, plane: Plane) -> None:
         """Write (N,) values, within the range of the plane's samples, rounded to the nearest."""
-        _flat(plane)[self._places(plane)] = np.rint(values)
+        if values.dtype != plane.dtype:
+            values = np.rint(values).astype(plane.dtype)
+        _flat(plane)[self._index(plane)] = values
 
     def look_up(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return the values of a (h, w) image of the whole frame there: (N,), bilinear."""
-        if image.shape not in self._maps:
-            height, width = image.shape
-            self._maps[height, width] = self._map(1, width), self._map(0, height)
-        xy = self._maps[image.shape]
-        values = cv2.remap(image, *xy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return values.reshape(-1)[: len(self)]
+        return self._look_up(image).reshape(-1)[: len(self)]
 
-    def _map(self, axis: int, length: int) -> F32:
-        """Return the pixels' coordinates along an axis of an image of that `length`.
+    def split(self, image: F32) -> list[F32]:
+        """Return the first three channels of a (h, w, 4) image there: (N,) each, bilinear."""
+        # OpenCV looks up four channels in the time of one, and three in that of two.
+        if not len(self):
+            return [np.empty(0, np.float32)] * 3
+        channels = cv2.split(self._look_up(image))[:3]
+        return [channel.reshape(-1)[: len(self)] for channel in channels]
 
-        Pixel centres are aligned.
-        """
-        rows = -(-len(self) // MAP_COLUMNS)
-        places = np.zeros((rows, MAP_COLUMNS), np.float32)  # filled up with the corner
-        inside = places.reshape(-1)[: len(self)]
-        scale = length / self._shape[axis]
-        np.multiply(self._columns if axis else self._rows, np.float32(scale), out=inside)
-        inside += np.float32(scale / 2 - 0.5)
-        return places
+    def _look_up(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return the values there in rows of `MAP_COLUMNS`."""
+        height, width = image.shape[:2]
+        if (height, width) not in self._maps:
+            x, y = self._places
+            scaled = _aligned(x, width / self._shape[1]), _aligned(y, height / self._shape[0])
+            self._maps[height, width] = scaled
+        xy = self._maps[height, width]
+        return cv2.remap(image, *xy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-    def _places(self, plane: Plane) -> NDArray[np.integer[Any]]:
+    def _index(self, plane: Plane) -> NDArray[np.intp]:
+        """Return where the pixels are among all samples of a plane, those of `_flat`."""
         pitch = _pitch(plane)
-        return self._index if pitch == self._shape[1] else self._rows * pitch + self._columns
+        if pitch not in self._indices:
+            before = self._row * pitch + self._begin - self._first
+            self._indices[pitch] = self._number + np.repeat(before, self._length)
+        return self._indices[pitch]
 
 
 def find(planes: Sequence[Plane], alpha: F32, margin: int = 0) -> Outline:
@@ -127,10 +144,33 @@ def find(planes: Sequence[Plane], alpha: F32, margin: int = 0) -> Outline:
     height, width = alpha.shape
     times = max(2, min(height, width) / MEAN_LINES)
     size = (max(1, round(width / times)), max(1, round(height / times)))
-    small = [shrink(p, size).astype(np.float32) for p in planes]
     share = shrink(alpha, size)
-    person, background = _mean(small, share * share), _mean(small, (1 - share) * (1 - share))
+    near = _near(mask, size)
+    weight = share[near]
+    colours = [shrink(p, size)[near].astype(np.float32) for p in planes]
+    person, background = (np.zeros((*share.shape, 4), np.float32) for _ in range(2))
+    person[near] = _mean(colours, weight * weight)
+    background[near] = _mean(colours, (1 - weight) * (1 - weight))
     return Outline(mask.view(np.bool_), low, high, person, background)
+
+
+def _near(mask: Plane, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of the means that the pixels of a mask take part in.
+
+    Args:
+        mask: (h, w) uint8.
+        size: (width, height) of the means.
+    """
+    x, y, width, height = cv2.boundingRect(mask)
+    spans = []
+    for begin, length, whole, target in zip(
+        (y, x), (height, width), mask.shape, size[::-1], strict=True
+    ):
+        # Even, as the far mean is taken at half the size.
+        first = max(0, begin * target // whole - REACH_PIXELS) // 2 * 2
+        last = -(-(begin + length) * target // whole) + REACH_PIXELS
+        spans.append(slice(first, min(target, last + last % 2)))
+    return spans[0], spans[1]
 
 
 def shrink(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -142,16 +182,37 @@ def shrink(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return image
 
 
-def _runs(mask: NDArray[np.bool_], shape: Shape) -> tuple[NDArray[np.int32], ...]:
+def _runs(mask: NDArray[np.bool_], shape: Shape) -> tuple[NDArray[np.int64], ...]:
     """Return the runs of a mask in the rows of a larger plane: rows, first columns, ends."""
     height, width = mask.shape
-    padded = np.zeros((shape[0], width + 2), np.bool_)
-    padded[:, 1:-1] = mask[np.arange(shape[0]) * height // shape[0]]
+    padded = np.zeros((height, width + 2), np.bool_)
+    padded[:, 1:-1] = mask
     # Where a run begins, where it ends, where the next begins …
     turns = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
-    rows, columns = np.divmod(turns.astype(np.int32), width + 1)
+    rows, columns = np.divmod(turns, width + 1)
     columns = -(-columns * shape[1] // width)
-    return rows[::2], columns[::2], columns[1::2]
+    # Each row of the plane has the runs of the mask's row that it lies in.
+    found = np.bincount(rows[::2], minlength=height)
+    row = np.arange(shape[0]) * height // shape[0]
+    times = found[row]
+    before = np.cumsum(found)[row] - np.cumsum(times)
+    which = np.arange(int(times.sum())) + np.repeat(before, times)
+    return np.repeat(np.arange(shape[0]), times), columns[::2][which], columns[1::2][which]
+
+
+def _in_rows(places: NDArray[Any]) -> F32:
+    """Return (N,) coordinates as rows of `MAP_COLUMNS`, filled up with 0."""
+    rows = -(-places.size // MAP_COLUMNS)
+    filled = np.zeros((rows, MAP_COLUMNS), np.float32)
+    filled.reshape(-1)[: places.size] = places
+    return filled
+
+
+def _aligned(places: F32, scale: float) -> F32:
+    """Return where pixels are in an image of another scale, with centres aligned."""
+    scaled = places * np.float32(scale)
+    scaled += np.float32(scale / 2 - 0.5)
+    return scaled
 
 
 def _pitch(plane: Plane) -> int:
@@ -165,8 +226,11 @@ def _flat(plane: Plane) -> Plane:
     return np.lib.stride_tricks.as_strided(plane, (length,), (plane.itemsize,))
 
 
-def _mean(colour: list[F32], weight: F32) -> list[F32]:
-    """Return weighted local means of (h, w) planes: in the near box, filled up from the far one."""
+def _mean(colour: list[F32], weight: F32) -> F32:
+    """Return weighted local means of (h, w) planes: in the near box, filled up from the far one.
+
+    They are the first channels of (h, w, 4).
+    """
     height, width = weight.shape
     half = (-(-width // 2), -(-height // 2))
 
@@ -176,10 +240,14 @@ def _mean(colour: list[F32], weight: F32) -> list[F32]:
     def far(values: F32) -> F32:
         return cv2.blur(cv2.resize(values, half), (FAR_PIXELS // 2 + 1, FAR_PIXELS // 2 + 1))
 
-    near_weight, far_weight = near(weight) + FAR_WEIGHT, far(weight) + MIN_WEIGHT
+    near_weight, far_weight = near(weight), far(weight)
+    near_weight += np.float32(FAR_WEIGHT)
+    far_weight += MIN_WEIGHT
     means = []
     for c in colour:
         weighted = c * weight
-        fill: Any = cv2.resize(far(weighted) / far_weight, (width, height))
-        means.append((near(weighted) + FAR_WEIGHT * fill) / near_weight)
-    return means
+        fill = cv2.resize(far(weighted) / far_weight, (width, height))
+        mean: Any = cv2.scaleAdd(fill, FAR_WEIGHT, near(weighted))
+        mean /= near_weight
+        means.append(mean)
+    return cv2.merge([*means, near_weight])

@@ -36,17 +36,19 @@ def refine(planes: Sequence[Plane], alpha: Plane, outline: Outline, fmt: FrameFo
     if not len(points):
         return
     levels = points.take(alpha)
-    a = levels / np.float32(255)
-    behind = [points.look_up(c) for c in outline.background]
-    person = [points.look_up(c) for c in outline.person]
+    a = levels * np.float32(1 / 255)
+    person, behind = outline.colours(alpha.shape)
     here = [points.take(p) if p.shape == alpha.shape else points.look_up(p) for p in planes]
     between = [f - b for f, b in zip(person, behind, strict=True)]
     residual = [i - b - a * d for i, b, d in zip(here, behind, between, strict=True)]
     if fmt.is_rgb:
         between, residual = _yuv(between), _yuv(residual)
-    a += _dot(between, residual) / (_dot(between, between) + LAMBDA * fmt.peak**2)
-    refined = np.clip(255 * a, points.look_up(outline.low), points.look_up(outline.high))
-    points.put(np.where((levels < MIN_ALPHA) | (levels > MAX_ALPHA), levels, refined), alpha)
+    a += _dot(between, residual) / (_dot(between, between) + np.float32(LAMBDA * fmt.peak**2))
+    a *= np.float32(255)
+    low, high = points.look_up(outline.low), points.look_up(outline.high)
+    is_edge = (levels >= MIN_ALPHA) & (levels <= MAX_ALPHA)
+    refined = np.rint(np.clip(a, 0, 255, out=a), out=a).astype(np.uint8)
+    points.put(np.where(is_edge, np.clip(refined, low, high), levels), alpha)
 
 
 def _yuv(gbr: list[F32]) -> list[F32]:

@@ -59,9 +59,9 @@ def test_colours_on_either_side() -> None:
     found = outline.find(fr.planes(frame.image), reduced(alpha, 2))
     points = found.points(alpha.shape)
     assert 0.05 < len(points) / alpha.size < 0.2
-    for means, side in zip((found.person, found.background), sides, strict=True):
+    for means, side in zip(found.colours(alpha.shape), sides, strict=True):
         for mean, plane in zip(means, side, strict=True):
-            assert np.median(np.abs(points.look_up(mean) - float(plane[0, 0]))) < 22
+            assert np.median(np.abs(mean - float(plane[0, 0]))) < 22
 
 
 def test_a_margin_widens_the_outline() -> None:
@@ -73,6 +73,28 @@ def test_a_margin_widens_the_outline() -> None:
     np.testing.assert_array_equal(wide, cv2.dilate(narrow, np.ones((7, 7), np.uint8)) > 0)
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (161, 0), (0, 121), (83, 57)])
+def test_colours_do_not_depend_on_what_is_far(corner: tuple[int, int]) -> None:
+    """Those at a head are the same whether the outline ends with it or goes on far away."""
+    width, height, (x, y) = 480, 360, corner
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    planes = fr.planes(framed(cv2.GaussianBlur(noise, (0, 0), 2)).image)
+    alone = np.zeros((height // 2, width // 2), np.float32)
+    cv2.ellipse(alone, (x // 2 + 30, y // 2 + 30), (20, 26), 0, 0, 360, 1, -1)
+    alone = cv2.GaussianBlur(alone, (0, 0), 2)
+    both = alone.copy()
+    both[-3 if y < 90 else 2, -3 if x < 120 else 2] = 1
+    found, more = (outline.find(planes, alpha) for alpha in (alone, both))
+    for plane in planes:
+        ours, theirs = found.points(plane.shape), more.points(plane.shape)
+        places = np.arange(plane.size, dtype=np.uint32).reshape(plane.shape)
+        is_shared = np.isin(theirs.take(places), ours.take(places))
+        assert is_shared.sum() == len(ours) > 100
+        for side, other in zip(found.colours(plane.shape), more.colours(plane.shape), strict=True):
+            for mean, same in zip(side, other, strict=True):
+                assert np.abs(mean - same[is_shared]).max() < 1e-3
+
+
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_an_even_matte_has_no_outline(level: float) -> None:
     """No points, and colours that are numbers all the same."""
@@ -80,4 +102,6 @@ def test_an_even_matte_has_no_outline(level: float) -> None:
     found = outline.find(planes, np.full((24, 32), level, np.float32))
     assert not found.mask.any()
     assert len(found.points((48, 64))) == 0
-    assert all(np.isfinite(c).all() for c in (*found.person, *found.background))
+    assert np.isfinite(found.person).all()
+    assert np.isfinite(found.background).all()
+    assert [c.size for side in found.colours((48, 64)) for c in side] == [0] * 6
