@@ -26,12 +26,12 @@ from engines.video.pipeline import Pipeline, Stop
 from engines.video.read.open import open_source
 from engines.video.read.source import FrameSource
 from engines.video.summary import Started, Summary
+from engines.video.write.codecs import LARGE_PIXELS
 from engines.video.write.open import needs_alpha, open_outputs, open_viewers
 from engines.video.write.sink import FrameSink
 from engines.video.write.writer import Writer
 
-DEPTH, LARGE_DEPTH = 3, 1  # frames that wait between two stages
-LARGE_PIXELS = 4 << 20  # of a frame from which on `LARGE_DEPTH` holds: each has tens of MB
+DEPTH, LARGE_DEPTH = 3, 1  # frames that wait between two stages, and large ones
 
 
 def run(
@@ -81,7 +81,9 @@ def run(
         )
         held.enter_context(source)
         held.enter_context(_one_opencv_thread())
-        if source.is_live:  # one frame with all threads is done sooner than two with half of them
+        is_large = source.format.width * source.format.height > LARGE_PIXELS
+        # One frame with all threads is done sooner than two with half of them, and holds less.
+        if source.is_live or is_large:
             config = replace(config, max_workers=1)
         background = open_background(
             config.background,
@@ -151,7 +153,6 @@ def run(
         if source.is_live and config.size is None and engine.device == "cpu":
             scale = matting.keeping_up(lambda: steps.dropped, say)
         writer = Writer(sinks, on_frame, config.is_shown and not source.is_live, stop)
-        is_large = source.format.width * source.format.height > LARGE_PIXELS
         steps = pipeline(
             ("decode", source.items()),
             [

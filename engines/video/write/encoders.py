@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -48,6 +48,7 @@ class Encoder:
     options: dict[str, str]
     alpha: bool = False
     threads: int | None = None  # at most; None means all cores
+    large_options: dict[str, str] = field(default_factory=dict)  # added for large frames
 
     @property
     def name(self) -> str:
@@ -138,7 +139,8 @@ def choose(encoding: Encoding, suffix: str, alpha: bool, bit_depth: int = 8) -> 
         )
     if capabilities & HARDWARE:
         return Encoder(codec, _hardware_options(codec, encoding.crf))
-    return Encoder(codec, _options(codec, encoding, alpha), alpha, encoding.threads)
+    large = {} if encoding.preset else dict(codec.large_tuning)
+    return Encoder(codec, _options(codec, encoding, alpha), alpha, encoding.threads, large)
 
 
 def for_alpha(encoding: Encoding, suffix: str, bit_depth: int) -> Encoding:
@@ -189,6 +191,8 @@ def _takes_ten_bits(name: str) -> bool:
 def _options(codec: Codec, encoding: Encoding, alpha: bool) -> dict[str, str]:
     """Return the options of an encoder in software."""
     options, crf = dict(codec.options), codec.crf
+    if encoding.preset is None:
+        options |= codec.tuning
     if alpha:
         options |= codec.alpha_options
         crf = codec.crf if codec.alpha_crf is None else codec.alpha_crf
@@ -340,7 +344,8 @@ def add_stream(
     context.pix_fmt = encoder.pixels(fmt)
     context.framerate, context.time_base = rate, time_base
     context.gop_size = max(1, min(MAX_KEY_FRAME_INTERVAL, round(rate)))
-    context.options = encoder.options
+    is_large = fmt.width * fmt.height > codecs.LARGE_PIXELS
+    context.options = encoder.options | (encoder.large_options if is_large else {})
     context.thread_count = min(encoder.threads or cores(), MAX_ENCODER_THREADS)
     if _family(encoder.name) in BIT_RATE_ENCODERS:
         context.bit_rate = int(BITS_PER_PIXEL * fmt.width * fmt.height * rate)

@@ -14,10 +14,13 @@ import pytest
 from engines.errors import Unavailable, UsageError
 from engines.video import frame as fr
 from engines.video.config import Encoding, Save
+from engines.video.pipeline import Stop
 from engines.video.write import encoders
 from engines.video.write.codecs import CONTAINERS
+from engines.video.write.video import VideoSink
 from tests.conftest import Wsshm, one_error_line
 from tests.engines.video.outputs import LOSSLESS, decoded, ramp_clip, run
+from tests.engines.video.write.helpers import PlainSource
 from tests.media import heard, noise_clip, probe, sound_clip
 
 FAMILIES = {"nvenc", "qsv", "amf", "videotoolbox"}
@@ -71,6 +74,31 @@ def test_every_encoder_in_hardware_is_tried_first(name: str) -> None:
         return
     with pytest.raises(Unavailable, match=rf"--codec {name}: .*; use --codec (h264|hevc|vp9|av1)"):
         encoders.check_starts(encoder, *to)
+
+
+@pytest.mark.parametrize(
+    ("size", "preset", "says"),
+    [
+        ((640, 480), None, {b"rc_lookahead=15", b"me=dia", b"bframes=3"}),
+        ((2304, 2048), None, {b"rc_lookahead=5", b"me=dia", b"bframes=1"}),
+        ((640, 480), "superfast", {b"analyse=0x3:0x3", b"me=dia", b"bframes=3"}),
+        ((640, 480), "medium", {b"rc_lookahead=30", b"me=hex", b"bframes=3"}),
+    ],
+)
+def test_x264_is_tuned_unless_a_preset_is_asked_for(
+    tmp_path: Path, size: tuple[int, int], preset: str | None, says: set[bytes]
+) -> None:
+    """By what x264 itself writes into the file; of large frames it holds fewer back."""
+    path, source = tmp_path / "out.mp4", PlainSource(Fraction(1, 30), size=size)
+    encoding = Encoding(preset=preset)
+    sink = VideoSink(
+        path, ".mp4", Save.composite, source, encoding, alpha=False, copies=False, stop=Stop()
+    )
+    sink.write(source.plain(0))
+    sink.close(whole=True)
+    written = path.read_bytes()
+    told = written[written.index(b"x264 - core") :].split(b"\0")[0].split()
+    assert says <= set(told), told
 
 
 def test_quality_is_spelt_as_each_encoder_has_it() -> None:
