@@ -16,7 +16,8 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 TICK = 0.05  # seconds
@@ -84,6 +85,8 @@ class Pipeline:
             has one thread; the source never waits.
         on_time: called under a lock with a step's name and the seconds that it took for an item;
             not for those that pass by.
+        on_wait: called in a thread that has waited with "item" or "room", what it waited for, and
+            the seconds.
 
     `busy` holds for each name the seconds a thread spent in it, waiting not counted. `source`,
     `stages` and `sink` are for subclasses that run them in another way: an item of the source goes
@@ -102,6 +105,7 @@ class Pipeline:
         pass_by: Callable[[Any], None] | None = None,
         newest_only: bool = False,
         on_time: Callable[[str, float], None] | None = None,
+        on_wait: Callable[[str, float], None] | None = None,
     ):
         take, pass_by = sink[1], pass_by or sink[1]
         self.source = source
@@ -110,7 +114,7 @@ class Pipeline:
             sink[0],
             lambda item: pass_by(item.item) if isinstance(item, PassBy) else take(item),
         )
-        self._works_on, self._on_time = works_on, on_time
+        self._works_on, self._on_time, self._on_wait = works_on, on_time, on_wait
         threads = [(workers or {}).get(steps[0][0], 1) for steps in stages]
         self._workers = [1, *threads, 1]
         # Item k waits in queue k mod n: giver and taker both know which one that is.
@@ -172,22 +176,31 @@ class Pipeline:
     def _put(self, i: int, k: int, item: Any) -> bool:
         """Give item number k to stage i; the sink is the last. Return False after a stop."""
         waiting = self._queues[i][k % len(self._queues[i])]
-        while not self._stopped():
-            try:
-                waiting.put(item, timeout=TICK)
-                return True
-            except queue.Full:
-                continue
+        with self._waiting("room"):
+            while not self._stopped():
+                try:
+                    waiting.put(item, timeout=TICK)
+                    return True
+                except queue.Full:
+                    continue
         return False
 
     def _get(self, i: int, k: int) -> Any:
         waiting = self._queues[i][k % len(self._queues[i])]
-        while not self._stopped():
-            try:
-                return waiting.get(timeout=TICK)
-            except queue.Empty:
-                continue
+        with self._waiting("item"):
+            while not self._stopped():
+                try:
+                    return waiting.get(timeout=TICK)
+                except queue.Empty:
+                    continue
         return _END
+
+    @contextmanager
+    def _waiting(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self._on_wait is not None:
+            self._on_wait(what, time.perf_counter() - start)
 
     def _end(self, i: int, k: int) -> None:
         """Send the end marker to stage i in place of item k and all later items of this thread."""

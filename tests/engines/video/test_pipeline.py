@@ -303,3 +303,21 @@ def test_errors_of_every_kind_are_raised(error: type[BaseException], where: str)
             [[("stage", lambda item: act("stage", item))]],
             ("sink", lambda item: act("sink", item)),
         ).run()
+
+
+def test_waits_are_told() -> None:
+    """Before a slow stage the source waits for room, after it the sink for an item."""
+    waited: dict[tuple[str, str], float] = {}
+
+    def note(what: str, seconds: float) -> None:
+        key = threading.current_thread().name, what
+        waited[key] = waited.get(key, 0) + seconds
+
+    def slow(item: int) -> int:
+        time.sleep(0.02)
+        return item
+
+    Pipeline(("source", range(20)), [[("slow", slow)]], ("sink", same), on_wait=note).run()
+    assert waited["wsshm source", "room"] > 0.2
+    assert waited["MainThread", "item"] > 0.2
+    assert sum(s for (thread, _), s in waited.items() if thread == "wsshm slow") < 0.2
