@@ -46,7 +46,7 @@ docs-check: .venv/dev
 	$(BIN)/python -m pytest tests/docs -m 'long or not long'
 
 .venv/dist: .venv/bin/python pyproject.toml
-	$(PIP) --editable '.[dist]'
+	$(PIP) 'build>=1.2' 'twine>=6.1'
 	touch $@
 
 # The source distribution and the wheel in dist/, as PyPI would take them.

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+import engines
+import train
+import wsshm as wsshm_door
+import wsshm_cli
 from engines.measure.estimators.open import ESTIMATORS
 from engines.video.compose.kinds import KINDS
 from engines.video.write.codecs import listed_codecs
@@ -82,8 +87,8 @@ def test_commands_and_options_are_in_groups(wsshm: Wsshm, command: tuple[str, ..
 def test_the_pages_that_messages_name_exist() -> None:
     """Errors and help name pages of docs/."""
     named = set()
-    for folder in ("wsshm", "wsshm_cli", "train", "engines"):
-        for path in (REPOSITORY / folder).rglob("*.py"):
+    for package in (wsshm_door, wsshm_cli, train, engines):
+        for path in Path(package.__path__[0]).rglob("*.py"):
             named |= set(re.findall(r"docs/[\w.]+\.md", path.read_text(encoding="utf-8")))
     assert len(named) >= 4
     for name in named:
