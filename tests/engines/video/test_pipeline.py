@@ -88,12 +88,12 @@ def test_threads_of_a_stage_take_turns(workers: list[int], items: int) -> None:
     """However many threads a stage has and however unevenly they work, the order is kept."""
     rng = random.Random(0)
     pauses = [[rng.random() * 0.002 for _ in range(items)] for _ in workers]
-    ran_in: list[list[int]] = [[0] * items for _ in workers]
+    ran_in: list[list[Any]] = [[None] * items for _ in workers]
 
     def stage(k: int) -> Callable[[int], int]:
         def work(item: int) -> int:
             time.sleep(pauses[k][item])
-            ran_in[k][item] = threading.get_ident()
+            ran_in[k][item] = threading.current_thread()  # numbers are used again
             return item
 
         return work
