@@ -27,7 +27,7 @@ def held_back(moving: Path) -> int:
     encoder.width, encoder.height, encoder.pix_fmt = 160, 120, "yuv420p"
     encoder.framerate, encoder.gop_size = Fraction(RATE), GOP
     encoder.time_base = Fraction(1, 15360)
-    encoder.options = {**codec.options, "crf": f"{codec.crf:g}"}
+    encoder.options = {**codec.options, **codec.tuning, "crf": f"{codec.crf:g}"}
     most = inside = 0
     with av.open(str(moving)) as container:
         for frame in container.decode(video=0):
