@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from engines.arrays import U8
-from engines.errors import memory_error
+from engines.errors import Unavailable, memory_error
 from engines.video.compose.composite import Composited
 from engines.video.config import PrecisionChoice, RunConfig, Save
 from engines.video.frame import FrameFormat, RgbScaler
-from engines.video.pipeline import TICK, Stop
+from engines.video.pipeline import TICK, RunThread, Stop
 from engines.video.read.source import FrameSource
 from engines.video.run import run
 from engines.video.write.sink import FrameSink
@@ -105,7 +105,7 @@ class Frames(Iterator[Frame]):
         # The thread must not hold `self`: it is to end when nobody else does.
         self._stop, self._handed = _Stop(), queue.Queue[Any](1)
         args = config, self._handed, self._stop
-        thread = threading.Thread(target=_work, args=args, name=THREAD_NAME)
+        thread = RunThread(target=_work, args=args, name=THREAD_NAME)
         self._end = weakref.finalize(self, _end, self._stop, thread)
         self._end.atexit = False  # at the exit, `_Stop` has ended the thread long before
         thread.start()
@@ -135,12 +135,14 @@ class Frames(Iterator[Frame]):
         return item
 
     def _wait(self) -> Any:
-        while not self._stop.requested:  # another thread may close it
+        while not self._stop.left:
             try:
                 return self._handed.get(timeout=TICK)
             except queue.Empty:
                 continue
-        return _Ended(None)
+        if self._stop.requested:  # another thread has closed it
+            return _Ended(None)
+        return _Ended(Unavailable("frames: there are none while the program ends"))
 
     def close(self) -> None:
         """Stop the work and wait until its threads have ended; safe to call twice."""
@@ -160,8 +162,14 @@ class _Stop(Stop):
 
     @property
     def left(self) -> bool:
-        """Whether nobody takes frames any more."""
-        return self.requested or not threading.main_thread().is_alive()
+        """Whether nobody takes frames any more.
+
+        The program ends when the main thread and all others that are no daemons have ended.
+        """
+        return self.requested or not any(
+            thread.is_alive() and not thread.daemon and not isinstance(thread, RunThread)
+            for thread in threading.enumerate()
+        )
 
     @property
     def ended(self) -> bool:
@@ -224,5 +232,5 @@ def _work(config: RunConfig, handed: queue.Queue[Any], stop: _Stop) -> None:
 def _end(stop: Stop, thread: threading.Thread) -> None:
     stop.requested = True
     # Where the garbage collector calls this in a thread of the run, that thread is one to wait for.
-    if not threading.current_thread().name.startswith("wsshm") and thread.is_alive():
+    if not isinstance(threading.current_thread(), RunThread) and thread.is_alive():
         thread.join()

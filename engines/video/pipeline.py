@@ -38,6 +38,10 @@ class Stop:
         return self.requested or self.halted
 
 
+class RunThread(threading.Thread):
+    """A thread of a run, told from the threads of the program that the run is a part of."""
+
+
 class PassBy(NamedTuple):
     """An item of the source that no step works on."""
 
@@ -144,11 +148,11 @@ class Pipeline:
 
     def run(self) -> None:
         """Run to the end of the source, a stop, or the first error, which is raised."""
-        threads = [threading.Thread(target=self._run_source, name=f"wsshm {self.source[0]}")]
+        threads = [RunThread(target=self._run_source, name=f"wsshm {self.source[0]}")]
         for i, steps in enumerate(self.stages):
             for worker in range(self._workers[i + 1]):
                 name, args = f"wsshm {steps[0][0]}", (i, worker)
-                threads.append(threading.Thread(target=self._run_stage, args=args, name=name))
+                threads.append(RunThread(target=self._run_stage, args=args, name=name))
         started = []
         try:
             for thread in threads:

@@ -141,6 +141,21 @@ def test_another_thread_may_close_it(ones: Path, portrait: Path) -> None:
     assert not threads()
 
 
+def test_a_thread_of_any_name_waits_for_the_end(ones: Path, portrait: Path) -> None:
+    left = []
+
+    def close() -> None:
+        frames.close()
+        left.extend(t for t in threads() if t != name)
+
+    frames, name = door.frames(portrait, model=ones), "wsshm of mine"
+    closing = threading.Thread(target=close, name=name)
+    closing.start()
+    closing.join(10)
+    assert left == []
+    assert not threads()
+
+
 def test_a_clip_that_ends_early_gives_what_there_is(ones: Path, tmp_path: Path) -> None:
     clip = noise_clip(tmp_path / "clip.avi", 60, codec="mpeg4")
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
@@ -190,6 +205,35 @@ def test_a_program_ends_with_an_open_iterator(ones: Path, portrait: Path) -> Non
     program = script(OPEN_TWO, portrait, ones)
     out, err = program.communicate(timeout=30)
     assert (program.returncode, out, err) == (0, "0.0\n", "")
+
+
+@pytest.mark.parametrize("leave", [0, 5])
+def test_a_thread_may_outlive_the_main_one(leave: int, ones: Path, portrait: Path) -> None:
+    """It gets every frame, or leaves an open iterator that does not keep the program."""
+    text = """
+import sys, threading, wsshm
+def take():
+    global frames
+    frames = wsshm.frames(sys.argv[1], model=sys.argv[2], duration=0.5)
+    other = wsshm.frames(sys.argv[1], model=sys.argv[2])
+    threading.main_thread().join()
+    n = 0
+    for n, frame in enumerate(frames, 1):
+        if n == int(sys.argv[3]): break
+    print(n)
+threading.Thread(target=take, name="wsshm taker").start()
+"""
+    program = script(text, portrait, ones, leave)
+    out, err = program.communicate(timeout=30)
+    assert (program.returncode, out, err) == (0, f"{leave or 15}\n", "")
+
+
+def test_there_are_no_frames_while_the_program_ends(ones: Path, portrait: Path) -> None:
+    """A handler of its exit is told, and does not wait for ever."""
+    program = script(OPEN_TWO + "import atexit; atexit.register(next, frames)", portrait, ones)
+    out, err = program.communicate(timeout=30)
+    assert (program.returncode, out) == (0, "0.0\n")
+    assert "Unavailable: frames: there are none while the program ends" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
