@@ -6,6 +6,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -184,11 +185,16 @@ class _Ended:
 
 
 class _Hand(FrameSink):
-    """An output of a run: it gives each frame to whoever iterates, and waits for them."""
+    """An output of a run: it gives each frame to whoever iterates, and waits for them.
 
-    def __init__(self, give: Callable[[Any], None]):
+    Args:
+        give: called with a frame, and whether it takes the place of one that waits.
+        is_live: only the newest frame waits. What is left out here is not lost for want of speed.
+    """
+
+    def __init__(self, give: Callable[[Frame, bool], None], is_live: bool):
         self.path, self.warnings = Path(THREAD_NAME), []
-        self._give = give
+        self._give, self._is_live = give, is_live
         self._scalers: dict[FrameFormat, RgbScaler] = {}
 
     def write(self, item: Composited) -> None:
@@ -197,7 +203,8 @@ class _Hand(FrameSink):
         # No composite is made: this is the foreground, or the frame itself where alpha is saved.
         rgb = scaler(frame.image, fmt.width, fmt.height)
         self.frames += 1
-        self._give(Frame(float(frame.pts * frame.time_base), rgb, item.alpha))
+        shown = Frame(float(frame.pts * frame.time_base), rgb, item.alpha)
+        self._give(shown, self._is_live and self.frames > 1)  # before the first, the source waits
 
     def close(self, whole: bool) -> None:
         pass
@@ -206,7 +213,10 @@ class _Hand(FrameSink):
 def _work(config: RunConfig, handed: queue.Queue[Any], stop: _Stop) -> None:
     """Run a config and hand over its source, its frames, and why there are no more."""
 
-    def give(item: Any) -> None:
+    def give(item: Any, in_place: bool = False) -> None:
+        if in_place:
+            with suppress(queue.Empty):
+                handed.get_nowait()
         while not stop.left:
             try:
                 return handed.put(item, timeout=TICK)
@@ -215,7 +225,7 @@ def _work(config: RunConfig, handed: queue.Queue[Any], stop: _Stop) -> None:
 
     def outputs(config: RunConfig, source: FrameSource, *_: Any) -> Iterator[FrameSink]:
         opened.append(source)
-        yield _Hand(give)
+        yield _Hand(give, source.is_live)
 
     opened: list[FrameSource] = []
     error: BaseException | None

@@ -21,6 +21,8 @@ from skimage import data
 import wsshm as door
 from engines.video.matte.network import Network
 from tests.conftest import Wsshm
+from tests.faults.helpers import moving_clip
+from tests.faults.senders import Sender
 from tests.media import noise_clip, probe
 from tests.wsshm.options import FAST, FAST_OPTIONS
 
@@ -114,6 +116,15 @@ def test_a_slow_loop_lets_the_clip_wait(
         assert len(seen) < 20  # of 60
 
 
+def test_a_slow_loop_sees_a_live_source_as_it_is_now(ones: Path, tmp_path: Path) -> None:
+    """A frame that waits is replaced by newer ones."""
+    clip = moving_clip(tmp_path / "live.mp4", 150, audio=False, gop=15)
+    with Sender(clip, "close", seconds=5) as sender, door.frames(sender.url, model=ones) as frames:
+        before = next(frames).time
+        time.sleep(0.5)
+        assert next(frames).time - before > 0.3
+
+
 def test_two_clips_at_once_and_from_threads(brightness: Path, portrait: Path) -> None:
     def mean(_: int) -> list[float]:
         return [f.alpha.mean() for f in door.frames(portrait, model=brightness, duration=0.5)]
@@ -142,7 +153,7 @@ def test_another_thread_may_close_it(ones: Path, portrait: Path) -> None:
 
 
 def test_a_thread_of_any_name_waits_for_the_end(ones: Path, portrait: Path) -> None:
-    left = []
+    left: list[str] = []
 
     def close() -> None:
         frames.close()
