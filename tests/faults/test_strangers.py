@@ -1,17 +1,23 @@
-"""Files that name other files and addresses: nothing of them is opened, whatever their suffix."""
+"""What files and streams name: no file of it is opened, and of a file's no address either."""
 
 from __future__ import annotations
 
+import re
+import socket
 import subprocess
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from engines.errors import BadData
+from engines.errors import BadData, UsageError, WsshmError
+from engines.video.frame import is_frame
 from engines.video.read.open import open_source
+from engines.video.read.stream import parse_input
 from tests.conftest import one_error_line
 from tests.faults.helpers import command
 from tests.media import noise_clip
@@ -39,26 +45,35 @@ LISTS = {
 }
 
 
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a web server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture
 def asked() -> Iterator[list[str]]:
     """What a web server was asked for; the first item is its address."""
     paths: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(_Quiet):
         def do_GET(self) -> None:
             paths.append(self.path)
             self.send_error(404)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        paths.append(f"http://127.0.0.1:{server.server_port}/secret.ts")
+    with serving(Handler) as address:
+        paths.append(f"{address}/secret.ts")
         yield paths
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -66,8 +81,9 @@ def test_what_a_file_names_is_not_opened(name: str, asked: list[str], tmp_path: 
     noise_clip(tmp_path / "secret.ts", frames=3)
     for inner in (asked[0], "secret.ts"):
         (tmp_path / name).write_text(LISTS[name].format(inner))
-        with pytest.raises(BadData, match=name):
-            open_source(tmp_path / name)
+        for given in (tmp_path / name, parse_input((tmp_path / name).as_uri())):
+            with pytest.raises(BadData, match=name):
+                open_source(given)
     assert len(asked) == 1
 
 
@@ -83,3 +99,43 @@ def test_nor_from_standard_input(asked: list[str], ones: Path, tmp_path: Path) -
     one_error_line(result, "-: not a readable video")
     assert not (tmp_path / "out.mkv").exists()
     assert len(asked) == 1
+
+
+def test_a_file_may_be_named_by_a_url(tmp_path: Path) -> None:
+    clip = tmp_path / "my clip%.ts"
+    assert parse_input(clip.as_uri()) == clip
+    with pytest.raises(UsageError, match="another machine"):
+        parse_input("file://clip.ts")
+
+
+@pytest.mark.parametrize("scheme", ["concat", "cache", "async", "crypto+file", "hls+file", "unix"])
+def test_addresses_that_lead_to_files(scheme: str) -> None:
+    with pytest.raises(UsageError, match=f"{re.escape(scheme)}://"):
+        parse_input(f"{scheme}:///clip.ts")
+
+
+def test_a_playlist_by_http_names_addresses(tmp_path: Path) -> None:
+    noise_clip(tmp_path / "part.ts", frames=3)
+    (tmp_path / "list.m3u8").write_text(PLAYLIST.format("part.ts"))
+    with (
+        serving(partial(_Quiet, directory=str(tmp_path))) as address,
+        closing(open_source(parse_input(f"{address}/list.m3u8"))) as source,
+    ):
+        assert sum(is_frame(item) for item in source.items()) == 3
+
+
+def test_but_no_files(tmp_path: Path) -> None:
+    """Not by tcp either, to which FFmpeg itself gives no such limit."""
+    secret = noise_clip(tmp_path / "secret.ts", frames=3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(PLAYLIST.format(secret.as_uri()).encode())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(WsshmError, match="tcp://"):
+            open_source(parse_input(f"tcp://127.0.0.1:{server.getsockname()[1]}/list.m3u8"))
+        thread.join()

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import av
 
@@ -29,6 +29,10 @@ from engines.video.read.video_stream import open_film
 PACED_SCHEMES = {"rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"}
 PROBE_OPTIONS = {"analyzeduration": "2000000"}  # μs to look at before the first image
 RTSP_OPTIONS = {"rtsp_transport": "tcp"}  # over UDP many cameras lose packets
+SCHEMES = PACED_SCHEMES | {"http", "https"}  # FFmpeg has others, which open files
+# What an address may lead to, such as the parts of a playlist: never a file of this machine.
+PROTOCOLS = SCHEMES | {"crypto", "data", "ffrtmpcrypt", "ffrtmphttp", "httpproxy", "srtp", "tls"}
+PROTOCOL_OPTIONS = {"protocol_whitelist": ",".join(sorted(PROTOCOLS))}
 
 
 def open_container(
@@ -49,7 +53,7 @@ def open_container(
     if stream.url == "-":
         return open_film(_standard_input(stop), stream, limit)
     how: dict[str, Any] = {"timeout": (wait, stream.silence), "metadata_errors": "replace"}
-    must = {**PROBE_OPTIONS, **limit}
+    must = {**PROBE_OPTIONS, **limit, **({} if stream.is_camera else PROTOCOL_OPTIONS)}
     wishes = must | dict(stream.options)
     try:
         # A camera may refuse the options: they are only a preference.
@@ -71,7 +75,11 @@ def open_container(
 
 
 def parse_input(text: str) -> Path | Stream:
-    """Return what INPUT means: ``-`` is standard input, ``scheme://…`` an address, else a path."""
+    """Return what INPUT means: ``-`` is standard input, ``scheme://…`` an address, else a path.
+
+    Raises:
+        UsageError: an address of another machine's file, or that wsshm does not open.
+    """
     if text == "-":
         return Stream("-", "stdin", paced=False)
     scheme, colon, _ = text.partition("://")
@@ -82,8 +90,25 @@ def parse_input(text: str) -> Path | Stream:
         stem = Path(parts.path).stem or (parts.hostname or scheme).replace(":", "_")
     except ValueError as e:
         raise UsageError(f"{text}: not an address ({e})") from e
+    if scheme == "file":
+        return _named_by_url(parts)
+    if scheme not in SCHEMES:
+        raise UsageError(
+            f"{scheme}://: no such address is opened", f"use one of {', '.join(sorted(SCHEMES))}"
+        )
     paced = True if scheme in PACED_SCHEMES else None
     return Stream(text, stem, paced, options=RTSP_OPTIONS if scheme.startswith("rtsp") else {})
+
+
+def _named_by_url(parts: SplitResult) -> Path:
+    """Return the path of a file of this machine that an address names."""
+    from urllib.request import url2pathname  # slow to import, and seldom needed
+
+    if parts.netloc not in ("", "localhost"):
+        raise UsageError(
+            f"{parts.geturl()}: names a file of another machine", "for one of this: file:///…"
+        )
+    return Path(url2pathname(parts.path))
 
 
 def _standard_input(stop: Stop) -> Any:
