@@ -8,10 +8,14 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from fractions import Fraction
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import av
+import numpy as np
 import pytest
 
 from engines.errors import BadData, UsageError, WsshmError
@@ -139,3 +143,23 @@ def test_but_no_files(tmp_path: Path) -> None:
         with pytest.raises(WsshmError, match="tcp://"):
             open_source(parse_input(f"tcp://127.0.0.1:{server.getsockname()[1]}/list.m3u8"))
         thread.join()
+
+
+@pytest.mark.parametrize("name", ["%d.dpx", "%03d.tga", "*.dpx", "[0-9].dpx"])
+def test_the_name_of_a_file_is_no_pattern(name: str, tmp_path: Path) -> None:
+    """FFmpeg takes it for one of numbered pictures."""
+    image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 200, np.uint8), "rgb24")
+    kind, pixels = {"dpx": ("dpx", "rgb24"), "tga": ("targa", "bgr24")}[name[-3:]]
+    codec: Any = av.CodecContext.create(kind, "w")
+    codec.width, codec.height, codec.pix_fmt = 64, 48, pixels
+    codec.time_base = Fraction(1, 25)
+    data = b"".join(bytes(p) for p in [*codec.encode(image), *codec.encode(None)])
+    for sibling in (f"1{name[-4:]}", f"001{name[-4:]}"):
+        (tmp_path / sibling).write_bytes(data)
+    stranger = tmp_path / name
+    stranger.write_bytes(b"junk")
+    with pytest.raises(BadData, match=re.escape(name)):
+        open_source(stranger)
+    stranger.write_bytes(data)
+    source = open_source(stranger)
+    assert (source.format.width, source.format.height) == (64, 48)

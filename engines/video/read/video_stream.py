@@ -24,7 +24,11 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 SECOND_LAYER = re.compile(rb"\0.\x42\x09", re.DOTALL)
 # Demuxers of files that name other files and addresses, which would be opened unasked.
 NAMING_OTHERS = {"concat", "dash", "hls", "imf", "rtsp", "sdp", "webm_dash_manifest"}
-FORMATS = ",".join(sorted(av.formats_available - NAMING_OTHERS))
+# Nor is a file's own name a pattern of those of numbered pictures.
+ALONE_OPTIONS = {
+    "format_whitelist": ",".join(sorted(av.formats_available - NAMING_OTHERS)),
+    "pattern_type": "none",
+}
 CROPPING_CONTAINERS = "matroska", "mov"  # the first of the demuxer's names
 PHOTO_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "avif"}  # of which FFmpeg gives one tile
 PICTURE_FORMATS = "_pipe", "image2", "ico"  # how FFmpeg's names of formats of pictures end
@@ -64,13 +68,12 @@ def open_film(source: object, name: object, options: Mapping[str, str]) -> Any:
         BadData: a list of other files, such as a playlist.
         Exception: what PyAV raises.
     """
-    wanted = {**options, "format_whitelist": FORMATS}
     try:
         # Old tags are in any encoding; they are not worth refusing a video for.
-        return av.open(source, options=wanted, metadata_errors="replace")
+        return av.open(source, options={**options, **ALONE_OPTIONS}, metadata_errors="replace")
     except av.error.ArgumentError as e:
         raise BadData(
-            f"{name}: not a readable video, or a list of others",
+            f"{name}: not a readable video, or a list of other files",
             "it may be damaged; name the files of a list themselves",
         ) from e
 
