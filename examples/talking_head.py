@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import av
@@ -51,6 +52,22 @@ def with_person(page: NDArray[np.uint8], frame: wsshm.Frame) -> NDArray[np.uint8
     return result
 
 
+def clock(path: str) -> float:
+    """Seconds at which the first frame is shown by the file's own clock."""
+    with av.open(path) as talk:
+        frame: Any = next(talk.decode(talk.streams.best("video")))
+        return float(frame.time)
+
+
+def sounds(talk: Any, source: Any, late: float) -> Iterator[Any]:
+    """Packets of sound, at `late` seconds before their times in the file."""
+    for packet in talk.demux(source):
+        if packet.dts is not None:  # one without a time only says that there are no more
+            ticks = round(late / packet.time_base)
+            packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
+            yield packet
+
+
 def copy(packet: Any, sound: Any, out: Any, packets: Iterator[Any]) -> Any:
     """Write a packet of sound, and return the next one; None at the end."""
     packet.stream = sound
@@ -77,10 +94,11 @@ def main() -> None:
         video.time_base = video.codec_context.time_base = Fraction(1, TICKS)
         source = talk.streams.best("audio")
         sound = out.add_stream_from_template(source) if source else None
-        # A packet without a time only says that there are no more.
-        packets = (p for p in talk.demux(source) if p.dts is not None) if source else iter(())
+        first = next(frames)
+        late = clock(given.talk) - first.time  # in MPEG-TS times begin anywhere
+        packets = sounds(talk, source, late) if source else iter(())
         packet = next(packets, None)
-        for frame in frames:
+        for frame in chain([first], frames):
             while packet is not None and packet.dts * packet.time_base <= frame.time:
                 packet = copy(packet, sound, out, packets)
             page = pages[min(int(frame.time / given.seconds), len(pages) - 1)]

@@ -9,8 +9,10 @@ result already. One that fails is named and not tried again until it changes. Ct
 from __future__ import annotations
 
 import argparse
+import stat
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import wsshm
@@ -18,14 +20,32 @@ import wsshm
 
 def seen(inbox: Path) -> dict[Path, tuple[int, int]]:
     """Size in bytes and time of change of every file that is not hidden."""
-    files = [p for p in inbox.iterdir() if p.is_file() and not p.name.startswith(".")]
-    return {p: (p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(files)}
+    found = {}
+    for path in sorted(inbox.iterdir()):
+        with suppress(FileNotFoundError):  # a browser renames a file when it is complete
+            state = path.stat()
+            if stat.S_ISREG(state.st_mode) and not path.name.startswith("."):
+                found[path] = state.st_size, state.st_mtime_ns
+    return found
+
+
+def composite(path: Path, out: Path, background: str, model: str | None) -> wsshm.Report:
+    """Write the composite of one file into a folder.
+
+    It has the file's name, behind which comes .mp4 or .png if the file's own format is only read.
+    """
+    for ending in ("", ".mp4", ".png"):
+        try:
+            return wsshm.run(path, f"{out}/{path.name}{ending}", background=background, model=model)
+        except wsshm.UsageError as e:  # among others, that it cannot be written so
+            error = e
+    raise error
 
 
 def take(path: Path, out: Path, background: str, model: str | None) -> None:
     """Write the composite of one file into a folder, and say so."""
     try:
-        report = wsshm.run(path, f"{out}/{path.name}", background=background, model=model)
+        report = composite(path, out, background, model)
     except wsshm.CannotCreate as e:  # most of the time because it was done before
         print(e, flush=True)
     except wsshm.WsshmError as e:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from fractions import Fraction
 from pathlib import Path
 from shutil import copy
@@ -16,9 +17,11 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from examples.watch_folder import seen
 from tests.conftest import REPOSITORY
-from tests.media import heard, probe, write_clip
+from tests.media import heard, noise_clip, probe, write_clip
 
 
 @pytest.fixture
@@ -88,16 +91,40 @@ def test_talking_head(talk: Path, ones: Path, tmp_path: Path) -> None:
         assert np.abs(image[-300:, :700] - slide).max() < 12
 
 
+def test_talking_head_by_another_clock(talk: Path, ones: Path, tmp_path: Path) -> None:
+    """Sound keeps its place beside the images where a file's clock does not begin at 0."""
+    late = tmp_path / "talk.ts"
+    with av.open(str(talk)) as source, av.open(str(late), "w") as target:
+        copies = {s: target.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                ticks = round(5 / packet.time_base)
+                packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+                packet.stream = copies[packet.stream]
+                target.mux(packet)
+    cv2.imwrite(str(tmp_path / "slide.png"), np.zeros((90, 160, 3), np.uint8))
+    out = tmp_path / "out.mp4"
+    output("talking_head", late, out, tmp_path / "slide.png", "--model", ones)
+    assert probe(late).times[0] >= 5
+    gaps = [heard(path)[0][0] - probe(path).times[0] for path in (late, out)]
+    assert float(gaps[1]) == pytest.approx(float(gaps[0]), abs=0.002)
+    assert len(heard(out)) == len(heard(late))
+
+
 def test_watch_folder(talk: Path, ones: Path, tmp_path: Path) -> None:
     """What is there, what comes later, and what is no video; then Ctrl-C."""
     inbox, out = tmp_path / "inbox", tmp_path / "out"
     inbox.mkdir()
     (inbox / "notes.mp4").write_text("not a video")
     copy(talk, inbox / "a.mp4")
+    noise_clip(inbox / "c.ts", frames=3)
+    Image.new("P", (64, 48)).save(inbox / "d.gif")
     args = inbox, out, "--bg", "#00b140", "--model", ones, "--seconds", 0.2
     program = example("watch_folder", *args)
     try:
         assert program.stdout.readline() == f"{out}/a.mp4: 9 frames\n"
+        assert program.stdout.readline() == f"{out}/c.ts.mp4: 3 frames\n"
+        assert program.stdout.readline() == f"{out}/d.gif.png: 1 frames\n"
         copy(talk, inbox / "b.mp4")
         assert program.stdout.readline() == f"{out}/b.mp4: 9 frames\n"
     finally:
@@ -106,5 +133,27 @@ def test_watch_folder(talk: Path, ones: Path, tmp_path: Path) -> None:
     assert (program.returncode, rest) == (0, "stopped\n")
     assert err.count("failed: ") == 1
     assert "notes.mp4" in err
-    assert {p.name for p in out.iterdir()} == {"a.mp4", "b.mp4"}
+    assert {p.name for p in out.iterdir()} == {"a.mp4", "b.mp4", "c.ts.mp4", "d.gif.png"}
     assert probe(out / "b.mp4").frames == 9
+
+
+def test_watch_folder_while_files_are_renamed(tmp_path: Path) -> None:
+    for n in range(30):
+        (tmp_path / f"{n}.part").touch()
+    over = threading.Event()
+
+    def rename() -> None:
+        while not over.is_set():
+            for n in range(30):
+                part, whole = tmp_path / f"{n}.part", tmp_path / f"{n}.mp4"
+                part.rename(whole)
+                whole.rename(part)
+
+    thread = threading.Thread(target=rename)
+    thread.start()
+    try:
+        for _ in range(200):
+            assert all(size == 0 for size, _ in seen(tmp_path).values())
+    finally:
+        over.set()
+        thread.join()
