@@ -12,6 +12,7 @@ from typing import Literal
 from engines.errors import UsageError, WsshmError
 from engines.video import run as pipeline
 from engines.video.config import Encoding, PrecisionChoice, RunConfig, Save
+from engines.video.pipeline import Stop
 from engines.video.summary import Started, Summary
 from wsshm._request import PathLike, Seconds, clip, known_errors, logger, matte, network, source
 
@@ -95,14 +96,21 @@ def run(
             was written by then, the error's `report` says what.
     """
     total: int | None = None
+    stop = Stop()
+    raised: BaseException | None = None
 
     def begin(started: Started) -> None:
         nonlocal total
         total = started.total
 
     def tell(frames: int) -> None:
-        if progress is not None:
+        nonlocal raised
+        if progress is None:
+            return
+        try:
             progress(frames, total)
+        except BaseException as e:  # kept from the run, which judges errors by what is in them
+            raised, stop.requested = e, True
 
     config = RunConfig(
         input=source(input),
@@ -120,14 +128,17 @@ def run(
         **network(model, None if size == "auto" else size, device, precision),
     )
     with known_errors():
-        summary = pipeline.run(config, on_start=begin, on_frame=tell, say=logger.info)
+        summary = pipeline.run(config, stop, begin, tell, logger.info)
     for warning in summary.warnings:
         logger.warning(warning)
     report = _report(summary)
-    if summary.error is not None:
-        if isinstance(summary.error, WsshmError):
-            summary.error.report = report
-        raise summary.error
+    if raised is not None and summary.error is not None:  # one of them can be raised
+        logger.warning(summary.error)
+    error = summary.error if raised is None else raised
+    if error is not None:
+        if isinstance(error, WsshmError):
+            error.report = report
+        raise error
     return report
 
 

@@ -82,16 +82,39 @@ def test_an_error_midway_has_the_report(ones: Path, tmp_path: Path) -> None:
     assert 0 < caught.value.report.frames == probe(tmp_path / "out.mp4").frames
 
 
-def test_an_error_of_the_callers_own_comes_back(ones: Path, portrait: Path, tmp_path: Path) -> None:
-    """What was written until then is kept, as after Ctrl-C."""
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LookupError("enough"),
+        ValueError("not enough memory"),
+        caused(ValueError("the window is closed"), BrokenPipeError()),
+        MemoryError(),
+        door.CannotOpen("elsewhere"),
+        KeyboardInterrupt(),
+    ],
+    ids=repr,
+)
+def test_an_error_of_the_callers_own_comes_back(
+    error: BaseException, ones: Path, portrait: Path, tmp_path: Path
+) -> None:
+    """It is the very error; what was written until then is kept, as after Ctrl-C."""
 
     def leave(done: int, _: int | None) -> None:
         if done == 10:
-            raise LookupError("enough")
+            raise error
 
-    with pytest.raises(LookupError, match="enough"):
+    with pytest.raises(type(error)) as caught:
         door.run(portrait, tmp_path / "out.mp4", model=ones, progress=leave)
+    assert caught.value is error
+    assert caught.traceback[-1].name == "leave"
     assert probe(tmp_path / "out.mp4").frames == 10
+    if isinstance(error, door.WsshmError):
+        assert error.report.frames == 10
 
 
 @pytest.mark.parametrize(
