@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from engines.arrays import U8
 from engines.errors import Unavailable, memory_error
@@ -27,11 +27,12 @@ from wsshm._request import PathLike, Seconds, clip, known_errors, logger, matte,
 THREAD_NAME = "wsshm frames"
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Frame:
     """A frame of a clip with its matte.
 
     Attributes:
-        time: seconds from the beginning of the clip at which it is shown.
+        time: seconds from the beginning of the clip, not of the part taken, at which it is shown.
         rgb: (H, W, 3) uint8; the frame as it is, or the person's own colours (see `frames`).
         alpha: (H, W) uint8, 255 = person.
     """
@@ -86,7 +87,7 @@ def frames(
 
 
 class Frames(Iterator[Frame]):
-    """An iterator of the `Frame`s of a clip, made by `frames`.
+    """An iterator of the `Frame`s of a clip, made by `frames` and not by its constructor.
 
     Leaving a loop early ends the work; where the iterator has a name, use it as a context manager
     or `close` it.
@@ -102,10 +103,10 @@ class Frames(Iterator[Frame]):
     rate: Fraction | None
     total: int | None
 
-    def __init__(self, config: RunConfig):
+    def __init__(self, _config: Any):
         # The thread must not hold `self`: it is to end when nobody else does.
         self._stop, self._handed = _Stop(), queue.Queue[Any](1)
-        args = config, self._handed, self._stop
+        args = _config, self._handed, self._stop
         thread = RunThread(target=_work, args=args, name=THREAD_NAME)
         self._end = weakref.finalize(self, _end, self._stop, thread)
         self._end.atexit = False  # at the exit, `_Stop` has ended the thread long before
@@ -189,12 +190,13 @@ class _Hand(FrameSink):
 
     Args:
         give: called with a frame, and whether it takes the place of one that waits.
+        start: of the part of the clip that is taken, in seconds.
         is_live: only the newest frame waits. What is left out here is not lost for want of speed.
     """
 
-    def __init__(self, give: Callable[[Frame, bool], None], is_live: bool):
+    def __init__(self, give: Callable[[Frame, bool], None], start: Fraction, is_live: bool):
         self.path, self.warnings = Path(THREAD_NAME), []
-        self._give, self._is_live = give, is_live
+        self._give, self._start, self._is_live = give, start, is_live
         self._scalers: dict[FrameFormat, RgbScaler] = {}
 
     def write(self, item: Composited) -> None:
@@ -203,7 +205,7 @@ class _Hand(FrameSink):
         # No composite is made: this is the foreground, or the frame itself where alpha is saved.
         rgb = scaler(frame.image, fmt.width, fmt.height)
         self.frames += 1
-        shown = Frame(float(frame.pts * frame.time_base), rgb, item.alpha)
+        shown = Frame(float(self._start + frame.pts * frame.time_base), rgb, item.alpha)
         self._give(shown, self._is_live and self.frames > 1)  # before the first, the source waits
 
     def close(self, whole: bool) -> None:
@@ -225,7 +227,7 @@ def _work(config: RunConfig, handed: queue.Queue[Any], stop: _Stop) -> None:
 
     def outputs(config: RunConfig, source: FrameSource, *_: Any) -> Iterator[FrameSink]:
         opened.append(source)
-        yield _Hand(give, source.is_live)
+        yield _Hand(give, config.clip.start, source.is_live)
 
     opened: list[FrameSource] = []
     error: BaseException | None

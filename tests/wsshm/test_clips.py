@@ -57,12 +57,15 @@ def test_frames_are_the_clips_own(ones: Path, tmp_path: Path) -> None:
         assert (frames.width, frames.height) == (50, 38)
         taken = list(frames)
     assert [Fraction(f.time).limit_denominator(1000) for f in taken] == probe(clip).times
-    for seconds, rgb, alpha in taken:
-        assert isinstance(seconds, float)
-        assert (rgb.shape, rgb.dtype) == ((38, 50, 3), np.uint8)
-        assert (alpha.shape, alpha.dtype) == ((38, 50), np.uint8)
-        alpha[:] = rgb[..., 0]
+    for f in taken:
+        assert isinstance(f.time, float)
+        assert (f.rgb.shape, f.rgb.dtype) == ((38, 50, 3), np.uint8)
+        assert (f.alpha.shape, f.alpha.dtype) == ((38, 50), np.uint8)
+        f.alpha[:] = f.rgb[..., 0]
     assert len({f.rgb.tobytes() for f in taken}) == 6
+    assert taken.index(taken[3]) == 3  # each is itself alone: arrays have no one truth to compare
+    part = list(door.frames(clip, model=ones, start=0.2))
+    assert [f.time for f in part] == pytest.approx([f.time for f in taken[3:]], abs=1e-3)
 
 
 def test_the_rate_and_the_number_of_frames(ones: Path, portrait: Path) -> None:
