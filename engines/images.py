@@ -87,9 +87,11 @@ def from_pillow(image: Image.Image, warn: Say = silent) -> Picture:
         warn: told what cannot be used.
 
     Raises:
-        BadData: it cannot be decoded, or is over `MAX_PIXELS`.
+        BadData: it has no pixels, cannot be decoded, or is over `MAX_PIXELS`.
     """
     path = Path(getattr(image, "filename", "") or "image")
+    if not image.width * image.height:
+        raise BadData(f"{path}: has no pixels", "give an image of at least 1x1")
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(path)
     try:

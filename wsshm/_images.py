@@ -23,9 +23,10 @@ from engines.video.frame import Frame, FrameFormat
 from engines.video.matte.network import Network, open_network
 from engines.video.matte.postprocess import MattePostprocessor
 from engines.video.matte.watch import Watch
-from engines.video.read.pictures import frame_image
+from engines.video.read.open import open_image
+from engines.video.read.pictures import FrameImage, frame_image
 from engines.video.write.pictures import ImageConverter
-from wsshm._request import PathLike, known_errors, logger, network
+from wsshm._request import PathLike, known_errors, logger, network, path_of
 
 ImageLike = PathLike | U8 | Image.Image
 
@@ -114,12 +115,11 @@ def _pixels(
     """Return of an image what `save` says, by the steps of a run."""
     with known_errors():
         fields = network(model, size, device, precision)
-        picture, orientation = _picture(image)
-        shown = frame_image(picture)
+        shown, orientation = _shown(image)
         frame = Frame(shown.image, shown.format, 0, Fraction(1), alpha=shown.alpha)
         with _lock:
             engine = _engine(RunConfig(Path(), max_workers=1, **fields), shown.format)
-            matting = Network(engine, size or engine.spec.size)
+            matting = Network(engine, fields["size"] or engine.spec.size)
             inferred = matting.infer(matting.scale(frame))
         watch = Watch(silent, "")
         watch(inferred.rgb, inferred.alpha)
@@ -134,12 +134,13 @@ def _pixels(
         return pixels
 
 
-def _picture(image: ImageLike) -> tuple[images.Picture, int]:
+def _shown(image: ImageLike) -> tuple[FrameImage, int]:
     """Return an image upright, and its orientation in EXIF if that is to be put back."""
     if isinstance(image, Image.Image):
-        return images.from_pillow(image, logger.warning), image.getexif().get(ORIENTATION, 1)
+        orientation = image.getexif().get(ORIENTATION, 1)
+        return frame_image(images.from_pillow(image, logger.warning)), orientation
     if isinstance(image, str | os.PathLike):
-        return images.read(Path(image), logger.warning), 1
+        return open_image(Path(path_of(image, "image")), logger.warning), 1
     if not isinstance(image, np.ndarray):
         raise UsageError(f"image: a {type(image).__name__} is no path, array or image of Pillow")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
@@ -147,9 +148,10 @@ def _picture(image: ImageLike) -> tuple[images.Picture, int]:
             f"image: an array of {image.dtype} {image.shape}", "give (H, W, 3) uint8 RGB"
         )
     if not 0 < image.shape[0] * image.shape[1] <= MAX_PIXELS:
-        raise UsageError(f"image: has {image.shape[0] * image.shape[1]} pixels", "give 1 to 64 Mi")
+        count = image.shape[0] * image.shape[1]
+        raise UsageError(f"image: has {count} pixels", "give 1 to 64 Mi pixels")
     alpha = np.ascontiguousarray(image[..., 3]) if image.shape[2] == 4 else None
-    return images.Picture(image[..., :3], alpha), 1
+    return frame_image(images.Picture(image[..., :3], alpha)), 1
 
 
 def _engine(config: RunConfig, fmt: FrameFormat) -> MattingEngine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.errors import UsageError, memory_error
-from engines.video.config import MAX_SIZE, MIN_SIZE, Clip, MatteOptions, Stream
+from engines.video.config import MAX_SECONDS, MAX_SIZE, MIN_SIZE, Clip, MatteOptions, Stream
 
 PathLike = str | os.PathLike[str]
 Seconds = float | Fraction
@@ -30,10 +31,19 @@ def known_errors() -> Iterator[None]:
         raise
 
 
+def path_of(given: PathLike, name: str) -> str:
+    """Return the path, or another word, that the argument of a name gives."""
+    text = os.fspath(given)
+    if "\0" in text:
+        raise UsageError(f"{name}={text!r}: has a NUL character, which no path has")
+    return text
+
+
 def source(given: PathLike) -> Path | Stream:
     """Return what an input names: a path, or an address such as ``rtsp://camera/stream``."""
+    text = path_of(given, "input")
     if not isinstance(given, str):
-        return Path(given)
+        return Path(text)
     if not given:
         raise UsageError("input: is empty")
     from engines.video.read.stream import parse_input
@@ -45,18 +55,34 @@ def network(
     model: PathLike | None, size: int | None, device: str, precision: Any
 ) -> dict[str, Any]:
     """Return the fields of a `RunConfig` that say which network runs on what."""
-    if size is not None and not (isinstance(size, int) and MIN_SIZE <= size <= MAX_SIZE):
+    name = None if model is None else path_of(model, "model")
+    return {
+        "model": name,
+        "size": None if size is None else _lines(size),
+        "device": device,
+        "precision": precision,
+    }
+
+
+def _lines(size: Any) -> int:
+    try:
+        lines = operator.index(size)  # of NumPy as well
+    except TypeError:
+        lines = 0
+    if not MIN_SIZE <= lines <= MAX_SIZE:
         raise UsageError(f"size={size!r}: is a number of pixels, {MIN_SIZE} to {MAX_SIZE}")
-    name = None if model is None else os.fspath(model)
-    return {"model": name, "size": size, "device": device, "precision": precision}
+    return lines
 
 
 def clip(start: Seconds, duration: Seconds | None) -> Clip:
     """Return a part of a video."""
-    if start < 0:
-        raise UsageError(f"start={start}: must not be under 0")
-    if duration is not None and duration <= 0:
-        raise UsageError(f"duration={duration}: must be over 0")
+    if not 0 <= start <= MAX_SECONDS:
+        raise UsageError(f"start={start}: must be seconds, 0 to {MAX_SECONDS}")
+    if duration is not None and not 0 < duration <= MAX_SECONDS:
+        raise UsageError(
+            f"duration={duration}: must be seconds over 0, at most {MAX_SECONDS}",
+            "give None to take all to the end",
+        )
     return Clip(start, duration)
 
 

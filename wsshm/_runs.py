@@ -14,7 +14,17 @@ from engines.video import run as pipeline
 from engines.video.config import Encoding, PrecisionChoice, RunConfig, Save
 from engines.video.pipeline import Stop
 from engines.video.summary import Started, Summary
-from wsshm._request import PathLike, Seconds, clip, known_errors, logger, matte, network, source
+from wsshm._request import (
+    PathLike,
+    Seconds,
+    clip,
+    known_errors,
+    logger,
+    matte,
+    network,
+    path_of,
+    source,
+)
 
 SaveName = Literal["composite", "alpha", "foreground"]
 
@@ -114,9 +124,9 @@ def run(
 
     config = RunConfig(
         input=source(input),
-        output=None if output is None else Path(output),
+        output=None if output is None else Path(path_of(output, "output")),
         output_is_folder=str(output or "").endswith(("/", os.sep)),
-        background=os.fspath(background),
+        background=path_of(background, "background"),
         save=_saves(save),
         clip=clip(start, duration),
         matte=matte(smooth),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import UsageError
-from engines.video.config import MAX_SIZE, MIN_SIZE
+from engines.video.config import MAX_SECONDS, MAX_SIZE, MIN_SIZE
 
 if TYPE_CHECKING:
     from engines.video.config import Stream
@@ -26,7 +26,7 @@ def seconds(option: str, text: str) -> Fraction:
     total = Fraction(0)
     for part in text.split(":"):
         total = total * 60 + Fraction(part)
-    if total > 10**7:
+    if total > MAX_SECONDS:
         raise UsageError(f"{option} {text}: no video is that long")
     return total
 

@@ -18,6 +18,7 @@ Pipe = Literal["mkv", "webm", "y4m"]  # containers that need no seeking; the fir
 PIPES: tuple[Pipe, ...] = get_args(Pipe)
 PrecisionChoice = Literal["auto", Precision]
 MIN_SIZE, MAX_SIZE = 64, 2160  # pixels: shorter edge that a user may let the network see
+MAX_SECONDS = 10**7  # of a moment in a video or a part of it
 OPENING_SECONDS, SILENCE_SECONDS = 5.0, 1.0  # to wait for a stream's first image, and for the next
 # Two frames in parallel with one thread each cost less than one frame with two threads: no thread
 # waits for another.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -189,7 +190,12 @@ def test_a_clip_that_ends_early_gives_what_there_is(ones: Path, tmp_path: Path) 
         (None, {"model": "best"}, door.CannotOpen, "best"),
         (None, {"start": 100}, door.WsshmError, "100"),
         (None, {"start": -1}, door.UsageError, "start=-1"),
+        (None, {"start": math.nan}, door.UsageError, "start=nan"),
+        (None, {"start": 1e18}, door.UsageError, "start=1e"),
         (None, {"duration": 0}, door.UsageError, "duration=0"),
+        (None, {"duration": math.inf}, door.UsageError, "duration=inf"),
+        ("a\0b.mp4", {}, door.UsageError, "input=.*NUL"),
+        (None, {"model": "a\0b"}, door.UsageError, "model=.*NUL"),
         (None, {"smooth": 1}, door.UsageError, "smooth=1"),
     ],
 )

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -116,6 +117,31 @@ def test_a_model_that_is_written_again_is_opened_again(tmp_path: Path, pixels: U
     assert matte(pixels, model=file).max() == 0
 
 
+@pytest.mark.parametrize("ending", ["tga", "pcx", "sgi", "dpx"])
+def test_formats_that_ffmpeg_alone_reads(
+    ending: str, brightness: Path, tmp_path: Path, pixels: U8
+) -> None:
+    with av.open(str(tmp_path / f"image.{ending}"), "w", format="image2") as out:
+        encoder, order = ("targa", "bgr24") if ending == "tga" else (ending, "rgb24")
+        stream = out.add_stream(encoder, 1)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width, stream.pix_fmt = *pixels.shape[:2], order
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+    alpha = matte(tmp_path / f"image.{ending}", model=brightness)
+    assert np.array_equal(alpha, matte(pixels, model=brightness))
+
+
+def test_a_size_may_be_of_numpy(brightness: Path, pixels: U8) -> None:
+    size: Any = np.int64(64)
+    alpha = matte(pixels, model=brightness, size=size)
+    assert np.array_equal(alpha, matte(pixels, model=brightness, size=64))
+
+
+def test_a_video_is_no_image(portrait: Path) -> None:
+    with pytest.raises(BadData, match=r"portrait.mp4: not a readable image"):
+        matte(portrait)
+
+
 def test_it_says_that_nobody_is_there(
     zeros: Path, pixels: U8, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,7 +158,10 @@ def test_it_says_that_nobody_is_there(
         (__file__, {}, BadData, "test_images.py: not a readable image"),
         (np.zeros((4, 4, 3)), {}, UsageError, r"array of float64 .*; give \(H, W, 3\) uint8 RGB"),
         (np.zeros((4, 4), np.uint8), {}, UsageError, r"\(4, 4\)"),
-        (np.zeros((0, 4, 3), np.uint8), {}, UsageError, "0 pixels"),
+        (np.zeros((0, 4, 3), np.uint8), {}, UsageError, "0 pixels; give 1 to 64 Mi pixels"),
+        (Image.new("RGB", (0, 4)), {}, BadData, "no pixels"),
+        ("a\0b.jpg", {}, UsageError, r"image='a\\x00b.jpg': has a NUL"),
+        (".", {}, CannotOpen, "is a directory"),
         (None, {}, UsageError, "NoneType"),
         (np.zeros((4, 4, 3), np.uint8), {"model": "best"}, CannotOpen, "best.*default, fast"),
         (np.zeros((4, 4, 3), np.uint8), {"size": 20}, UsageError, "size=20.*64 to 2160"),

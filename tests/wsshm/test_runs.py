@@ -127,6 +127,8 @@ def test_an_error_of_the_callers_own_comes_back(
         ({"fps": 25}, door.UsageError, "--fps"),
         ({"background": "beach.jpg"}, door.CannotOpen, "beach.jpg: no such file"),
         ({"output": "missing/out.mp4"}, door.CannotCreate, "missing"),
+        ({"output": "a\0b.mp4"}, door.UsageError, "output=.*NUL"),
+        ({"background": "a\0b.jpg"}, door.UsageError, "background=.*NUL"),
         ({"output": "out.gif"}, door.UsageError, "gif"),
         ({"codec": "vp6"}, door.WsshmError, "vp6"),
         ({"device": "cuda:x"}, door.UsageError, "cuda:x"),

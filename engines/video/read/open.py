@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import glob
 import stat
-from contextlib import closing
+from contextlib import closing, suppress
 from fractions import Fraction
 from pathlib import Path
 
 from engines import images
-from engines.errors import CannotOpen, Say, UsageError, reading, silent
+from engines.errors import BadData, CannotOpen, Say, UsageError, reading, silent
 from engines.video.config import Clip, Segment, Stream
 from engines.video.frame import is_frame
 from engines.video.pipeline import Stop
@@ -20,6 +20,7 @@ from engines.video.read.pictures import (
     ImageFolderSource,
     ImageSource,
     converted,
+    frame_image,
     rgb_format,
 )
 from engines.video.read.source import FrameSource
@@ -111,6 +112,24 @@ def _open_path(
     if is_folder:
         return ImageFolderSource(path, fps, pattern, bit_depth, warn)
     return ImageSource(path, warn, picture)
+
+
+def open_image(path: Path, warn: Say = silent) -> FrameImage:
+    """Read an image file of any format that `open_source` takes; of an animation the first picture.
+
+    Args:
+        warn: told what of the file is not used, and what is missing.
+
+    Raises:
+        CannotOpen: it cannot be read.
+        BadData: it is no image, or damaged.
+    """
+    if not path.is_file() or images.is_still(path) or images.is_animation(path):
+        return frame_image(images.read(path, warn))
+    with suppress(BadData), closing(VideoSource(path, Clip(), warn=warn)) as video:
+        if video.is_picture:
+            return _first_image(video)
+    raise BadData(f"{path}: not a readable image", "it may be empty, damaged or another kind")
 
 
 def _first_image(video: VideoSource) -> FrameImage:
