@@ -49,6 +49,17 @@ def size(text: str | None) -> int | None:
     return int(text)
 
 
+def paths_of_urls(texts: Sequence[str]) -> list[str]:
+    """Return INPUTs with a path in the place of each ``file://`` address.
+
+    Raises:
+        UsageError: one names a file of another machine.
+    """
+    from engines.video.read.stream import parse_input
+
+    return [str(parse_input(text)) if text.startswith("file://") else text for text in texts]
+
+
 def source(texts: Sequence[str], webcam: bool, camera: str | None) -> Path | Stream:
     """Return what the first INPUT or ``--webcam`` names.
 

@@ -94,7 +94,7 @@ def run(
         raise UsageError(f"--duration {duration}: must be over 0")
     if realtime and size not in (None, "auto"):
         raise UsageError(f"--size {size}: --realtime chooses the size", "leave one of them out")
-    texts = inputs or []
+    texts = parse.paths_of_urls(inputs or [])
     part = None if segments is None else parse.seconds("--segments", segments)
     of_files = {"--recursive": recursive, f"--jobs {jobs}": jobs, f"--cluster {cluster}": cluster}
     of_files[f"--segments {segments}"] = segments

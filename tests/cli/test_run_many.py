@@ -249,3 +249,10 @@ def test_no_ray(wsshm: Wsshm, tmp_path: Path) -> None:
     assert result.returncode == 69
     one_error_line(result, "--cluster: Ray is not installed; run: pip install 'wsshm[cluster]'")
     assert not (tmp_path / "out").exists()
+
+
+def test_inputs_may_be_named_by_urls(wsshm: Wsshm, ones: Path, tmp_path: Path) -> None:
+    urls = [image(tmp_path / name).as_uri() for name in ("a b.png", "c.png")]
+    result = wsshm("run", *urls, "-o", "out/", "--bg", "#204060", "--model", ones)
+    assert result.returncode == 0, result.stderr
+    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {"a b.png", "c.png"}

@@ -94,7 +94,8 @@ def parse_input(text: str) -> Path | Stream:
         return _named_by_url(parts)
     if scheme not in SCHEMES:
         raise UsageError(
-            f"{scheme}://: no such address is opened", f"use one of {', '.join(sorted(SCHEMES))}"
+            f"{scheme}://: not an address that is opened",
+            f"use one of {', '.join(sorted(SCHEMES))}",
         )
     paced = True if scheme in PACED_SCHEMES else None
     return Stream(text, stem, paced, options=RTSP_OPTIONS if scheme.startswith("rtsp") else {})
