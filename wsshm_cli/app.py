@@ -77,9 +77,9 @@ def _add(
 EXAMPLES = """
 \b
 Examples:
-  wsshm run clip.mp4 --bg beach.jpg     another place: clip_wsshm.mp4
-  wsshm run clip.mp4 --save foreground  the person alone, for an editor
-  wsshm run --help                      more of them; so for every command
+  wsshm run clip.mp4 --bg beach.jpg                   another place: clip_wsshm.mp4
+  wsshm run clip.mp4 --save foreground -o person.mov  the person alone, for an editor
+  wsshm run --help                                    more of them; so for every command
 """
 _USE, _MEASURE, _TRAIN = "Use", "Measure", "Train"
 

@@ -201,7 +201,11 @@ def evaluate(
         if name == "static" and found and all(v != v for v in figures):
             raise UsageError("--static: no two images in a row have a part that stands still")
     if not rows:
-        raise UsageError(f"no {split} images to measure" + (f" match {only}" if only else ""))
+        if only or root is None or split != "val":
+            raise UsageError(f"no {split} images to measure" + (f" match {only}" if only else ""))
+        raise UsageError(
+            "no val images to measure", f"list some in {root / 'val.txt'}, or use --split train"
+        )
     if sheet is not None and watch is not None:
         watch.write(sheet, rows, names)
     if as_json:

@@ -124,7 +124,7 @@ def test_fences_say_what_they_hold(page: Path) -> None:
     fences = re.findall(r"^ *```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert all(fences[::2]), page.name
     assert not any(fences[1::2]), page.name
-    known = {"sh", "python", "text", "html", "yaml", "dockerfile"}
+    known = {"sh", "python", "text", "html", "yaml", "toml", "dockerfile"}
     assert {language.split()[0] for language in fences[::2]} <= known
 
 
