@@ -3,7 +3,8 @@
 Trains what a table needs, measures the exported files by `wsshm eval` and writes
 ``OUT/SCALE/table6.md`` and ``.png``. What is finished is not done again, so a run that was stopped
 goes on with the same command, and tables share their trainings. Each score is a JSON file in
-``OUT/SCALE/s<seed>``. Needs ``wsshm[train]`` and ``wsshm[dev]``.
+``OUT/SCALE/s<seed>``. ``table1 --only-speed`` times the networks of Table 1 anew, without data or
+training. Needs ``wsshm[train]`` and ``wsshm[dev]``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from benchmarks.papers import report, second
 from benchmarks.papers.report import Column, Scores, change, digits, figure, markdown
 from benchmarks.papers.scales import FOLDER, SCALES
 from benchmarks.papers.speed import measure, speeds
-from benchmarks.papers.tables import TABLES, Row, Table
+from benchmarks.papers.tables import LABELS, TABLES, Row, Table
 from benchmarks.papers.training import Place, carry_out
 from engines.datasets.layout import find_data
 from engines.errors import UsageError, WsshmError
@@ -34,6 +35,9 @@ def main() -> int:
     """Do what the command line asks for; return the exit code."""
     args = parse()
     try:
+        if args.only_speed:
+            print(f"{time_again(args.tables, args.scale, args.out)}", flush=True)
+            return 0
         place = prepare(args)
         seeds = range(args.seeds or place.scale.seeds)
         for name in args.tables:
@@ -92,7 +96,31 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="write the tables from what is finished, train nothing",
     )
+    parser.add_argument(
+        "--only-speed",
+        action="store_true",
+        help="time the networks of table1 anew into speed.md, train nothing; needs no --data",
+    )
     return parser.parse_args()
+
+
+def time_again(names: list[str], scale: str, out: Path) -> Path:
+    """Time the networks of a table, in place of what was timed before; return the file of speeds.
+
+    Raises:
+        UsageError: a table has no speeds.
+    """
+    if other := [n for n in names if n not in TABLES or not TABLES[n].has_speed]:
+        raise UsageError(f"{other[0]}: has no speeds to measure", "--only-speed takes table1")
+    rows = TABLES[names[0]].rows(SCALES[scale])
+    folder = out / scale
+    folder.mkdir(parents=True, exist_ok=True)
+    measure(folder / "speed.json", [r.arch for r in rows], SCALES[scale].bench_seconds)
+    cells = speeds(folder / "speed.json")
+    lines = markdown(["", *cells[""]], [[LABELS[r.arch], *cells[r.arch]] for r in rows])
+    with replacing(folder / "speed.md") as f:
+        f.write("\n".join([*lines, ""]).encode())
+    return folder / "speed.md"
 
 
 def prepare(args: argparse.Namespace) -> Place:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from benchmarks.papers import __main__ as command_line
 from benchmarks.papers import second
 from benchmarks.papers.report import Column, Scores, change, figure, interval
 from benchmarks.papers.scales import SCALES
@@ -151,6 +152,38 @@ def data(dataset: Path, tmp_path: Path) -> Path:
     shutil.copy(own / "matte/b/rgba/1.png", own / "matte/b/rgba/2.png")
     (own / "val.txt").write_text("seg/a/images/10.jpg\nmatte/b/rgba/2.png\nbackground/stars.jpg\n")
     return own
+
+
+def test_speeds_are_taken_again_without_data_or_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timed in an instant; what is written of it, and what was there before, is looked at."""
+
+    def timed(out: Path, archs: list[str], seconds: float) -> None:
+        alone = [{"name": a, "core_ms": 10.0 * i, "fps": 2.5} for i, a in enumerate(archs)]
+        costs = [{"name": a, "macs": 3e9} for a in archs]
+        found = {"cpu": "Z80", "threads": 1, "models": costs, "model_only": {"models": alone}}
+        out.write_text(json.dumps(found | {"trainable": dict.fromkeys(archs, 1000), "gpu": {}}))
+
+    monkeypatch.setattr(command_line, "measure", timed)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["papers", "table1", "--only-speed", "--out", "out"])
+    folder = tmp_path / "out/cpu"
+    folder.mkdir(parents=True)
+    (folder / "speed.json").write_text("{}")
+    assert command_line.main() == 0
+    lines = [line.split(" | ") for line in (folder / "speed.md").read_text().splitlines()]
+    assert lines[0][4] == "FPS: Z80, 1 threads"
+    assert lines[2][:5] == ["| SHM", "1,000", "3.0", "0", "2.50"]
+    assert len(lines) == 2 + len(TABLES["table1"].rows(SCALES["cpu"]))
+    assert sorted(p.name for p in folder.iterdir()) == ["speed.json", "speed.md"]
+
+
+def test_a_table_without_speeds_has_none_to_take_again(tmp_path: Path) -> None:
+    done = papers("table1", "table6", "--only-speed", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "table6: has no speeds to measure; --only-speed takes table1" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_table_is_written_of_what_is_there(data: Path, tmp_path: Path) -> None:
