@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from engines.errors import UsageError
+from tests.train.networks.costs import multiplications, parameters
 from train.networks import NETWORKS, build
 from train.networks.unet import UNet
 
@@ -34,6 +35,20 @@ def test_taps_are_those_of_the_paper(arch: str, strides: tuple, channels: list[i
     features = build(arch).encoder(torch.rand(1, 3, 64, 96))
     assert [(64 // f.shape[2], 96 // f.shape[3]) for f in features] == [(s, s) for s in strides]
     assert [f.shape[1] for f in features] == channels
+
+
+@pytest.mark.parametrize(
+    ("arch", "count", "billions"),
+    [
+        ("r101", 54_646_818, 219.9),
+        ("r18", 15_102_498, 67.4),
+        ("r18x0.5", 3_781_394, 17.1),
+    ],
+)
+def test_it_costs_what_it_is_said_to(arch: str, count: int, billions: float) -> None:
+    with torch.device("meta"):
+        assert parameters(build(arch)) == count
+    assert multiplications(arch) / 1e9 == pytest.approx(billions, rel=0.01)
 
 
 def test_unknown_architecture_is_named() -> None:
