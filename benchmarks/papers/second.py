@@ -2,6 +2,8 @@
 
 The loss of its table is `mean(sqrt(d² + ε²))` over all pixels, with an ε that changes no digit
 shown here: the mean absolute difference. Clusters see the image alone, the network its trimap too.
+The training loss is that of the finished network, on pictures that are not augmented; the paper
+does not say when it takes its own.
 """
 
 from __future__ import annotations

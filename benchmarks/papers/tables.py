@@ -60,7 +60,7 @@ TABLE_2 = {
     | {(50_000, 2000): (3.512, 22.728)},
 }
 TABLE_4 = {"0.1": (4.442, 28.911), "0.01": (4.391, 28.776), "0.001": (4.421, 28.838)}
-# By (weak-strong augmentation, EMA).
+# By (weak-strong augmentation, EMA); of its second and third row, the text lost which has which.
 TABLE_5 = {
     (True, True): (4.391, 28.776),
     (True, False): (4.419, 28.793),
@@ -196,7 +196,11 @@ def table_5(scale: Scale) -> list[Row]:
 
 
 def table_6(scale: Scale) -> list[Row]:
-    """Each network, fine-tuned on composites and by blending."""
+    """Each network, fine-tuned on composites and by blending.
+
+    With strong augmentation, and EMA where the teacher is of the same architecture. The paper does
+    not say, and its R101 has here the error of the row of Table 5 that has neither.
+    """
     rows = []
     for arch in scale.students:
         before, after = TABLE_6.get(arch, ((), ()))

@@ -16,7 +16,7 @@ import numpy as np
 from engines.arrays import U8
 
 SEED = 0
-BACKGROUNDS_PER_CUTOUT = 3
+BACKGROUNDS_PER_CUTOUT = 3  # WSSHM puts those of D-646 on five
 MIN_OPAQUE_ALPHA = 230  # of 255: below, a cut-out's colour is mixed with its old background
 
 

@@ -1,7 +1,14 @@
 """Crops, composites and photometric changes, random by the given generator alone.
 
 Images are (H, W, 3) uint8 RGB, labels (H, W) uint8 with 255 = person, weights (H, W) uint8 with 255
-where a label may be learnt and 0 where it may not.
+where a label may be learnt and 0 where it may not. Labels are resized as images are, so that masks
+get soft edges.
+
+Differs from WSSHM, which scales, crops and flips at random, by amounts that it does not give, and
+jitters colours for the student alone. Here `strong` blurs, adds grain, takes resolution and encodes
+as JPEG too, and photographs have it in pre-training as well. Composites, which have no weak form,
+go through the same for teacher and student, with colours changed in each part by itself; a cut-out
+is placed at random, often lit towards its background, and one composite in four has several people.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Importing this module imports no network and no torch, because help prints the table.
 
 Those of other papers have their layers and losses; each file says in its head where it differs.
-Trimaps are those of `train.networks.transition`. Optimiser, rates, batches, crops and augmentation
-are the recipe's, alike for all, so that networks can be compared.
+Trimaps and Laplacian pyramids are as `train.networks.transition` says. Optimiser, rates, batches,
+crops and augmentation are the recipe's, alike for all and not their authors', so that networks can
+be compared.
 """
 
 from __future__ import annotations

@@ -42,8 +42,9 @@ def first_convolution(part: nn.Module) -> nn.Conv2d:
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling (Chen et al., DeepLab v3).
 
-    The pooled branch is added after the projection instead of concatenated before it: the same
-    function, without an up-sampling to a size that depends on the input.
+    The pooled branch is added after the projection instead of concatenated before it, without an
+    up-sampling to a size that depends on the input; it has no norm and ReLU of its own. There is no
+    dropout.
     """
 
     def __init__(self, cin: int, cout: int, dilations: tuple[int, ...] = (2, 4, 6)):

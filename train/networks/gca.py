@@ -10,8 +10,9 @@
 added. Both attentions copy features between places where the guidance looks alike.
 
 Differs from the authors': there is no trimap, so that the encoder takes the image alone, each place
-counts as unknown in the attention, and the loss is the L1 over all pixels. The stages start from
-ImageNet weights of torchvision's ResNet-34 as far as they fit, those of the authors are another's.
+counts as unknown in the attention, and the loss is the L1 over all pixels; how WSSHM did without
+the trimap is not told. The stages start from ImageNet weights of torchvision's ResNet-34 as far as
+they fit, those of the authors are another's.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@
 
 Differs from the authors' code: the image is normalised as for ImageNet (theirs is 0 to 255), the
 glance's cross-entropy is that of logits (theirs of their sigmoids), the ResNet's classifier, which
-computes nothing there, is left out, and so is the loss of compositions, for which a photograph has
-no foreground.
+computes nothing there, is left out, and so is, for composites too, the loss of compositions, for
+which a photograph has no foreground. Encoder and variant are their code's defaults: WSSHM does not
+say which it ran.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ once for P and the skip, once for the un-pooling U of the decoder at the same pl
 
 The index blocks are as wide as in the authors' code; the cost that its page states belongs to
 blocks of twice that width. Differs from it: no trimap, so three channels instead of four and a loss
-over all pixels; it is that of alpha alone, as a photograph has no foreground for compositions.
+over all pixels; it is that of alpha alone, for composites too, as a photograph has no foreground
+for compositions. How WSSHM took its trimap away is not told.
 """
 
 from __future__ import annotations

@@ -7,9 +7,11 @@
 One decoder says where the person is, the other where the background is. Where they agree, alpha is
 what both say; where they do not, `fusion` weighs them.
 
-The paper does not give the widths of the decoders and norms; these are this project's. Differs from
-the paper: all parts learn in one stage, where it has three; losses are means over pixels, where it
-has sums; labels of the smaller outputs are averaged over their pixels.
+The paper does not give the widths of the decoders and norms, nor how they join what the encoder
+sees; these are this project's. Differs from the paper: all parts learn in one stage, where it has
+three; losses are means over pixels, where it has sums; labels of the smaller outputs are averaged
+over their pixels; the transition, in which the fused alpha's error weighs most, is the trimap's
+unknown, where it has all that is neither 0 nor 1.
 """
 
 from __future__ import annotations

@@ -6,10 +6,11 @@
        └───────────────────────────── fusion ───┴─ matte
 
 The losses are those of the authors' code, in which semantics weigh 10 (1 in the paper), and errors
-of alpha in the unknown five times those elsewhere. Differs from it: their encoder starts from a
-network for person segmentation, this one from ImageNet, with its mean and deviation; `frames` ×
-alpha is taken in [0, 1]. The paper's adaptation to videos without labels, and its delay of a frame
-against flicker, are left out.
+of alpha in the unknown five times those elsewhere. As there, image × alpha stands for the paper's
+composite of the true foreground and background. Differs from it: their encoder starts from a
+network for person segmentation, this one from ImageNet, with its mean and deviation; image × alpha
+is taken in [0, 1], not [-1, 1]. The paper's adaptation to videos without labels, and its delay of a
+frame against flicker, are left out.
 """
 
 from __future__ import annotations

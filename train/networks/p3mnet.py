@@ -13,8 +13,9 @@ the global ones.
 
 Differs from the authors': the encoder starts from torchvision's weights, of the ResNet with strides
 (theirs was trained anew without); the ResNet's classifier, which computes nothing there, is left
-out, and so is the loss of compositions, for which a photograph has no foreground; of the values
-that un-pooling puts in one place, the last counts on a GPU too.
+out, and so is, for composites too, the loss of compositions, for which a photograph has no
+foreground; of the values that un-pooling puts in one place, the last counts on a GPU too. WSSHM
+does not say on which encoder it ran it.
 """
 
 from __future__ import annotations

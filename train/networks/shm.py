@@ -4,11 +4,13 @@
        └─────────────────────────────────────────────────────────┴─ M ─ r ───────────┘
 
 The paper's own networks are in `train.networks.shm_psp`; this one is the size of the open
-re-implementation, on a MobileNetV2. Differs from that: the classes are read as they are learnt
-(there, person and unknown are exchanged in the fusion), the image is normalised as for ImageNet,
-and a convolution that nothing reads is left out. As there, image × alpha (here in [0, 1]) stands
-for the paper's composite. There is no stage in which T learns alone: pre-training on masks, where
-its loss weighs as there, stands for it.
+re-implementation, on a MobileNetV2. WSSHM does not say which it ran; at the frames a second that it
+gives, the paper's would take more than its processor can compute. Differs from that form: the
+classes are read as they are learnt (there, person and unknown are exchanged in the fusion), the
+image is normalised as for ImageNet, and a convolution that nothing reads is left out. As there,
+image × alpha (here in [0, 1]) stands for the paper's composite. There is no stage in which T learns
+alone: pre-training on masks, in which its loss weighs 1 and not 0.01, beside those of alpha, stands
+for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """SHM with the networks of its paper (Chen et al., 2018): PSPNet-50 and Deep Image Matting's.
 
-Differs from the paper: r of M has no bound here, as in `train.networks.shm`, and M starts from
-random weights, not from VGG-16's.
+Differs from the paper: r of M has no bound here, losses and stages are those of
+`train.networks.shm`, with image × alpha for the composite and T never alone, and M starts from
+random weights, not from VGG-16's. T is torchvision's ResNet-50, whose stem is one convolution, and
+has neither PSPNet's auxiliary loss nor its dropout.
 """
 
 from __future__ import annotations

@@ -5,10 +5,15 @@
     background   the rest
 
 A network keeps its own losses: the label stands in for its alpha and this trimap for its trimap.
-Terms inside U leave out samples whose edges may not be judged, whose label is a coarse mask. All
-terms weigh pixels by what their label may teach, and are means over a sample's pixels, then over
-samples. Terms that need the true foreground and background (the loss of compositions) are left out:
-photographs have none.
+Terms inside U, and those of gradients and Laplacian pyramids anywhere, leave out samples whose
+edges may not be judged, whose label is a coarse mask. All terms weigh pixels by what their label
+may teach, and are means over a sample's pixels, then over samples. Terms that need the true
+foreground and background (the loss of compositions) are left out, as photographs have none: on
+composites too, so that one network learns by the same terms from both.
+
+Laplacian pyramids are those of `train.losses`, of five levels that weigh alike: a level is what
+is lost when the one below is enlarged again, and kernels are binomial. An author's may be built
+otherwise.
 
 The authors' trimaps are widened by numbers of pixels that are drawn anew for each image, or that
 the size of its crop changes (P3M-Net: 15 to 30 pixels of a crop of 512 to 1024 that is shown at

@@ -7,6 +7,12 @@ from those of clustering. With K-means no other choice has a lower MAD, though a
 greater IoU.
 
 Pixels are R, G and B in [0, 1], or L, a and b divided by 100; with `xy`, x and y in [0, 0.5] too.
+Clusters are found in an image of at most 256 pixels a side, and told in all of it.
+
+*Image Matting* (Lang et al., 2021) clusters pixel values and says no more: k, the colours, the
+person's clusters and what the mixtures are (of any covariance, begun with K-means) are this
+project's. Differs from it: K-means begins with centres far from each other (k-means++), the best of
+ten times, and not at random.
 """
 
 from __future__ import annotations
