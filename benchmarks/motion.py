@@ -29,7 +29,7 @@ from engines.arrays import U8
 from engines.datasets.composites import choose_backgrounds, cover, extend_foreground
 from engines.datasets.layout import list_backgrounds, list_cutouts
 from engines.datasets.read import read_cutout, read_image
-from engines.engine import MattingEngine, estimate_small_alpha, open_engine
+from engines.engine import MattingEngine, as_shipped, estimate_small_alpha, open_engine
 from engines.measure.estimators.open import open_estimator
 from engines.measure.quality import cases, metrics
 from engines.measure.quality.clips import Part, read
@@ -72,7 +72,7 @@ def main() -> None:
     videos = args.data / "video" / "person"
     peer = open_estimator(args.data / RVM_FILE)
     for name in args.models:
-        engine = open_engine(models.find(name))
+        engine = as_shipped(open_engine(models.find(name)), name)
         print(f"\n{name}, weight of the past {', '.join(map(str, STRENGTHS))}", flush=True)
         flicker(matted(engine, ((rgb, None) for _, rgb in read(Part(videos / STILL_CLIP)))))
         keyed = ((rgb, alpha) for _, rgb, alpha in read_keyed(Part(videos / GREEN_CLIP)))

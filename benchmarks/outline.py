@@ -32,7 +32,7 @@ from engines.arrays import Plane
 from engines.datasets.composites import choose_backgrounds, composite, cover, extend_foreground
 from engines.datasets.layout import list_backgrounds, list_cutouts
 from engines.datasets.read import read_cutout, read_image
-from engines.engine import MattingEngine, estimate_small_alpha, open_engine
+from engines.engine import MattingEngine, as_shipped, estimate_small_alpha, open_engine
 from engines.measure.quality.clips import Part, read
 from engines.measure.quality.metrics import boundary_region, gradient_error, mad, mse
 from engines.preprocess import fit
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="of the first model")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    engines = {name: open_engine(models.find(name)) for name in args.models}
+    engines = {name: as_shipped(open_engine(models.find(name)), name) for name in args.models}
     if args.sheet:
         sheet(next(iter(engines.values())), args.data, args.sheet)
     found = list(composites(args.data))

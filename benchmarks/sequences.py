@@ -32,9 +32,9 @@ def main() -> None:
         parser.error(f"{args.data}: no folder in it has masks")
     names, columns = [], []
     for text in args.models:
-        name, path = resolve_model(text)
+        name, _ = resolve_model(text)
         names.append(name)
-        estimator = open_estimator(path, name, as_run=True)
+        estimator = open_estimator(text, name, as_run=True)
         columns.append([measured(estimator, folder) for folder in folders])
     for i, head in enumerate(("IoU", "dtSSD ×10²")):
         rows = [[f.name, *(c[n][i] for c in columns)] for n, f in enumerate(folders)]

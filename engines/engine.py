@@ -12,6 +12,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from engines import models
 from engines.arrays import F32, U8
 from engines.contract import ModelSpec
 from engines.cuda import device_index, has_driver
@@ -98,6 +99,27 @@ def _on_gpu(model: Path, device: str, engine: str, size: int | None) -> MattingE
     from engines.cuda_engine import CudaEngine
 
     return CudaEngine(model, device)
+
+
+class _Named:
+    """An engine under the name and size of one of the models that share its file."""
+
+    def __init__(self, engine: MattingEngine, spec: ModelSpec):
+        self.name, self.device, self.spec = engine.name, engine.device, spec
+        self._engine = engine
+
+    def __call__(self, frames: U8) -> F32:
+        return self._engine(frames)
+
+
+def as_shipped(engine: MattingEngine, model: str | None) -> MattingEngine:
+    """Return the engine of a model's file with the model's own name and size in its spec.
+
+    Args:
+        model: as a user typed it: see `engines.models.own_spec`.
+    """
+    spec = models.own_spec(model, engine.spec)
+    return engine if spec == engine.spec else _Named(engine, spec)
 
 
 def estimate_alpha(engine: MattingEngine, rgb: U8, size: int) -> F32:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from engines.contract import ModelSpec
 from engines.errors import BadData, CannotOpen, UsageError
 from engines.files import sha256
 
@@ -23,12 +24,17 @@ class File:
 
 @dataclass(frozen=True)
 class Model:
-    """A shipped model: its files by precision, and a one-line summary."""
+    """A shipped model: its files by precision, and a one-line summary.
+
+    `size` is the shorter edge at which it runs, in pixels, if it shares its files with a model of
+    another size; None: the files state it.
+    """
 
     name: str
     files: dict[str, File]
     summary: str
     default: bool
+    size: int | None = None
 
     @property
     def path(self) -> Path:
@@ -50,10 +56,42 @@ def shipped() -> list[Model]:
             {p: File(WEIGHTS / f["file"], f["sha256"]) for p, f in m["files"].items()},
             m["summary"],
             name == index["default"],
+            m.get("size"),
         )
         for name, m in index["models"].items()
     ]
     return sorted(models, key=lambda m: not m.default)
+
+
+def own_size(text: str | None) -> int | None:
+    """Return the size at which a model runs, in pixels, if not at that of its file; else None.
+
+    Args:
+        text: what a user typed: as for `resolve_model`; None for the default.
+    """
+    model = _named(text)
+    return None if model is None else model.size
+
+
+def own_spec(text: str | None, spec: ModelSpec) -> ModelSpec:
+    """Return the spec of a model whose file states `spec`: with its own name and size.
+
+    Args:
+        text: what a user typed: as for `resolve_model`; None for the default.
+    """
+    model = _named(text)
+    if model is None or model.size is None:
+        return spec
+    return replace(spec, name=model.name, size=model.size)
+
+
+def _named(text: str | None) -> Model | None:
+    """Return the shipped model of a name, with or without a precision; None if it is a file."""
+    for model in shipped():
+        names = [model.name, *(f"{model.name}-{precision}" for precision in model.files)]
+        if text in names or (text is None and model.default):
+            return model
+    return None
 
 
 def files(name: str | None, precisions: Sequence[str]) -> dict[str, Path]:

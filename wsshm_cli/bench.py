@@ -249,15 +249,16 @@ def _networks(
 ) -> list[Network]:
     """Return the paper's networks, then those in `names`, else the default, with unique names."""
     from engines.measure.speed.bench import describe
-    from engines.models import resolve_model, shipped
+    from engines.models import own_size, resolve_model, shipped
 
-    found = _random(folder) if paper else []
+    found = [(*model, size) for model in _random(folder)] if paper else []
     if names or not paper:
-        found += [resolve_model(name) for name in names or [shipped()[0].name]]
+        for name in names or [shipped()[0].name]:
+            found.append((*resolve_model(name), size or own_size(name)))
     networks: list[Network] = []
     seen: Counter[str] = Counter()
-    for called, path in found:
-        network = describe(called, path, frame, size, batch)
+    for called, path, lines in found:
+        network = describe(called, path, frame, lines, batch)
         seen[network.name] += 1
         if (times := seen[network.name]) > 1:
             network = replace(network, name=f"{network.name} ({times})")

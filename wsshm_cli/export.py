@@ -137,6 +137,8 @@ def export(
     help_all: HelpAll = False,
 ) -> None:
     """Make a model file from a checkpoint."""
+    from engines.models import own_size
+
     if to == "tensorrt":
         if checkpoint.suffix.lower() not in (".pt", ".safetensors"):
             _check_none(
@@ -150,7 +152,7 @@ def export(
                 licence=licence,
                 metric=metric,
             )
-            return _build(_onnx(checkpoint), size, as_json)
+            return _build(_onnx(checkpoint), size or own_size(str(checkpoint)), as_json)
         _check_tensorrt(precision)
     precision = precision or ("fp16" if to == "tensorrt" else "fp32")
     end = ".onnx" if precision == "fp32" else f"-{precision}.onnx"

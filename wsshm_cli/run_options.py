@@ -220,8 +220,8 @@ Precision = Annotated[
         "--precision",
         metavar="|".join(get_args(PrecisionChoice)),
         hidden=True,
-        help="Precision of the network. auto is fp16 on a GPU; on a CPU it times int8 against "
-        "fp32 once per machine.",
+        help="Precision of the network. auto is fp16 on a GPU if there is such a file; on a CPU it "
+        "times int8 against fp32 once per machine.",
     ),
 ]
 

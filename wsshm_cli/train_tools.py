@@ -152,12 +152,14 @@ def pseudo(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The set to write, DATA/seg/NAME.")],
 ) -> None:
     """Make masks for photographs with boxes."""
+    from engines.engine import as_shipped, open_engine
     from engines.models import resolve_model
     from train.tools.pseudo import label_folder
 
     _, file = resolve_model(model)
+    engine = as_shipped(open_engine(file), model)
     with report.bar(" images") as show:
-        kept, total = label_folder(file, images, boxes, out, show)
+        kept, total = label_folder(engine, images, boxes, out, show)
     report.out(f"{out}: {kept} of {total} images; the others have a box with nobody in it")
 
 

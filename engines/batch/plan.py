@@ -164,6 +164,8 @@ def options_of(config: RunConfig) -> dict[str, str]:
         options["model"] = Path(config.model).name
     with reading(file := models.find(config.model)):
         options["model SHA-256"] = sha256(file)
+    if (size := models.own_size(config.model)) is not None:
+        options["model size"] = str(size)
     return options
 
 

@@ -6,13 +6,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engines import models
-from engines.engine import open_engine
+from engines.engine import as_shipped, open_engine
 from engines.errors import BadData, CannotOpen, UsageError
 from engines.files import sha256
-from engines.models import resolve_model
+from engines.models import own_size, own_spec, resolve_model
 from tests import graphs
 
 
@@ -32,8 +33,9 @@ def test_shipped_models_are_whole_and_say_what_they_are() -> None:
         assert model.card.is_file()
         assert model.summary
         for precision, file in model.files.items():
-            spec = open_engine(file.path).spec
+            spec = as_shipped(open_engine(file.path), model.name).spec
             assert (spec.name, spec.precision) == (model.name, precision)
+            assert spec.size == (model.size or spec.size)
             assert spec.licence != "unstated"
             assert spec.trained_on != "unstated"
 
@@ -55,15 +57,23 @@ def test_changed_model_is_not_the_shipped_one(tmp_path: Path) -> None:
 
 @pytest.fixture
 def two_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of weights: `one` in fp32, `two`, the default, in fp32 and int8."""
+    """A folder of weights: `one` in fp32, `two`, the default, in fp32 and int8.
+
+    `small` has the fp32 file of `two` at a size of its own.
+    """
     for name in ("one", "two", "two_int8"):
         graphs.constant(tmp_path / f"{name}.onnx", 1.0)
-    given = {"one": {"fp32": "one"}, "two": {"fp32": "two", "int8": "two_int8"}}
+    given = {
+        "one": {"fp32": "one"},
+        "two": {"fp32": "two", "int8": "two_int8"},
+        "small": {"fp32": "two"},
+    }
     index = {
         "default": "two",
         "models": {
             name: {
                 "summary": name,
+                **({"size": 32} if name == "small" else {}),
                 "files": {
                     p: {"file": f"{f}.onnx", "sha256": sha256(tmp_path / f"{f}.onnx")}
                     for p, f in files.items()
@@ -94,6 +104,22 @@ def test_files_are_found_by_name_and_precision(two_precisions: Path, ones: Path)
         models.files("three", ["fp32"])
     for model in models.shipped():
         models.verify(model)
+
+
+def test_models_that_share_a_file_differ_in_name_and_size(two_precisions: Path) -> None:
+    """Whatever a file says of itself; files by their path stay what they say."""
+    spec = graphs.SPEC
+    assert models.find("small") == models.find("two")
+    assert [own_size(n) for n in ("small", "small-fp32", "two", None)] == [32, 32, None, None]
+    for typed in ("small", "small-fp32"):
+        assert own_spec(typed, spec) == replace(spec, name="small", size=32)
+    for typed in ("two", "two-int8", None, str(models.find("small"))):
+        assert own_spec(typed, spec) == spec
+    engine = open_engine(models.find("small"))
+    small, frames = as_shipped(engine, "small"), np.zeros((1, 32, 64, 3), np.uint8)
+    assert (small.spec.size, engine.spec) == (32, spec)  # another model may use the engine, too
+    np.testing.assert_array_equal(small(frames), engine(frames))
+    assert as_shipped(engine, "two") is engine
 
 
 def test_a_precision_is_named_with_its_model() -> None:

@@ -5,7 +5,7 @@ alpha N×H×W, with H and W any multiples of the stride. In every precision it i
 before the file is written.
 
     fp32   large kernels are stored as float16 and cast when the file is loaded, which halves it,
-           unless that moves alpha too far
+           unless that moves alpha too far: `train.export.rounding`
     fp16   `train.export.half`, for graphics cards
     int8   `train.export.quantise`, for CPUs; needs images to calibrate on
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +42,14 @@ from train.export.parity import (
     tolerated,
 )
 from train.export.quantise import quantise
+from train.export.rounding import clear_bits, round_kernels
 from train.networks import build
 from train.networks.network import Network
 
 # Values of a kernel that is rounded; smaller ones stay float32: little to save, much to lose. The
 # second is taken where the first rounds too much.
 MIN_ROUNDED_VALUES = (5_000, 60_000)
+CLEARED_BITS = 2, 1, 0  # of a rounded kernel's values, as many as alpha allows
 MAX_IMAGES = 80  # that an export looks at
 TRIMAP = "trimap"  # the name of the second input of a network that takes one
 HELD_OUT_STEP = 5  # every fifth is compared with torch and never calibrated on; for fp16 all are
@@ -185,11 +188,14 @@ def _rounded(
 ) -> onnx.ModelProto:
     """Return the graph with its large kernels rounded, only its largest, or none, as alpha allows.
 
+    As many of their last bits are zero as alpha allows, too.
+
     They move it too far in a network of few steps, whose edges are undecided.
     """
-    for least in MIN_ROUNDED_VALUES:
+    for least, bits in product(MIN_ROUNDED_VALUES, CLEARED_BITS):
         rounded = copy.deepcopy(model)
-        _round_weights(rounded, net.exact_weights, least)
+        round_kernels(rounded, net.exact_weights, least)
+        clear_bits(rounded, bits)
         try:
             compare(rounded, held_out, expected, real=False).check(
                 tolerated(TOLERANCES["fp32"], net.chooses), out
@@ -198,26 +204,3 @@ def _rounded(
             continue
         return rounded
     return model
-
-
-def _round_weights(model: onnx.ModelProto, exact: tuple[str, ...], least: int) -> None:
-    """Store large kernels as float16 behind a Cast, which engines fold away on loading.
-
-    Args:
-        exact: of `Network.exact_weights`.
-        least: number of values of a kernel that is large.
-    """
-    casts, kept = [], tuple(f"net.{prefix}." for prefix in exact)  # `Deployed` calls it net
-    for weight in model.graph.initializer:
-        values = onnx.numpy_helper.to_array(weight)
-        small = values.size < least
-        if values.dtype != np.float32 or small or weight.name.startswith(kept):
-            continue
-        name, weight.name = weight.name, f"{weight.name}.half"
-        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), weight.name))
-        casts.append(
-            onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT)
-        )
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)

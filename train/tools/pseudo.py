@@ -19,7 +19,7 @@ import numpy as np
 from engines.arrays import F32, U8
 from engines.datasets.layout import list_images
 from engines.datasets.read import read_image
-from engines.engine import MattingEngine, estimate_alpha, open_engine
+from engines.engine import MattingEngine, estimate_alpha
 from engines.errors import BadData, reading, writing
 from engines.files import replacing
 
@@ -84,12 +84,15 @@ def _both_ways(engine: MattingEngine, rgb: U8) -> F32:
 
 
 def label_folder(
-    model: Path, images: Path, boxes: Path, out: Path, on_image: Callable[[int, int], object]
+    engine: MattingEngine,
+    images: Path,
+    boxes: Path,
+    out: Path,
+    on_image: Callable[[int, int], object],
 ) -> tuple[int, int]:
     """Write ``out/images`` and ``out/masks``, and return how many images were kept, of how many.
 
     Args:
-        model: an ONNX file of wsshm.
         images: the folder of photographs; those without a box are left out.
         boxes: a table for `read_boxes`.
         on_image: called with the number of images done and their total.
@@ -98,7 +101,7 @@ def label_folder(
         CannotOpen, BadData: a file; no image has a box.
         CannotCreate, WriteFailed: the output.
     """
-    engine, table = open_engine(model), read_boxes(boxes)
+    table = read_boxes(boxes)
     found = [p for p in list_images(images) if p.stem in table]
     if not found:
         raise BadData(f"{images}: no image that {boxes} has boxes of")

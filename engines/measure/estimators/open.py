@@ -140,10 +140,10 @@ def open_estimator(
                     f"--as-run: {model} needs trimaps, and wsshm run has none", "leave it out"
                 )
             return TrimapModel(session, path, name or model_name, size)
-        from engines.engine import open_engine
+        from engines.engine import as_shipped, open_engine
         from engines.measure.estimators.ours import OurModel, OurModelAsRun
 
-        engine = open_engine(path, "cpu")
+        engine = as_shipped(open_engine(path, "cpu"), str(model))
         return (OurModelAsRun if as_run else OurModel)(engine, name or model_name, size)
     return open_peer(session, path)
 

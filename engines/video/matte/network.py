@@ -13,7 +13,7 @@ from engines import models
 from engines.arrays import F32, U8
 from engines.contract import ModelSpec
 from engines.cuda import has_driver
-from engines.engine import MattingEngine, open_engine
+from engines.engine import MattingEngine, as_shipped, open_engine
 from engines.errors import Say, UsageError, silent
 from engines.machine import cores
 from engines.preprocess import Fit, fit
@@ -48,8 +48,11 @@ def open_network(
     """
     threads = (config.network_threads or cores()) // config.workers
 
+    size = config.size or models.own_size(config.model)
+
     def opened(file: Path, device: str = "cpu") -> MattingEngine:
-        return open_engine(file, device, threads, config.engine, config.size, say)
+        engine = open_engine(file, device, threads, config.engine, size, say)
+        return as_shipped(engine, config.model)
 
     def shape(spec: ModelSpec) -> tuple[int, int]:
         f = fit(fmt.width, fmt.height, config.size or spec.size, spec.stride)

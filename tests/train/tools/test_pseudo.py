@@ -11,7 +11,7 @@ from skimage import data
 
 from engines.datasets.layout import list_pairs
 from engines.datasets.read import read_pair
-from engines.engine import open_engine
+from engines.engine import as_shipped, open_engine
 from engines.errors import BadData
 from engines.models import find
 from train.tools.pseudo import label, label_folder, read_boxes
@@ -62,7 +62,8 @@ def test_a_folder_becomes_a_set_of_masks(street: np.ndarray, tmp_path: Path) -> 
         + "b.png,0.6,0.3,0.1,0.5\n"
     )
     seen = []
-    kept = label_folder(find("fast"), images, table, out, lambda *done: seen.append(done))
+    engine = as_shipped(open_engine(find("fast")), "fast")
+    kept = label_folder(engine, images, table, out, lambda *done: seen.append(done))
     assert kept == (1, 2)
     assert seen == [(0, 2), (1, 2), (2, 2)]
     (pair,) = list_pairs(tmp_path, "seg", "train")
@@ -71,7 +72,7 @@ def test_a_folder_becomes_a_set_of_masks(street: np.ndarray, tmp_path: Path) -> 
     assert (image == street).all()
     assert mask[150, 220] == 255
     with pytest.raises(BadData, match="no image that"):
-        label_folder(find("fast"), tmp_path, table, out, lambda *done: None)
+        label_folder(engine, tmp_path, table, out, lambda *done: None)
 
 
 @pytest.mark.parametrize(
