@@ -137,6 +137,10 @@ def run(
         auto_size=size == "auto",
         **network(model, None if size == "auto" else size, device, precision),
     )
+    if not config.has_composite and background not in (RunConfig.background, "transparent"):
+        raise UsageError(
+            f"background {background}: needs composite in save", "add it, or leave it out"
+        )
     with known_errors():
         summary = pipeline.run(config, stop, begin, tell, logger.info)
     for warning in summary.warnings:

@@ -127,6 +127,8 @@ def run(
         preview=preview,
         bit_depth=int(bits),
     )
+    if not config.has_composite and bg not in (RunConfig.background, "transparent"):
+        raise UsageError(f"--bg {bg}: needs --save composite", "add it, or leave --bg out")
     if virtual_device is not None and not virtual_cam:
         raise UsageError(f"--virtual-device {virtual_device}: needs --virtual-cam", "add it")
     are_many = _are_many(config, texts, recursive)

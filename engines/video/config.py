@@ -182,6 +182,11 @@ class RunConfig:
         return self.background == "transparent"
 
     @property
+    def has_composite(self) -> bool:
+        """Whether the background is anywhere, in a file or a window."""
+        return Save.composite in self.save or self.is_shown
+
+    @property
     def is_shown(self) -> bool:
         """Whether frames are shown in time as they are made; files are then written if asked."""
         return self.virtual_camera or self.preview

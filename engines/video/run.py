@@ -93,7 +93,7 @@ def run(
             source.format.bit_depth,
             config.background_colour,
         )
-        if background and Save.composite not in config.save and not config.is_shown:
+        if background and not config.has_composite:
             background.close()  # it was opened for its errors alone
             background = None
         sinks: list[FrameSink] = []

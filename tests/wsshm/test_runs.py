@@ -122,6 +122,7 @@ def test_an_error_of_the_callers_own_comes_back(
     [
         ({"save": "matte"}, door.UsageError, "save: 'matte'.*composite, alpha, foreground"),
         ({"save": []}, door.UsageError, "save"),
+        ({"save": "alpha", "background": "x.png"}, door.UsageError, "x.png: needs composite"),
         ({"bits": 12}, door.UsageError, "bits=12"),
         ({"fps": 0}, door.UsageError, "fps=0"),
         ({"fps": 25}, door.UsageError, "--fps"),
