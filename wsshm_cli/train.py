@@ -47,9 +47,13 @@ def root(
         raise UsageError("wsshm train: name a step, such as teacher or student, or --check")
     require_torch()
     from engines.datasets.layout import find_data
-    from train.data.check import check as read_all
+    from train.data import check as reading
 
-    report.out(read_all(find_data(data), report.out))
+    root = find_data(data)
+    found = reading.check(root, report.out)
+    for line in reading.lacking(root):
+        report.warning(line)
+    report.out(found)
 
 
 def pretrain(

@@ -95,6 +95,18 @@ def test_fine_labels_are_made_once_and_drawn(wsshm: Wsshm, photos: Path, tmp_pat
     assert (photos / "seg/a/fine/1.webp").stat().st_mtime_ns == stamp
     check = wsshm("train", "--check", "--data", photos)
     assert check.returncode == 0, check.stdout
+    assert check.stderr == ""
+
+
+def test_check_warns_of_what_a_step_would_not_find(wsshm: Wsshm, photos: Path) -> None:
+    """With masks alone, which are enough for others: no fault."""
+    for kind in ("matte", "background"):
+        shutil.rmtree(photos / kind)
+    result = wsshm("train", "--check", "--data", photos)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{photos}: no fault in ")
+    needs = "wsshm train teacher needs cut-outs in matte/<set> and photographs without people"
+    assert result.stderr == f"wsshm: warning: {photos}: {needs} in background\n"
 
 
 @pytest.mark.parametrize(

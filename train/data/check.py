@@ -17,6 +17,7 @@ from engines.datasets.read import read_image, read_label
 from engines.errors import BadData, Say
 from engines.files import MAX_PIXELS, natural_key
 from engines.images import enable_heif
+from train import config as configs
 
 MIN_MASK_LEVEL = 128  # of 255, at which a pixel of a coarse mask is a person
 _SIDE = math.isqrt(MAX_PIXELS)
@@ -65,6 +66,25 @@ def check(root: Path, say: Say) -> str:
             f"{root}: {len(lines)} faults in {files} files", "repair or remove the files named"
         )
     return f"{root}: no fault in {files} files"
+
+
+def lacking(root: Path) -> list[str]:
+    """Return what is not there and a step of training needs, a line for each step; no faults."""
+    masks = bool(layout.list_pairs(root, "seg", "train", required=False))
+    cutouts = bool(layout.list_cutouts(root, "train"))
+    backgrounds = bool(layout.list_backgrounds(root, "train", required=False))
+    lines = []
+    for kind in ("pretrain", "teacher", "student"):
+        config = configs.load("paper", kind)
+        needed = {
+            "masks in seg/<set>": masks or config.composites + config.empty >= 1,
+            "cut-outs in matte/<set>": cutouts or not config.composites,
+            "photographs without people in background": backgrounds
+            or not config.composites + config.empty,
+        }
+        if missing := [what for what, is_there in needed.items() if not is_there]:
+            lines.append(f"{root}: wsshm train {kind} needs {' and '.join(missing)}")
+    return lines
 
 
 def faults(root: Path) -> list[str]:

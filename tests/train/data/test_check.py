@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from engines.errors import BadData
-from train.data.check import check, faults
+from train.data.check import check, faults, lacking
 
 W, H = 32, 24
 MASKS, ALPHAS, RGBA = "seg/a/masks", "matte/b/alphas", "matte/c/rgba"
@@ -333,3 +334,35 @@ def test_check_says_every_line_and_counts_them(clean: Path) -> None:
         check(clean, said.append)
     assert said == faults(clean)
     assert len(said) == 2
+
+
+@pytest.mark.parametrize(
+    ("folders", "says"),
+    [
+        ((), []),
+        (("background",), ["teacher needs photographs without people in background"]),
+        (
+            ("background", "matte"),
+            ["teacher needs cut-outs in matte/<set> and photographs without people in background"],
+        ),
+        (
+            ("seg",),
+            ["pretrain needs masks in seg/<set>", "student needs masks in seg/<set>"],
+        ),
+    ],
+)
+def test_what_a_step_lacks_is_said_of_that_step(
+    clean: Path, folders: tuple[str, ...], says: list[str]
+) -> None:
+    """Also where all that there is is listed for another split than the one to train on."""
+    images = (
+        p for p in clean.rglob("[0-9]*.*") if p.parent.name in ("images", "rgba", "background")
+    )
+    names = [p for p in images if p.relative_to(clean).parts[0] in folders]
+    (clean / "val.txt").write_text("\n".join(p.relative_to(clean).as_posix() for p in names))
+    lines = [f"{clean}: wsshm train {line}" for line in says]
+    assert (lacking(clean), faults(clean)) == (lines, [])
+    for folder in folders:
+        shutil.rmtree(clean / folder)
+    (clean / "val.txt").unlink()
+    assert (lacking(clean), faults(clean)) == (lines, [])

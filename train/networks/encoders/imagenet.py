@@ -72,7 +72,9 @@ def start_encoder(net: Network, weights: str, tf_range: bool, images: Callable[[
     """
     found = _find(net.backbone or net.arch, weights)
     if isinstance(found, str):
-        return f"encoder: from random weights{found}"
+        if weights == "none":
+            return f"encoder: from random weights{found}"
+        return f"warning: encoder: from random weights{found}: the model will be far worse"
     state, name = found
     if not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadData(f"{weights}: not weights of an encoder (a dictionary of tensors is)")

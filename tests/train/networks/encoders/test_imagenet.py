@@ -329,7 +329,9 @@ def test_without_a_network_training_starts_from_random_weights(
     before, start = state_of(net), time.monotonic()
     line = start_encoder(net, "auto", False, not_asked_for)
     assert time.monotonic() - start < 20
-    assert line.startswith("encoder: from random weights (ImageNet's cannot be downloaded: ")
+    assert line.startswith(
+        "warning: encoder: from random weights (ImageNet's cannot be downloaded: "
+    )
     assert "--encoder-weights" in line
     assert "\n" not in line
     assert_untouched(net, before)
