@@ -169,6 +169,11 @@ def evaluate(
     wanted = sets or None
     clips = _clips(green=green, empty=empty, static=static)
     root = _data(data, needed=not clips or wanted is not None)
+    if split == "train" and root is not None:
+        report.warning(
+            f"train images: a model that learnt from them is measured too well; to leave some out "
+            f"of training, list them in {root / 'val.txt'}"
+        )
     estimators = [_open(name, size, as_run) for name in model]
     for estimator in estimators:
         if static and isinstance(estimator, GuidedEstimator):

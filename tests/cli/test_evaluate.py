@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -312,6 +313,23 @@ def test_clips_that_cannot_be_measured(
         assert result.returncode == code, (args, result.stderr)
         assert one_error_line(result, needle)
         assert not result.stdout
+
+
+def test_images_to_train_on_are_measured_with_a_warning(
+    wsshm: Wsshm, brightness: Path, data: Path, tmp_path: Path
+) -> None:
+    """Which others are not: without a list there are no images to measure, and that is said."""
+    result = wsshm("eval", brightness, "--data", data, "--set", "masks")
+    assert result.returncode == 0, result.stderr
+    assert "warning" not in result.stderr
+    shutil.copytree(data / "seg", tmp_path / "mine/seg")
+    args = "eval", brightness, "--data", "mine"
+    result = wsshm(*args)
+    assert result.returncode == 2
+    assert "list some in mine/val.txt, or use --split train" in result.stderr
+    result = wsshm(*args, "--split", "train")
+    assert result.returncode == 0, result.stderr
+    assert "wsshm: warning: train images: " in result.stderr
 
 
 def test_ctrl_c_ends_at_once(brightness: Path, data: Path, tmp_path: Path) -> None:

@@ -166,5 +166,6 @@ def open_peer(session: ort.InferenceSession, path: Path, settle: bool = True) ->
             return entry.make(session, settle=settle)
     raise BadData(
         f"{path}: neither a model of wsshm nor one of {_peer_names()} "
-        f"(its inputs are {inputs}, its outputs {outputs})"
+        f"(its inputs are {inputs}, its outputs {outputs})",
+        "docs/measuring.md shows how to add another project's model",
     )

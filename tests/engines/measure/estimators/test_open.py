@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from engines.errors import BadData, CannotOpen
 from engines.measure.estimators import open as opening
 from engines.measure.estimators.open import describe_estimators, describe_files, open_estimator
 from tests import graphs
+from tests.conftest import REPOSITORY
 from tests.engines.measure.estimators.images import halves, image
 
 FILES = [
@@ -54,6 +57,31 @@ def test_a_method_without_a_file_is_opened_by_its_name(monkeypatch: pytest.Monke
     assert describe_estimators() == f"{before}, threshold"
 
 
+def test_the_skeleton_of_the_docs_is_an_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the row that it names: a file that gives a channel of its input back."""
+    page = (REPOSITORY / "docs/measuring.md").read_text(encoding="utf-8")
+    section = page.partition("### Another project's model")[2]
+    code, row = (
+        re.search(p, section, re.DOTALL)[1] for p in (r"```python\n(.*?)```", r"`(Entry.*?)`")
+    )
+    mine: dict[str, Any] = {}
+    exec(code, mine)
+    monkeypatch.setitem(sys.modules, "engines.measure.estimators.mine", SimpleNamespace(**mine))
+    monkeypatch.setattr(opening, "ESTIMATORS", (eval(row, vars(opening)),))
+    session = SimpleNamespace(
+        get_inputs=lambda: [SimpleNamespace(name="in", shape=[1, 3, 512, 512])],
+        get_outputs=lambda: [SimpleNamespace(name="out", shape=[1, 1, 512, 512])],
+        run=lambda names, given: [given["in"][:, :1]],
+    )
+    estimator: Any = opening.open_peer(session, Path("mine.onnx"))
+    rgb = np.zeros((300, 400, 3), np.uint8)
+    rgb[:, 200:, 0] = 255
+    alpha = estimator(rgb)
+    assert (estimator.name, alpha.shape, alpha.dtype) == ("Mine", (300, 400), np.float32)
+    assert alpha[:, :190].max() == 0
+    assert alpha[:, 210:].min() == 1
+
+
 def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     other = graphs.brightness(tmp_path / "b.onnx")
     nameless = graphs.build(
@@ -65,6 +93,7 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"n\.onnx: neither a model of wsshm nor one of RVM") as e:
         open_estimator(nameless, "x")
     assert "\n" not in str(e.value)
+    assert "docs/measuring.md shows how to add" in str(e.value)
     (tmp_path / "junk.onnx").write_bytes(b"junk" * 100)
     with pytest.raises(BadData, match=r"junk\.onnx: not a model ONNX Runtime can load"):
         open_estimator(tmp_path / "junk.onnx", "x")
