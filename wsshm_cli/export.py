@@ -1,14 +1,14 @@
-"""`wsshm export`: a checkpoint → `train.export` → an ONNX file → `engines.tensorrt` → a plan.
+"""`wsshm export`: checkpoint or fp32 file → `train.export` → ONNX → `engines.tensorrt` → plan.
 
 Each step says how far its alpha is from that of the step before.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -35,8 +35,8 @@ def export(
             metavar="CHECKPOINT",
             rich_help_panel="Input",
             readable=False,
-            help="A run's model.safetensors or step-….pt; with --to tensorrt, also a shipped model "
-            "or an ONNX file of wsshm.",
+            help="A run's model.safetensors or step-….pt; with --precision fp16 or --to tensorrt, "
+            "also a shipped model or an ONNX file of wsshm.",
         ),
     ],
     calibrate: Annotated[
@@ -154,6 +154,17 @@ def export(
             )
             return _build(_onnx(checkpoint), size or own_size(str(checkpoint)), as_json)
         _check_tensorrt(precision)
+    elif checkpoint.suffix.lower() not in (".pt", ".safetensors"):
+        _check_none(
+            checkpoint,
+            name=name,
+            size=size,
+            trained_size=trained_sizes,
+            trained_on=trained_on,
+            licence=licence,
+            metric=metric,
+        )
+        return _halve(checkpoint, precision, calibrate, output, overwrite, as_json)
     precision = precision or ("fp16" if to == "tensorrt" else "fp32")
     end = ".onnx" if precision == "fp32" else f"-{precision}.onnx"
     out = output or checkpoint.with_name(checkpoint.stem + end)
@@ -162,10 +173,7 @@ def export(
     with reading(checkpoint):
         checkpoint.stat()
     folder = _images(calibrate, needed=precision == "int8")
-    try:  # torch takes seconds: what is wrong before is said at once
-        from train.export import export as exporter
-    except ModuleNotFoundError as e:
-        raise Unavailable(f"export needs {e.name}", "run: pip install 'wsshm[train]'") from e
+    exporter = _exporter()
     from engines.models import resolve_model
 
     net = exporter.load_net(checkpoint)
@@ -190,6 +198,47 @@ def export(
         _show(out, precision, exported, as_json)
     if to == "tensorrt":
         _build(out, None, as_json)
+
+
+def _halve(
+    model: Path,
+    precision: Precision | None,
+    calibrate: Path | None,
+    output: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Make a float16 file of a shipped model or of a float32 file, and print the result."""
+    from engines.models import own_spec, resolve_model
+
+    called, file = resolve_model(str(model))
+    if precision != "fp16":
+        raise UsageError(
+            f"{model}: is no checkpoint (.pt, .safetensors)",
+            "give one, or add --precision fp16 to make a file for GPUs of a model file",
+        )
+    beside = model.with_suffix("") if file == model else Path(called)
+    out = output or beside.with_name(f"{beside.name}-fp16.onnx")
+    _check_free(out, overwrite)
+    folder = _images(calibrate, needed=False)
+    exporter = _exporter()
+    from engines.onnx_engine import OnnxEngine
+
+    spec = own_spec(str(model), OnnxEngine(file).spec)
+    if spec.precision != "fp32":
+        raise UsageError(f"{model}: is {spec.precision}", "give a file in fp32, or a checkpoint")
+    frames = exporter.real_frames(folder, spec.size, spec.stride) if folder else []
+    exported = exporter.export_half(file, out, replace(spec, precision="fp16"), frames)
+    _show(out, "fp16", exported, as_json, of="the file")
+
+
+def _exporter() -> Any:
+    """Return `train.export.export`; raises Unavailable."""
+    try:  # torch takes seconds: what is wrong before is said at once
+        from train.export import export as exporter
+    except ModuleNotFoundError as e:
+        raise Unavailable(f"export needs {e.name}", "run: pip install 'wsshm[train]'") from e
+    return exporter
 
 
 def _check_tensorrt(precision: Precision | None) -> None:
@@ -279,12 +328,14 @@ def _images(given: Path | None, needed: bool) -> Path | None:
             raise UsageError(
                 "int8 is calibrated on real images", "name a folder of them with --calibrate"
             ) from None
-        report.line("compared with torch on synthetic frames only; --calibrate takes real images")
+        report.line("compared on synthetic frames only; --calibrate takes real images")
         return None
 
 
-def _show(out: Path, precision: Precision, exported: Exported, as_json: bool) -> None:
-    """Print what was written, and how far its alpha is from torch's."""
+def _show(
+    out: Path, precision: Precision, exported: Exported, as_json: bool, of: str = "torch"
+) -> None:
+    """Print what was written, and how far its alpha is from that `of` what it was made from."""
     if as_json:
         report.as_json(
             {"file": str(out), "bytes": out.stat().st_size, "precision": precision}
@@ -292,7 +343,7 @@ def _show(out: Path, precision: Precision, exported: Exported, as_json: bool) ->
         )
         return
     report.out(f"{out}: {precision}, {out.stat().st_size / 1e6:.1f} MB")
-    report.out(f"alpha differs from torch's by {exported.parity}")
+    report.out(f"alpha differs from {of}'s by {exported.parity}")
     if exported.peak is not None:
         report.out(f"largest value: {exported.peak:.0f}; float16 holds 65504")
     if exported.floats is not None:

@@ -50,6 +50,28 @@ def test_a_runs_weights_become_a_model_file(wsshm: Wsshm, run: Path) -> None:
     assert (run / "model.onnx").read_bytes() == before
 
 
+def test_a_model_file_becomes_one_for_gpus(wsshm: Wsshm, run: Path) -> None:
+    """A file in fp32, in nothing else, and no checkpoint is needed; a shipped model likewise."""
+    assert wsshm("export", "mine/model.safetensors", "--size", 64, timeout=140).returncode == 0
+    (run / "model.safetensors").unlink()
+    for args, needle in (
+        (("mine/model.onnx",), "add --precision fp16 to make a file for GPUs"),
+        (("default", "--precision", "int8"), "default: is no checkpoint"),
+        (("fast-int8", "--precision", "fp16"), "fast-int8: is int8"),
+        (("fast", "--precision", "fp16", "--size", 64), "--size is for a checkpoint"),
+    ):
+        result = wsshm("export", *args, timeout=140)
+        assert result.returncode == 2, result.stderr
+        one_error_line(result, needle)
+    result = wsshm("export", "mine/model.onnx", "--precision", "fp16", timeout=140)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("mine/model-fp16.onnx: fp16, ")
+    assert lines[1].startswith("alpha differs from the file's by mean ")
+    spec = open_engine(run / "model-fp16.onnx").spec
+    assert (spec.name, spec.size, spec.precision) == ("mine", 64, "fp16")
+
+
 def test_int8_is_calibrated_on_images(wsshm: Wsshm, run: Path, tmp_path: Path) -> None:
     from skimage import data, io
 

@@ -23,6 +23,7 @@ import onnx
 import torch
 
 from engines.arrays import F32, U8
+from engines.checks import read_graph
 from engines.contract import KEY, ModelSpec
 from engines.datasets.layout import list_backgrounds, list_images, list_pairs
 from engines.datasets.read import read_image
@@ -31,7 +32,15 @@ from engines.files import replacing
 from engines.preprocess import fit
 from train import config
 from train.checkpoint import checkpoint
-from train.export.graph import Deployed, before_first, inputs_of, observe, trace
+from train.export.graph import (
+    Deployed,
+    before_first,
+    feeds,
+    inputs_of,
+    observe,
+    session,
+    trace,
+)
 from train.export.half import check_range, half
 from train.export.parity import (
     TOLERANCES,
@@ -42,7 +51,7 @@ from train.export.parity import (
     tolerated,
 )
 from train.export.quantise import quantise
-from train.export.rounding import clear_bits, round_kernels
+from train.export.rounding import clear_bits, round_kernels, widen_kernels
 from train.networks import build
 from train.networks.network import Network
 
@@ -169,14 +178,53 @@ def export(net: Network, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) 
         model, tap = quantise(model, taps, calibration, held_out, expected)
     else:
         model = _rounded(model, net, held_out, expected, out)
+    parity = _write(model, spec, held_out, expected, bool(frames), net.chooses, out)
+    return Exported(parity, peak, floats, tap)
+
+
+def export_half(file: Path, out: Path, spec: ModelSpec, frames: Sequence[U8] = ()) -> Exported:
+    """Write a float32 file of wsshm to `out` in float16, for which no checkpoint is needed.
+
+    Args:
+        spec: of `out`; its precision is fp16.
+        frames: of `real_frames`. Without, the file's alpha is compared on synthetic ones.
+
+    Raises:
+        UsageError: the file's network is not known here.
+        BadData: float16 cannot hold its values or moves alpha by more than `TOLERANCES`; nothing
+            is written.
+        CannotCreate, WriteFailed: of `replacing`; `out` is as it was.
+    """
+    net, model = build(spec.arch), onnx.load_from_string(read_graph(file))
+    widen_kernels(model)
+    model = onnx.shape_inference.infer_shapes(model)
+    held_out, run = frames or synthetic(spec.stride), session(model)
+    expected = [run.run(None, feeds(run, frame))[0] for frame in held_out]
+    early = before_first(model, net.taps(model))
+    peak = check_range(model, observe(model, early, held_out))
+    model, floats = half(model, early, held_out, expected, net.chooses)
+    parity = _write(model, spec, held_out, expected, bool(frames), net.chooses, out)
+    return Exported(parity, peak, floats)
+
+
+def _write(
+    model: onnx.ModelProto,
+    spec: ModelSpec,
+    held_out: Sequence[U8],
+    expected: Sequence[F32],
+    real: bool,
+    chooses: bool,
+    out: Path,
+) -> Parity:
+    """Write a graph with its description, if it is within tolerance; return how far it is off."""
     onnx.helper.set_model_props(model, {KEY: spec.to_json()})
     model.doc_string = f"{spec.name}: human matting, wsshm"
     onnx.checker.check_model(model, full_check=True)
-    parity = compare(model, held_out, expected, real=bool(frames))
-    parity.check(tolerated(TOLERANCES[spec.precision], net.chooses), out)
+    parity = compare(model, held_out, expected, real)
+    parity.check(tolerated(TOLERANCES[spec.precision], chooses), out)
     with replacing(out) as f:
         f.write(model.SerializeToString())
-    return Exported(parity, peak, floats, tap)
+    return parity
 
 
 def _rounded(

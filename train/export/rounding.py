@@ -32,6 +32,16 @@ def round_kernels(model: onnx.ModelProto, exact: tuple[str, ...], least: int) ->
     model.graph.node.extend(nodes)
 
 
+def widen_kernels(model: onnx.ModelProto) -> None:
+    """Undo `round_kernels`, but for what rounding took: all kernels are float32 again."""
+    stored = {w.name: w for w in model.graph.initializer if w.data_type == TensorProto.FLOAT16}
+    for node in [n for n in model.graph.node if n.op_type == "Cast" and n.input[0] in stored]:
+        weight = stored[node.input[0]]
+        values = numpy_helper.to_array(weight).astype(np.float32)
+        weight.CopyFrom(numpy_helper.from_array(values, node.output[0]))
+        model.graph.node.remove(node)
+
+
 def clear_bits(model: onnx.ModelProto, bits: int) -> None:
     """Round all kernels of float16 to values whose last `bits` bits, of 10 or fewer, are zero."""
     for weight in model.graph.initializer:

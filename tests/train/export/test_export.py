@@ -153,6 +153,25 @@ def _cleared_bits(path: Path) -> int:
     return (used & -used).bit_length() - 1
 
 
+def test_a_file_in_float32_becomes_one_in_float16(
+    normed: Network, frames: list[np.ndarray], tmp_path: Path
+) -> None:
+    """Without its checkpoint, at another size and under another name; the file's alpha counts."""
+    file, out = tmp_path / "net.onnx", tmp_path / "half.onnx"
+    export.export(normed, file, spec(normed), frames)
+    assert FLOAT16 in [w.data_type for w in onnx.load(file).graph.initializer]
+    other = ModelSpec("other", normed.arch, normed.stride, 96, (64,), "fp16")
+    exported = export.export_half(file, out, other, frames)
+    assert exported.parity.images == len(frames)
+    assert exported.parity.max <= parity.TOLERANCES["fp16"]["max"]
+    engine = open_engine(out)
+    assert engine.spec == other
+    found = np.abs(engine(frames[0]) - open_engine(file)(frames[0])).max()
+    assert 0 < found <= exported.parity.max
+    kinds = [w.data_type for w in onnx.load(out).graph.initializer]
+    assert kinds.count(FLOAT16) > kinds.count(FLOAT) > 0  # the part before the first tap
+
+
 @pytest.mark.parametrize("limits", ["TRACE_TOLERANCE", "fp32"])
 def test_nothing_is_written_when_parity_fails(
     net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: str

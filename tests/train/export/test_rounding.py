@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from train.export.rounding import clear_bits
+from train.export.rounding import clear_bits, round_kernels, widen_kernels
 
 
 def model_of(values: np.ndarray) -> onnx.ModelProto:
@@ -35,3 +35,16 @@ def test_other_types_are_left_alone() -> None:
     model = model_of(values)
     clear_bits(model, 3)
     np.testing.assert_array_equal(numpy_helper.to_array(model.graph.initializer[0]), values)
+
+
+def test_widening_undoes_rounding() -> None:
+    """Under the old names, with no cast left."""
+    values = np.random.default_rng(0).normal(0, 0.1, 50).astype(np.float32)
+    model = model_of(values)
+    round_kernels(model, (), 50)
+    assert [n.op_type for n in model.graph.node] == ["Cast"]
+    widen_kernels(model)
+    (kernel,) = model.graph.initializer
+    assert (kernel.name, len(model.graph.node)) == ("kernel", 0)
+    expected = values.astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(numpy_helper.to_array(kernel), expected)
