@@ -142,7 +142,7 @@ def framed(rgb: Plane) -> Frame:
 
 def refined(frame: Frame, alpha: Any) -> Plane:
     planes, full = fr.planes(frame.image), full_size(alpha, frame.format)
-    refine(planes, full, outline.find(planes, alpha), frame.format)
+    refine(full, outline.find(planes, alpha), frame.format)
     return full
 
 
@@ -245,14 +245,14 @@ def speed(engine: MattingEngine, found: list[Known]) -> None:
     share = len(lines.points(alpha.shape)) / alpha.size
 
     def fresh() -> outline.Outline:
-        return outline.Outline(lines.mask, lines.low, lines.high, lines.person, lines.background)
+        return outline.Outline(planes, lines.mask, lines.bounds, lines.person, lines.background)
 
     turn = iter(range(1 << 30))
     steps: dict[str, Callable[[], Any]] = {
         "smooth": lambda: smooth(small_rgb[next(turn) % 2], small),
         "bilinear (full_size)": lambda: full_size(small, fmt),
         "outline.find": lambda: outline.find(planes, small),
-        "refine": lambda: refine(planes, bilinear, fresh(), fmt),
+        "refine": lambda: refine(bilinear, fresh(), fmt),
         "decontaminate": lambda: decontaminate(frame, alphas, lines),
         "remove_islands": lambda: remove_islands(small, 0.01),
         "erode 2": lambda: erode(alpha, 2),

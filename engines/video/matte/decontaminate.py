@@ -36,9 +36,10 @@ def decontaminate(frame: Frame, alphas: Sequence[Plane], outline: Outline) -> av
         person, behind = outline.colours(source.shape)
         f, b = person[n], behind[n]
         # F̂ + α(I - B̂ - α(F̂ - B̂))
-        colour = points.take(source) - b
+        colour = outline.samples(n, source.shape) - b
         colour -= a * (f - b)
         colour *= a
         colour += f
-        points.put(np.clip(colour, 0, frame.format.peak, out=colour), target)
+        np.clip(colour, 0, frame.format.peak, out=colour)
+        points.put(np.rint(colour, out=colour).astype(target.dtype), target)
     return image

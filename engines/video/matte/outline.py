@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.arrays import F32, Plane
+from engines.arrays import F32, U8, Plane
 
 Shape = tuple[int, ...]
 
@@ -33,97 +34,144 @@ MAP_COLUMNS = 1024  # points in a row of a map: cv2.remap takes at most 32767
 
 @dataclass(frozen=True)
 class Outline:
-    """The edges of a small matte, and the colours on either side of them.
+    """The edges of a small matte in a frame, and the colours on either side of them.
 
-    `mask` is (h, w) bool; `low` and `high`, (h, w) uint8, are the least and the greatest alpha
-    in the neighbourhood of each pixel. `person` and `background` are the local mean colours:
-    smaller float32 images of four channels, one for each of the frame's planes in the scale of its
-    samples, and one that is unused. They are 0 where no outline is near.
+    `planes` are the frame's. `mask` is (h, w) bool; `bounds`, (h, w, 4) uint8, has the least and
+    the greatest alpha in the neighbourhood of each pixel; two channels are unused. `person` and
+    `background` are the local mean colours: smaller float32 images of four channels, one for each
+    of the frame's planes in the scale of its samples, and one that is unused. They are 0 where no
+    outline is near.
     """
 
+    planes: Sequence[Plane]
     mask: NDArray[np.bool_]
-    low: Plane
-    high: Plane
+    bounds: U8
     person: F32
     background: F32
     _points: dict[Shape, Points] = field(default_factory=dict)
-    _colours: dict[Shape, tuple[list[F32], list[F32]]] = field(default_factory=dict)
+    _colours: dict[Shape, tuple[F32, F32]] = field(default_factory=dict)
+    _samples: dict[tuple[int, Shape], Plane] = field(default_factory=dict)
 
     def points(self, shape: Shape) -> Points:
         """Return the pixels of the outline in planes of a shape; they are found once."""
         if shape not in self._points:
-            self._points[shape] = Points(self.mask, shape)
+            self._points[shape] = Points(self._runs, shape)
         return self._points[shape]
 
-    def colours(self, shape: Shape) -> tuple[list[F32], list[F32]]:
-        """Return `person` and `background` at `points` of a shape, (N,) each; found once."""
+    def colours(self, shape: Shape) -> tuple[F32, F32]:
+        """Return `person` and `background` at `points` of a shape, (3, N) each; found once."""
         if shape not in self._colours:
             points = self.points(shape)
             self._colours[shape] = points.split(self.person), points.split(self.background)
         return self._colours[shape]
+
+    def samples(self, n: int, shape: Shape) -> Plane:
+        """Return the frame's plane number n at `points` of a shape, (N,); found once."""
+        if (n, shape) not in self._samples:
+            points, plane = self.points(shape), self.planes[n]
+            found = points.take(plane) if plane.shape == shape else points.look_up(plane)
+            self._samples[n, shape] = found
+        return self._samples[n, shape]
+
+    @cached_property
+    def _runs(self) -> Runs:
+        return Runs(self.mask)
+
+
+class Runs:
+    """The runs of true pixels in the rows of a (h, w) mask, one after the other."""
+
+    def __init__(self, mask: NDArray[np.bool_]):
+        self.height, self.width = mask.shape
+        padded = np.zeros((self.height, self.width + 2), np.bool_)
+        padded[:, 1:-1] = mask
+        # Where a run begins, where it ends, where the next begins …
+        turns = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
+        rows, self._columns = np.divmod(turns, self.width + 1)
+        self._found = np.bincount(rows[::2], minlength=self.height)
+        self._before = np.cumsum(self._found)
+
+    def scaled(self, shape: Shape) -> tuple[NDArray[np.int64], ...]:
+        """Return the runs in a plane that is larger: rows, first columns, lengths."""
+        columns = -(-self._columns * shape[1] // self.width)
+        begins, lengths = columns[::2], columns[1::2] - columns[::2]
+        # Each row of the plane has the runs of the mask's row that it lies in.
+        row = np.arange(shape[0]) * self.height // shape[0]
+        times = self._found[row]
+        which = np.repeat(self._before[row] - np.cumsum(times), times)
+        which += np.arange(which.size)
+        return np.repeat(np.arange(shape[0]), times), begins[which], lengths[which]
 
 
 class Points:
     """N pixels of planes of one shape, and the values of images of other sizes at these places.
 
     Args:
-        mask: (h, w) bool; the pixels are those that it covers, scaled to `shape`.
+        runs: of a mask; the pixels are those that it covers, scaled to `shape`.
         shape: (H, W) of the planes.
     """
 
-    def __init__(self, mask: NDArray[np.bool_], shape: Shape):
+    def __init__(self, runs: Runs, shape: Shape):
         self._shape = shape
-        self._row, self._begin, end = _runs(mask, shape)  # of each run
-        self._length = end - self._begin
-        self._first = np.cumsum(self._length) - self._length  # its first pixel among all of them
-        self._number = np.arange(int(self._length.sum()))
-        columns = self._number + np.repeat(self._begin - self._first, self._length)
-        rows = np.repeat(self._row.astype(np.float32), self._length)
-        self._places = _in_rows(columns), _in_rows(rows)
+        self._row, begin, self._length = runs.scaled(shape)  # of each run
+        self._shift = begin - (np.cumsum(self._length) - self._length)  # from number to column
+        self._count = int(self._length.sum())
+        # x and y in rows of `MAP_COLUMNS`, filled up with 0.
+        self._places = np.zeros((2, -(-self._count // MAP_COLUMNS), MAP_COLUMNS), np.float32)
+        x, y = self._places.reshape(2, -1)[:, : self._count]
+        np.add(
+            np.arange(self._count, dtype=np.float32),
+            np.repeat(self._shift.astype(np.float32), self._length),
+            out=x,
+        )
+        y[:] = np.repeat(self._row.astype(np.float32), self._length)
         self._indices: dict[int, NDArray[np.intp]] = {}
-        self._maps: dict[Shape, tuple[F32, F32]] = {}
+        self._maps: dict[Shape, F32] = {}
 
     def __len__(self) -> int:
-        return self._number.size
+        return self._count
 
     def take(self, plane: Plane) -> Plane:
         """Return the values of a plane at the pixels, (N,)."""
         return _flat(plane).take(self._index(plane))
 
-    def put(self, values: F32 | Plane, plane: Plane) -> None:
-        """Write (N,) values, within the range of the plane's samples, rounded to the nearest."""
-        if values.dtype != plane.dtype:
-            values = np.rint(values).astype(plane.dtype)
+    def put(self, values: Plane, plane: Plane) -> None:
+        """Write (N,) values."""
         _flat(plane)[self._index(plane)] = values
 
     def look_up(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return the values of a (h, w) image of the whole frame there: (N,), bilinear."""
         return self._look_up(image).reshape(-1)[: len(self)]
 
-    def split(self, image: F32) -> list[F32]:
-        """Return the first three channels of a (h, w, 4) image there: (N,) each, bilinear."""
+    def split(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return the first three channels of a (h, w, 4) image there: (3, N), bilinear."""
         # OpenCV looks up four channels in the time of one, and three in that of two.
         if not len(self):
-            return [np.empty(0, np.float32)] * 3
-        channels = cv2.split(self._look_up(image))[:3]
-        return [channel.reshape(-1)[: len(self)] for channel in channels]
+            return np.empty((3, 0), image.dtype)
+        found = self._look_up(image)
+        channels = np.empty((3, *found.shape[:2]), image.dtype)
+        cv2.mixChannels([found], list(channels), [0, 0, 1, 1, 2, 2])
+        return channels.reshape(3, -1)[:, : len(self)]
 
     def _look_up(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return the values there in rows of `MAP_COLUMNS`."""
-        height, width = image.shape[:2]
-        if (height, width) not in self._maps:
-            x, y = self._places
-            scaled = _aligned(x, width / self._shape[1]), _aligned(y, height / self._shape[0])
-            self._maps[height, width] = scaled
-        xy = self._maps[height, width]
-        return cv2.remap(image, *xy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        shape = image.shape[:2]
+        if shape not in self._maps:
+            down, across = (n / m for n, m in zip(shape, self._shape, strict=True))
+            scale = np.array([across, down], np.float32).reshape(2, 1, 1)
+            self._maps[shape] = self._places * scale
+            self._maps[shape] += scale / 2 - np.float32(0.5)  # with centres aligned
+        x, y = self._maps[shape]
+        found: Any = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return found
 
     def _index(self, plane: Plane) -> NDArray[np.intp]:
         """Return where the pixels are among all samples of a plane, those of `_flat`."""
         pitch = _pitch(plane)
         if pitch not in self._indices:
-            before = self._row * pitch + self._begin - self._first
-            self._indices[pitch] = self._number + np.repeat(before, self._length)
+            index = np.repeat(self._row * pitch + self._shift, self._length)
+            index += np.arange(self._count)
+            self._indices[pitch] = index
         return self._indices[pitch]
 
 
@@ -151,7 +199,8 @@ def find(planes: Sequence[Plane], alpha: F32, margin: int = 0) -> Outline:
     person, background = (np.zeros((*share.shape, 4), np.float32) for _ in range(2))
     person[near] = _mean(colours, weight * weight)
     background[near] = _mean(colours, (1 - weight) * (1 - weight))
-    return Outline(mask.view(np.bool_), low, high, person, background)
+    bounds: Any = cv2.merge([low, high, high, high])
+    return Outline(planes, mask.view(np.bool_), bounds, person, background)
 
 
 def _near(mask: Plane, size: tuple[int, int]) -> tuple[slice, slice]:
@@ -180,39 +229,6 @@ def shrink(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
         next_size = (width, height) if width >= size[0] and height >= size[1] else size
         image = cv2.resize(image, next_size, interpolation=cv2.INTER_LINEAR)
     return image
-
-
-def _runs(mask: NDArray[np.bool_], shape: Shape) -> tuple[NDArray[np.int64], ...]:
-    """Return the runs of a mask in the rows of a larger plane: rows, first columns, ends."""
-    height, width = mask.shape
-    padded = np.zeros((height, width + 2), np.bool_)
-    padded[:, 1:-1] = mask
-    # Where a run begins, where it ends, where the next begins …
-    turns = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
-    rows, columns = np.divmod(turns, width + 1)
-    columns = -(-columns * shape[1] // width)
-    # Each row of the plane has the runs of the mask's row that it lies in.
-    found = np.bincount(rows[::2], minlength=height)
-    row = np.arange(shape[0]) * height // shape[0]
-    times = found[row]
-    before = np.cumsum(found)[row] - np.cumsum(times)
-    which = np.arange(int(times.sum())) + np.repeat(before, times)
-    return np.repeat(np.arange(shape[0]), times), columns[::2][which], columns[1::2][which]
-
-
-def _in_rows(places: NDArray[Any]) -> F32:
-    """Return (N,) coordinates as rows of `MAP_COLUMNS`, filled up with 0."""
-    rows = -(-places.size // MAP_COLUMNS)
-    filled = np.zeros((rows, MAP_COLUMNS), np.float32)
-    filled.reshape(-1)[: places.size] = places
-    return filled
-
-
-def _aligned(places: F32, scale: float) -> F32:
-    """Return where pixels are in an image of another scale, with centres aligned."""
-    scaled = places * np.float32(scale)
-    scaled += np.float32(scale / 2 - 0.5)
-    return scaled
 
 
 def _pitch(plane: Plane) -> int:

@@ -60,20 +60,20 @@ class MattePostprocessor:
         """
         do, fmt = self._options, frame.format
         small = self._smooth(rgb, remove_islands(alpha, do.islands))
-        foreground, planes = frame.image, fr.planes(frame.image)
+        foreground = frame.image
         if do.refine or do.decontaminate:
-            found = outline.find(planes, small, self._margin(small.shape[0] / fmt.height))
+            margin = self._margin(small.shape[0] / fmt.height)
+            found = outline.find(fr.planes(frame.image), small, margin)
         if do.refine and do.coarse:
             width, height = -(-fmt.width // 2), -(-fmt.height // 2)
             half = replace(fmt, width=width, height=height)
             full = full_size(small, half)
-            luma = cv2.resize(planes[0], (width, height), interpolation=cv2.INTER_AREA)
-            refine([luma, *planes[1:]], full, found, half)
-            full = cv2.resize(full, planes[0].shape[::-1], interpolation=cv2.INTER_LINEAR)
+            refine(full, found, half)
+            full = cv2.resize(full, (fmt.width, fmt.height), interpolation=cv2.INTER_LINEAR)
         else:
             full = full_size(small, fmt)
             if do.refine:
-                refine(planes, full, found, fmt)
+                refine(full, found, fmt)
         alphas = at_planes(full, fmt)
         if do.decontaminate:  # by the matte of what was seen, before it is reshaped
             foreground = decontaminate(frame, alphas, found)

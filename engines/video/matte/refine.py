@@ -8,11 +8,7 @@ a person and nothing appears outside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.arrays import F32, Plane
 from engines.video.frame import FrameFormat
@@ -24,37 +20,48 @@ MIN_ALPHA, MAX_ALPHA = 4, 251  # of 255: alpha below and above is not refined
 YUV_OF_GBR = (0.587, 0.114, 0.299), (-0.331, 0.5, -0.169), (-0.419, -0.081, 0.5)  # BT.601
 
 
-def refine(planes: Sequence[Plane], alpha: Plane, outline: Outline, fmt: FrameFormat) -> None:
+def refine(alpha: Plane, outline: Outline, fmt: FrameFormat) -> None:
     """Refine alpha on the outline, in place.
 
     Args:
-        planes: the frame's three, of `fmt`.
-        alpha: (H, W) uint8 at the frame's size, 255 = person: the network's, enlarged.
-        outline: of this frame and the network's alpha.
+        alpha: (H, W) uint8, 255 = person: the network's, enlarged.
+        outline: of the frame and the network's alpha.
+        fmt: of the frame.
     """
     points = outline.points(alpha.shape)
     if not len(points):
         return
     levels = points.take(alpha)
-    a = levels * np.float32(1 / 255)
     person, behind = outline.colours(alpha.shape)
-    here = [points.take(p) if p.shape == alpha.shape else points.look_up(p) for p in planes]
-    between = [f - b for f, b in zip(person, behind, strict=True)]
-    residual = [i - b - a * d for i, b, d in zip(here, behind, between, strict=True)]
+    here = [outline.samples(n, alpha.shape) for n in range(3)]
+    between = person - behind
+    offset = here - behind
     if fmt.is_rgb:
-        between, residual = _yuv(between), _yuv(residual)
-    a += _dot(between, residual) / (_dot(between, between) + np.float32(LAMBDA * fmt.peak**2))
-    a *= np.float32(255)
-    low, high = points.look_up(outline.low), points.look_up(outline.high)
-    is_edge = (levels >= MIN_ALPHA) & (levels <= MAX_ALPHA)
-    refined = np.rint(np.clip(a, 0, 255, out=a), out=a).astype(np.uint8)
-    points.put(np.where(is_edge, np.clip(refined, low, high), levels), alpha)
+        between, offset = _yuv(between), _yuv(offset)
+    # α + D·(I - B̂ - αD) / (λ + |D|²) = (λα + D·(I - B̂)) / (λ + |D|²)
+    smooth = np.float32(LAMBDA * fmt.peak**2)
+    refined = _dot(between, offset)
+    refined *= np.float32(255)
+    refined += levels * smooth
+    norm = _dot(between, between)
+    norm += smooth
+    refined /= norm
+    np.rint(np.clip(refined, 0, 255, out=refined), out=refined)
+    low, high, _ = points.split(outline.bounds)
+    bounded = np.minimum(np.maximum(refined.astype(np.uint8), low), high)
+    np.copyto(levels, bounded, where=(levels >= MIN_ALPHA) & (levels <= MAX_ALPHA))
+    points.put(levels, alpha)
 
 
-def _yuv(gbr: list[F32]) -> list[F32]:
+def _yuv(gbr: F32) -> F32:
     g, b, r = gbr
-    return [of_g * g + of_b * b + of_r * r for of_g, of_b, of_r in YUV_OF_GBR]
+    return np.stack([of_g * g + of_b * b + of_r * r for of_g, of_b, of_r in YUV_OF_GBR])
 
 
-def _dot(a: list[F32], b: list[F32]) -> NDArray[Any]:
-    return a[0] * b[0] + CHROMA_WEIGHT * (a[1] * b[1] + a[2] * b[2])
+def _dot(a: F32, b: F32) -> F32:
+    """Return the weighted dot products of (3, N) colour differences."""
+    luma, chroma, other = a * b
+    chroma += other
+    chroma *= np.float32(CHROMA_WEIGHT)
+    luma += chroma
+    return luma

@@ -8,7 +8,7 @@ import pytest
 
 from engines.video import frame as fr
 from engines.video.matte import outline
-from engines.video.matte.outline import Points
+from engines.video.matte.outline import Points, Runs
 from tests.outlines import PERSON, WALL, framed, over, reduced, soft_person, textured
 
 SHAPES = [(90, 160), (61, 83), (7, 200), (1, 1), (30, 20)]
@@ -25,10 +25,10 @@ def test_points_are_the_pixels_that_the_mask_covers(
     covered = mask[rows][:, columns]
     before = np.arange(covered.size).astype(np.uint8).reshape(shape)
     plane = before.copy()
-    points = Points(mask, shape)
+    points = Points(Runs(mask), shape)
     assert len(points) == covered.sum()
     np.testing.assert_array_equal(points.take(plane), plane[covered])
-    points.put(np.full(len(points), 200.4, np.float32), plane)
+    points.put(np.full(len(points), 200, np.uint8), plane)
     assert (plane[covered] == 200).all()
     np.testing.assert_array_equal(plane[~covered], before[~covered])
 
@@ -36,7 +36,7 @@ def test_points_are_the_pixels_that_the_mask_covers(
 @pytest.mark.parametrize("width", [60, 160, 333])
 def test_images_of_other_sizes_lie_on_the_plane(width: int) -> None:
     """A ramp from edge to edge, at any size, has at each point the height that the point has."""
-    points = Points(np.ones((9, 16), np.bool_), (160, 160))
+    points = Points(Runs(np.ones((9, 16), np.bool_)), (160, 160))
     ramp = np.tile((np.arange(width, dtype=np.float32) + 0.5) / width, (50, 1))
     across = points.look_up(ramp).reshape(160, 160)
     down = points.look_up(ramp.T.copy()).reshape(160, 160).T

@@ -69,7 +69,7 @@ def test_the_defaults_refine_and_decontaminate(pix_fmt: str) -> None:
     planes, full = fr.planes(frame.image), full_size(small, frame.format)
     found = outline.find(planes, small)
     assert mse(done.alphas[0] / 255, true / 255) < 0.5 * mse(full / 255, true / 255)
-    refine(planes, full, found, frame.format)
+    refine(full, found, frame.format)
     np.testing.assert_array_equal(done.alphas[0], full)
     assert equal(done.foreground, decontaminate(frame, at_planes(full, frame.format), found))
     assert not equal(done.foreground, frame.image)

@@ -29,8 +29,8 @@ from tests.outlines import (
 
 
 def refined(frame: Frame, alpha: np.ndarray) -> Plane:
-    planes, full = fr.planes(frame.image), full_size(alpha, frame.format)
-    refine(planes, full, outline.find(planes, alpha), frame.format)
+    full = full_size(alpha, frame.format)
+    refine(full, outline.find(fr.planes(frame.image), alpha), frame.format)
     return full
 
 
@@ -110,10 +110,9 @@ def test_any_size(pix_fmt: str, width: int, height: int) -> None:
     before = [p.copy() for p in planes]
     for shape in ((1, 1), (31, 57), (64, 96)):
         alpha = rng.random(shape).astype(np.float32)
-        found = outline.find(planes, alpha)
         ours, packed = (full_size(alpha, frame.format) for _ in range(2))
-        refine(planes, ours, found, frame.format)
-        refine(before, packed, found, frame.format)
+        refine(ours, outline.find(planes, alpha), frame.format)
+        refine(packed, outline.find(before, alpha), frame.format)
         assert ours.shape == (height, width)
         np.testing.assert_array_equal(ours, packed)
     for plane, old in zip(planes, before, strict=True):
