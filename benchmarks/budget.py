@@ -45,11 +45,14 @@ def read(files: list[Path], model: str | None = None) -> dict[str, Steps]:
         model: its name in the results; the first when None.
 
     Raises:
-        ValueError: a file is no such result, or not of the same clip and machine as the first.
+        ValueError: a file cannot be read, is no such result, is not of the same clip and machine as
+            the first, or has the name of another.
     """
     budgets: dict[str, Steps] = {}
     first: dict[str, Any] | None = None
     for file in files:
+        if file.stem in budgets:
+            raise ValueError(f"{file}: another result is called {file.stem} too; rename one")
         try:
             found = json.loads(file.read_text())
             clip = found["end_to_end"]
@@ -58,6 +61,8 @@ def read(files: list[Path], model: str | None = None) -> dict[str, Steps]:
             models = {m["name"]: m["steps"] for m in clip["models"]}
             steps = models[model or next(iter(models))]
             budgets[file.stem] = {RENAMED.get(s["name"], s["name"]): s["core_ms"] for s in steps}
+        except OSError as e:
+            raise ValueError(f"{file}: cannot be read ({e.strerror})") from e
         except (KeyError, TypeError, StopIteration, json.JSONDecodeError) as e:
             raise ValueError(
                 f"{file}: has no steps of {model or 'a model'}; "

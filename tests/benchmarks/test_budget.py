@@ -49,6 +49,11 @@ def test_results_that_cannot_be_compared(tmp_path: Path) -> None:
         read([before, other])
     with pytest.raises(ValueError, match=r"before\.json: has no steps of fine"):
         read([before], "fine")
+    (tmp_path / "later").mkdir()
+    with pytest.raises(ValueError, match=r"later/before\.json: another result is called before"):
+        read([before, result(tmp_path / "later/before.json", {"network": 20})])
+    with pytest.raises(ValueError, match=r"none\.json: cannot be read \(No such file"):
+        read([tmp_path / "none.json"])
     (tmp_path / "no.json").write_text('{"end_to_end": null}')
     with pytest.raises(ValueError, match=r"no\.json: has no steps of a model"):
         read([tmp_path / "no.json"])
