@@ -87,7 +87,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     if line := _learns_by(net, config):
         say(line)
     if state is None:
-        say(_start(run, net, samples))
+        say(_start(run, net, samples, say))
         if world.is_main:
             describe(run, world)
     teacher = open_teacher(run.teacher, net, method, config)
@@ -300,14 +300,13 @@ def _learns_by(net: Network, config: Config) -> str:
     return ""
 
 
-def _start(run: Run, net: Network, samples: Samples | TrimapSamples) -> str:
+def _start(run: Run, net: Network, samples: Samples | TrimapSamples, say: Say) -> str:
     """Give a fresh network its weights; return a line that says which.
 
     Raises:
         UsageError: they are of another architecture.
         CannotOpen, BadData: the file.
     """
-    frozen = ""
     if run.init is not None:
         arch, weights = checkpoint.weights(run.init)
         if arch not in (net.arch, net.begins_with):
@@ -318,12 +317,12 @@ def _start(run: Run, net: Network, samples: Samples | TrimapSamples) -> str:
         earlier = build(arch)
         checkpoint.match(earlier, weights, run.init)
         net.load_state_dict(net.state_dict() | earlier.state_dict())
-        frozen = f"frozen parts: from {run.init}; "
+        say(f"frozen parts: from {run.init}")
 
     def images() -> Tensor:
         return torch.stack([samples[(i, 192)]["image"] for i in range(192)]).float() / 255
 
-    return frozen + start_encoder(net.learner, run.encoder, run.tf_range, images)
+    return start_encoder(net.learner, run.encoder, run.tf_range, images)
 
 
 def _span(sizes: tuple[int, ...]) -> str:
