@@ -113,7 +113,8 @@ def files(name: str | None, precisions: Sequence[str]) -> dict[str, Path]:
             if not found:
                 raise UsageError(
                     f"--precision {', '.join(precisions)}: {model.name} is shipped in "
-                    f"{', '.join(model.files)}"
+                    f"{', '.join(model.files)}",
+                    _remedy(model.name) if "fp16" in precisions else "",
                 )
             return found
     path = find(name)
@@ -152,9 +153,17 @@ def resolve_model(text: str, option: str = "") -> tuple[str, Path]:
     path = Path(text)
     if not path.is_file():
         known = ", ".join(m.name for m in models)
-        raise CannotOpen(f"{option}{text}: no such file, and no shipped model (there are: {known})")
+        remedy = next((_remedy(m.name) for m in models if text == f"{m.name}-fp16"), "")
+        raise CannotOpen(
+            f"{option}{text}: no such file, and no shipped model (there are: {known})", remedy
+        )
     # Every training run writes a file called model: its folder's name says more.
     return path.absolute().parent.name if path.stem == "model" else path.stem, path
+
+
+def _remedy(name: str) -> str:
+    """Return how to get a shipped model in float16, in which none is shipped."""
+    return f"make {name}-fp16.onnx: wsshm export {name} --precision fp16; then --model takes it"
 
 
 def verify(model: Model) -> None:

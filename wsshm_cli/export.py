@@ -65,7 +65,7 @@ def export(
             "--precision",
             metavar="|".join(get_args(Precision)),
             help="fp32 runs anywhere, fp16 is for GPUs, int8 for CPUs. [default: fp32; with --to "
-            "tensorrt, fp16]",
+            "tensorrt, fp16 of a checkpoint, a model file's own]",
         ),
     ] = None,
     output: Annotated[
@@ -215,7 +215,7 @@ def _halve(
     if precision != "fp16":
         raise UsageError(
             f"{model}: is no checkpoint (.pt, .safetensors)",
-            "give one, or add --precision fp16 to make a file for GPUs of a model file",
+            "give one, or add --precision fp16 to convert a model file for GPUs",
         )
     beside = model.with_suffix("") if file == model else Path(called)
     out = output or beside.with_name(f"{beside.name}-fp16.onnx")

@@ -55,7 +55,7 @@ def test_a_model_file_becomes_one_for_gpus(wsshm: Wsshm, run: Path) -> None:
     assert wsshm("export", "mine/model.safetensors", "--size", 64, timeout=140).returncode == 0
     (run / "model.safetensors").unlink()
     for args, needle in (
-        (("mine/model.onnx",), "add --precision fp16 to make a file for GPUs"),
+        (("mine/model.onnx",), "add --precision fp16 to convert a model file for GPUs"),
         (("default", "--precision", "int8"), "default: is no checkpoint"),
         (("fast-int8", "--precision", "fp16"), "fast-int8: is int8"),
         (("fast", "--precision", "fp16", "--size", 64), "--size is for a checkpoint"),

@@ -98,7 +98,7 @@ def test_files_are_found_by_name_and_precision(two_precisions: Path, ones: Path)
     assert [*models.files(str(ones), ["int8"]).values()] == [ones]
     with pytest.raises(UsageError, match=r"--precision int8: one is shipped in fp32$"):
         models.files("one", ["int8"])
-    with pytest.raises(UsageError, match=r"--precision fp16: two is shipped in fp32, int8$"):
+    with pytest.raises(UsageError, match=r"--precision fp16: two is shipped in fp32, int8; make "):
         models.files("two", ["fp16"])
     with pytest.raises(CannotOpen, match=r"three.*one"):
         models.files("three", ["fp32"])
@@ -125,3 +125,14 @@ def test_models_that_share_a_file_differ_in_name_and_size(two_precisions: Path) 
 def test_a_precision_is_named_with_its_model() -> None:
     called, path = resolve_model("fast-fp32")
     assert (called, path) == ("fast-fp32", resolve_model("fast")[1])
+
+
+def test_what_is_not_shipped_in_float16_is_said_how_to_make() -> None:
+    with pytest.raises(CannotOpen) as e:
+        resolve_model("fast-fp16")
+    assert e.value.remedy == (
+        "make fast-fp16.onnx: wsshm export fast --precision fp16; then --model takes it"
+    )
+    with pytest.raises(CannotOpen) as e:
+        resolve_model("other-fp16")
+    assert not e.value.remedy
