@@ -171,8 +171,8 @@ def evaluate(
     root = _data(data, needed=not clips or wanted is not None)
     if split == "train" and root is not None:
         report.warning(
-            f"train images: a model that learnt from them is measured too well; to leave some out "
-            f"of training, list them in {root / 'val.txt'}"
+            f"train images: a model that learnt from them scores too well; to keep some out of "
+            f"training, list them in {root / 'val.txt'}"
         )
     estimators = [_open(name, size, as_run) for name in model]
     for estimator in estimators:

@@ -42,7 +42,7 @@ def test_unknown_shipped_model_is_66(wsshm: Wsshm) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_fast_runs_at_its_own_size(wsshm: Wsshm, tmp_path: Path, precision: str) -> None:
-    """Although it has its files together with `default`, which runs at 384 lines."""
+    """Although it shares the files of `default`, which runs at 384 lines."""
     assert find("fast") == find("default")
     cv2.imwrite(str(tmp_path / "in.png"), np.zeros((576, 768, 3), np.uint8))
     for model, size in (("fast", "384x288"), ("default", "512x384")):

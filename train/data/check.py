@@ -69,7 +69,7 @@ def check(root: Path, say: Say) -> str:
 
 
 def lacking(root: Path) -> list[str]:
-    """Return what is not there and a step of training needs, a line for each step; no faults."""
+    """Return what steps of training need and would not find, a line for each step; no faults."""
     masks = bool(layout.list_pairs(root, "seg", "train", required=False))
     cutouts = bool(layout.list_cutouts(root, "train"))
     backgrounds = bool(layout.list_backgrounds(root, "train", required=False))
