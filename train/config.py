@@ -96,6 +96,9 @@ class Config:
     # Decay at which a teacher of the student's architecture follows the student; 0: it is frozen.
     teacher_ema: float = 0.999
     composites: float = 0.0  # share of composited samples
+    # Probability that a composite's background is shifted towards a colour of the person before it,
+    # such as brown behind brown hair.
+    low_contrast: float = 0.0
     empty: float = 0.0  # share of samples with nobody in the image
     paste: float = 0.0  # share of photographs into which persons of another are pasted
     # Without a teacher: loss weight of mask pixels within 3 pixels of the mask's edge. With one: 1
@@ -226,6 +229,7 @@ class Config:
             "composites": self.composites >= 0 and self.composites + self.empty <= 1,
             "empty": self.empty >= 0,
             "paste": 0 <= self.paste <= 1,
+            "low_contrast": 0 <= self.low_contrast <= 1,
             "lr": self.lr > 0,
             "encoder_lr": self.encoder_lr >= 0,
             "weight_decay": self.weight_decay >= 0,

@@ -94,6 +94,7 @@ EVERY_FIELD = Config(
     teacher_ema=0.5,
     composites=0.25,
     empty=0.125,
+    low_contrast=0.0625,
     paste=0.375,
     mask_edge=0.5,
     fine_radius=0.02,

@@ -8,7 +8,8 @@ Differs from WSSHM, which scales, crops and flips at random, by amounts that it 
 jitters colours for the student alone. Here `strong` blurs, adds grain, takes resolution and encodes
 as JPEG too, and photographs have it in pre-training as well. Composites, which have no weak form,
 go through the same for teacher and student, with colours changed in each part by itself; a cut-out
-is placed at random, often lit towards its background, and one composite in four has several people.
+is placed at random, often lit towards its background, or its background shifted towards one of its
+colours, and one composite in four has several people.
 """
 
 from __future__ import annotations
@@ -176,6 +177,7 @@ def composite(
     size: int,
     traces: TraceRule | None = None,
     with_contrast: bool = False,
+    low_contrast: float = 0.0,
 ) -> Composite:
     """Composite cut-outs over a background by ``I = αF + (1 - α)B`` on stored values (eq. 1).
 
@@ -185,6 +187,7 @@ def composite(
         size: side of the composite in pixels.
         traces: what hides that it is one; None: nothing.
         with_contrast: give `Composite.contrast`, which takes a fifth of the time more.
+        low_contrast: probability that the background is shifted towards a colour of the first.
     """
 
     def lit(image: U8) -> Any:
@@ -194,12 +197,14 @@ def composite(
     image = behind = lit(zoom_crop(rng, empty(background), size).image)
     front: Any = behind
     alpha: Any = np.zeros((size, size), np.float32)
-    for rgba in people:
+    for n, rgba in enumerate(people):
         flat, a = place(rng, rgba, size)
         colour = lit(flat)
         if rng.random() < 0.5:  # the light of the background: shift the mean colour towards it
             mean = (image.mean((0, 1)) - colour[a > 127].mean(0)) if (a > 127).any() else 0
             colour = np.clip(colour + rng.uniform(0, 0.5) * mean, 0, 255)
+        if n == 0 and low_contrast and rng.random() < low_contrast:
+            image = front = behind = _towards(rng, behind, colour[a > 127])
         af = a.astype(np.float32)[..., None] / 255
         image = af * colour + (1 - af) * image
         alpha = 1 - (1 - alpha) * (1 - af[..., 0])
@@ -213,6 +218,14 @@ def composite(
         np.rint(alpha * 255).astype(np.uint8),
         np.rint(np.abs(front - behind).mean(2)).astype(np.uint8) if with_contrast else None,
     )
+
+
+def _towards(rng: Generator, background: Any, colours: Any) -> Any:
+    """Return a background (H, W, 3) float shifted towards one of `colours` (N, 3), if any."""
+    if not len(colours):
+        return background
+    shift = colours[rng.integers(len(colours))] - background.mean((0, 1))
+    return np.clip(background + rng.uniform(0.3, 0.9) * shift, 0, 255).astype(np.float32)
 
 
 def paste(rng: Generator, crop: Labelled, photo: Labelled) -> Labelled:

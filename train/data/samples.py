@@ -109,7 +109,13 @@ class Samples(Dataset):
             people = [self._people(i) for i in chosen]
             background, name = self._background(rng)
             made = augment.composite(
-                rng, people, background, size, self.traces, self.method.needs_contrast
+                rng,
+                people,
+                background,
+                size,
+                self.traces,
+                self.method.needs_contrast,
+                self.config.low_contrast,
             )
             image, contrast = augment.degrade(rng, made.image), made.contrast
             crop, has_alpha = Labelled(image, made.alpha), True

@@ -36,6 +36,38 @@ def test_composite_is_equation_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 5 <= exact <= 18
 
 
+def test_low_contrast_shifts_the_background_towards_the_person(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By 0.3 to 0.9 of the way, and alpha is still exact."""
+    monkeypatch.setattr(augment, "photometric", lambda _, image: image)
+    rgba = np.full((60, 40, 4), (230, 130, 80, 0), np.uint8)
+    rgba[10:50, 10:30, 3] = 255
+    background = np.full((80, 80, 3), 30, np.uint8)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        image, alpha, _ = augment.composite(rng, [rgba], background, 64, low_contrast=1.0)
+        assert (alpha == 255).any()
+        person, behind = image[alpha == 255][0].astype(float), image[alpha == 0].astype(float)
+        way = (behind - 30) / (person - 30)
+        assert 0.25 < way.min() <= way.max() < 0.95
+        assert np.ptp(way) < 0.1
+
+
+def test_low_contrast_keeps_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The background is shifted before the first person is on it, not over the others."""
+    monkeypatch.setattr(augment, "photometric", lambda _, image: image)
+    rgba = np.full((60, 40, 4), (230, 130, 80, 0), np.uint8)
+    rgba[10:50, 10:30, 3] = 255
+    background = np.full((80, 80, 3), 30, np.uint8)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        image, alpha, _ = augment.composite(rng, [rgba] * 3, background, 64, low_contrast=1.0)
+        behind = image[alpha == 0]
+        if len(behind):
+            assert not (image[alpha == 255] == behind[0]).all(1).any()
+
+
 def test_contrast_is_of_foreground_and_background(monkeypatch: pytest.MonkeyPatch) -> None:
     """With it, alpha and background make the composite again: |I - B| = α |F - B|."""
     monkeypatch.setattr(augment, "photometric", lambda _, image: image)
