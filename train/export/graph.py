@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,9 +142,9 @@ def _own_constants(graph: onnx.GraphProto) -> None:
         graph.node.remove(node)
 
 
-def upstream(model: onnx.ModelProto, tensor: str) -> set[str]:
-    """Return the names of the nodes that a tensor is computed by."""
-    wanted, found = {tensor}, set()
+def upstream(model: onnx.ModelProto, tensors: str | tuple[str, ...]) -> set[str]:
+    """Return the names of the nodes that a tensor, or any of several, is computed by."""
+    wanted, found = {tensors} if isinstance(tensors, str) else set(tensors), set()
     for node in reversed(model.graph.node):  # in the order of execution
         if wanted & set(node.output):
             wanted |= set(node.input)
@@ -152,7 +152,7 @@ def upstream(model: onnx.ModelProto, tensor: str) -> set[str]:
     return found
 
 
-def before_first(model: onnx.ModelProto, taps: dict[str, str]) -> set[str]:
+def before_first(model: onnx.ModelProto, taps: Mapping[str, str | tuple[str, ...]]) -> set[str]:
     """Return the names of the nodes that the first of `Network.taps` is computed by.
 
     Without taps, these are the nodes of `Deployed` outside the network. In either case those are

@@ -9,7 +9,7 @@ How much of an activation's tails its range leaves out is chosen by that loss to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -33,7 +33,7 @@ OPERATIONS = ["Conv", "Clip", "Relu", "Add", "Concat", "Resize", "Slice"]
 
 def quantise(
     model: onnx.ModelProto,
-    taps: dict[str, str],
+    taps: Mapping[str, str | tuple[str, ...]],
     calibration: Sequence[U8],
     held_out: Sequence[U8],
     expected: Sequence[F32],

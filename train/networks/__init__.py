@@ -49,6 +49,7 @@ NETWORKS = {
     "r18x0.25": Entry("unet:resnet_unet", {"depth": 18, "width": 0.25}),
     "mbv2": Entry("unet:mobilenet_v2_unet"),
     "lite0": Entry("unet:lite_unet", {"number": 0}),
+    "lite0-half": Entry("unet:lite_unet", {"number": 0, "half": True}),
     "lite1": Entry("unet:lite_unet", {"number": 1}),
     "lite2": Entry("unet:lite_unet", {"number": 2}),
     "lite2w": Entry("unet:lite_unet", {"number": 2, "wide": True}),
@@ -64,7 +65,11 @@ NETWORKS = {
     "dim-bn": Entry("dim:DIM", {"norm": True}, is_peer=True, takes_trimap=True),
 }
 architectures = tuple(NETWORKS)
-UNETS = tuple(name for name, entry in NETWORKS.items() if entry.constructor.startswith("unet:"))
+UNETS = tuple(  # that take a mask beside the image
+    name
+    for name, entry in NETWORKS.items()
+    if entry.constructor.startswith("unet:") and not entry.options.get("half")
+)
 # Of BSHM, each made of U-Nets, which no other command trains.
 STAGES = {
     f"{stage}-{unet}": Entry(f"bshm:{stage.upper()}", is_peer=True)

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 
 def conv_bn_relu(
-    cin: int, cout: int, kernel: int = 3, dilation: int = 1, bias: bool = False
+    cin: int, cout: int, kernel: int = 3, dilation: int = 1, bias: bool = False, stride: int = 1
 ) -> nn.Sequential:
-    """Return a convolution that keeps height and width, a batch norm and a ReLU."""
+    """Return a convolution, a batch norm and a ReLU; height and width are divided by `stride`."""
+    padding = dilation * (kernel - 1) // 2
     return nn.Sequential(
-        nn.Conv2d(
-            cin, cout, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=bias
-        ),
+        nn.Conv2d(cin, cout, kernel, stride, padding, dilation, bias=bias),
         nn.BatchNorm2d(cout),
         nn.ReLU(inplace=True),
     )

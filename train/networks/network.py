@@ -7,7 +7,7 @@ exporter, the quantiser and the log use what is declared here and know nothing e
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -181,7 +181,7 @@ class Network(nn.Module):
                 setattr(net, name, value[:, :1])
         return net
 
-    def taps(self, model: ModelProto) -> dict[str, str]:
+    def taps(self, model: ModelProto) -> Mapping[str, str | tuple[str, ...]]:
         """Return the tensors up to which a graph may stay in float32, from shallow to deep.
 
         fp16 always keeps what comes before the first one in float32, int8 what comes before the
@@ -192,7 +192,7 @@ class Network(nn.Module):
             model: of `train.export.graph.trace`.
 
         Returns:
-            {name of the tap: name of its tensor in the graph}.
+            {name of the tap: name of its tensor in the graph, or names of several}.
         """
         return {}
 

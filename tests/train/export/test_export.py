@@ -82,7 +82,7 @@ def halved(
     return path, export.export(normed, path, spec(normed, "fp16"), frames)
 
 
-@pytest.mark.parametrize("arch", ["r18x0.25", "mbv2", "lite0"])
+@pytest.mark.parametrize("arch", ["r18x0.25", "mbv2", "lite0", "lite0-half"])
 @pytest.mark.parametrize("widen", [False, True])
 def test_graph_is_the_network(arch: str, widen: bool) -> None:
     """Deployed parts have other shapes than trained ones, and the same values up to the borders."""
@@ -92,6 +92,11 @@ def test_graph_is_the_network(arch: str, widen: bool) -> None:
         expected = [Deployed(net)(torch.from_numpy(f)).numpy() for f in frames]
     assert max(alpha.std() for alpha in expected) > 1e-3
     assert parity.compare(model, frames, expected, real=False).max < 1e-6
+
+
+def test_what_sees_the_image_itself_is_before_f1() -> None:
+    """So it stays in float, as the image is: int8 kernels take four times as long for 3 channels."""
+    assert any(name.startswith("/net/detail/") for name in before_f1(made("lite0-half")))
 
 
 def test_graph_has_constant_scales_and_no_boundary(net: Network) -> None:

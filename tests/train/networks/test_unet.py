@@ -73,6 +73,21 @@ def test_state_dict_carries_the_tap_names() -> None:
     }
 
 
+def test_without_d0_a_place_of_d1_says_the_pixels_that_it_stands_for() -> None:
+    """The heads see d1 alone, and d1 the image's own pixels: those of one block move few others."""
+    torch.manual_seed(0)
+    net = build("lite0-half").eval()
+    assert not hasattr(net, "d0")
+    d1 = torch.zeros(1, 32, 8, 8)
+    with torch.inference_mode():
+        before = net.matte(d1)
+        d1[..., 4, 4] = 1
+        moved = (net.matte(d1) - before).abs()[0, 0] > 0
+    assert before.shape == (1, 1, 16, 16)
+    assert moved.nonzero().min(0).values.tolist() == [6, 6]
+    assert moved.nonzero().max(0).values.tolist() == [11, 11]
+
+
 @pytest.mark.parametrize("arch", ["r18x0.25", "mbv2", "lite0"])
 @pytest.mark.parametrize("stride", [1, 4])
 def test_a_mask_joins_at_its_stride(arch: str, stride: int) -> None:
