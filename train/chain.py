@@ -54,8 +54,11 @@ def chain(
         WsshmError: of `train.trainer.train`.
     """
     method = methods.find(run.config.method)
-    if run.config.kind == "student" and not method.needs_teacher:  # the loss of pre-training
-        run = replace(run, config=replace(run.config, loss=configs.load(recipe, "pretrain").loss))
+    if run.config.kind == "student" and not method.needs_teacher:
+        theirs = configs.load(recipe, "student").method
+        if methods.find(theirs).needs_teacher:  # --labels took it away: as pre-training learns
+            loss = configs.load(recipe, "pretrain").loss
+            run = replace(run, config=replace(run.config, loss=loss))
     check_terms(run.config.loss, method.needs_teacher)
     config = run.config
     check_arch(config)

@@ -13,6 +13,7 @@ from tests.train.conftest import Refused
 from tests.train.processes import Chain, recipe
 from train.chain import newest_teacher
 from train.checkpoint import checkpoint
+from train.config import load, saved
 from train.networks import build
 from wsshm_cli.app import app
 
@@ -47,6 +48,22 @@ def test_without_pretraining_no_mask_is_read_by_a_teacher(
     # Measured on masks when it ends, which is said; none is learnt.
     assert result.exit_code == 0, result.stderr
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["teacher-r18x0.25"]
+
+
+@pytest.mark.parametrize("by_option", [False, True])
+def test_a_student_without_a_teacher_learns_by_its_recipes_losses(
+    chain: Chain, student: Refused, tmp_path: Path, by_option: bool
+) -> None:
+    """Where --labels took the teacher away, for comparison, it learns as pre-training does."""
+    method = "mlb" if by_option else "supervised"
+    path = recipe(tmp_path / "recipe.toml", steps=1, method=method)
+    start = chain.out("pretrain") / "model.safetensors"
+    args = ["--init", start, "--out", tmp_path / "out", "--workers", 0]
+    labels = ["--labels", "masks"] if by_option else []
+    code, words = student("--recipe", path, *args, *labels)
+    assert code == 0, words
+    kind = "pretrain" if by_option else "student"
+    assert saved(tmp_path / "out")["loss"] == load(str(path), kind).loss
 
 
 @pytest.fixture
