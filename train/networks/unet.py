@@ -10,7 +10,8 @@ outputs. They are attribute names here and therefore keys of every checkpoint.
 The paper gives the ResNets of 101 and 18 layers, the latter also at half the width, no max-pooling,
 and the ASPP. The decoder's widths, of one convolution at each level, the image as the last skip,
 the ASPP's widths and dilations (2, 4, 6), and all other encoders are this project's; judged by its
-frames a second, the paper's decoder is probably lighter.
+frames a second, the paper's decoder is probably lighter. So is that of ``lite0-half``: it ends with
+d1, at half the frame's size, which sees the frame by a convolution, ``detail``, beside f1.
 """
 
 from __future__ import annotations

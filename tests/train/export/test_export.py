@@ -95,7 +95,7 @@ def test_graph_is_the_network(arch: str, widen: bool) -> None:
 
 
 def test_what_sees_the_image_itself_is_before_f1() -> None:
-    """So it stays in float, as the image is: of 3 channels, int8 kernels take four times as long."""
+    """So it stays in float, as the image is: of 3 channels, int8 kernels take longer."""
     assert any(name.startswith("/net/detail/") for name in before_f1(made("lite0-half")))
 
 
