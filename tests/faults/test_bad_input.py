@@ -72,17 +72,6 @@ def test_half_a_clip_replaces_no_whole_one(wsshm: Wsshm, ones: Path, tmp_path: P
     assert 0 < decode(tmp_path / "out.part.mp4").frames < 60
 
 
-def test_a_background_is_right_or_refused_also_where_none_is_needed(
-    wsshm: Wsshm, portrait: Path, ones: Path
-) -> None:
-    """A matte needs none; what is wrong with --bg is said all the same."""
-    cut = ["run", portrait, "--model", ones, "--save", "alpha", "--duration", 0.2, "-o", "a.mp4"]
-    result = wsshm(*cut, "--bg", "nowhere/x.jpg")
-    assert result.returncode == 66
-    one_error_line(result, "nowhere/x.jpg")
-    assert wsshm(*cut, "--bg", portrait).returncode == 0
-
-
 def test_folder_with_one_broken_image(wsshm: Wsshm, ones: Path, tmp_path: Path) -> None:
     """The others are written, the broken one is named, exit code 65."""
     folder = tmp_path / "images"
