@@ -162,8 +162,8 @@ def similarity(images: list[Any], packets: list[Any], header: bytes) -> dict[str
 
 def ratios(encoded: Encoded, first: Encoded) -> list[float]:
     """Return work and, by each measure, bits as multiples of the first's at its qualities."""
-    found = [at(first.quality["SSIM"], encoded.quality["SSIM"], encoded.core_ms) /
-             float(np.mean(first.core_ms))]  # fmt: skip
+    work = at(first.quality["SSIM"], encoded.quality["SSIM"], encoded.core_ms)
+    found = [work / float(np.mean(first.core_ms))]
     for measure in MEASURES:
         logs = np.log(encoded.size)
         mean = at(first.quality[measure], encoded.quality[measure], logs.tolist())
