@@ -139,8 +139,9 @@ def export(
     """Make a model file from a checkpoint."""
     from engines.models import own_size
 
+    is_model = checkpoint.suffix.lower() not in (".pt", ".safetensors")
     if to == "tensorrt":
-        if checkpoint.suffix.lower() not in (".pt", ".safetensors"):
+        if is_model:
             _check_none(
                 checkpoint,
                 precision=precision,
@@ -154,7 +155,7 @@ def export(
             )
             return _build(_onnx(checkpoint), size or own_size(str(checkpoint)), as_json)
         _check_tensorrt(precision)
-    elif checkpoint.suffix.lower() not in (".pt", ".safetensors"):
+    elif is_model:
         _check_none(
             checkpoint,
             name=name,

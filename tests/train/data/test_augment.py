@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -36,17 +37,25 @@ def test_composite_is_equation_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 5 <= exact <= 18
 
 
-def test_low_contrast_shifts_the_background_towards_the_person(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """By 0.3 to 0.9 of the way, and alpha is still exact."""
+def low_contrast(
+    monkeypatch: pytest.MonkeyPatch, people: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield 20 composites on grey 30, whose background is shifted, and their alpha."""
     monkeypatch.setattr(augment, "photometric", lambda _, image: image)
     rgba = np.full((60, 40, 4), (230, 130, 80, 0), np.uint8)
     rgba[10:50, 10:30, 3] = 255
     background = np.full((80, 80, 3), 30, np.uint8)
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        image, alpha, _ = augment.composite(rng, [rgba], background, 64, low_contrast=1.0)
+        made = augment.composite(rng, [rgba] * people, background, 64, low_contrast=1.0)
+        yield made.image, made.alpha
+
+
+def test_low_contrast_shifts_the_background_towards_the_person(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By 0.3 to 0.9 of the way, and alpha is still exact."""
+    for image, alpha in low_contrast(monkeypatch, people=1):
         assert (alpha == 255).any()
         person, behind = image[alpha == 255][0].astype(float), image[alpha == 0].astype(float)
         way = (behind - 30) / (person - 30)
@@ -56,13 +65,7 @@ def test_low_contrast_shifts_the_background_towards_the_person(
 
 def test_low_contrast_keeps_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     """The background is shifted before the first person is on it, not over the others."""
-    monkeypatch.setattr(augment, "photometric", lambda _, image: image)
-    rgba = np.full((60, 40, 4), (230, 130, 80, 0), np.uint8)
-    rgba[10:50, 10:30, 3] = 255
-    background = np.full((80, 80, 3), 30, np.uint8)
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        image, alpha, _ = augment.composite(rng, [rgba] * 3, background, 64, low_contrast=1.0)
+    for image, alpha in low_contrast(monkeypatch, people=3):
         behind = image[alpha == 0]
         if len(behind):
             assert not (image[alpha == 255] == behind[0]).all(1).any()
