@@ -37,6 +37,8 @@ FIXED: dict[str, dict[str, Any]] = {
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 PRECISIONS = get_args(Precision)
 LOSSES = ("mse", "l1", "alpha", "bce", "gradient", "laplacian", "boundary", "context")
+# How keys are written in TOML whose types Python calls otherwise.
+WRITTEN = {"stages": "[{ steps, batch, sizes = [...] }]", "frozen": '["name*", ...]'}
 OLD_KEYS = {"average": "ema_decay", "labels": "method"}
 
 
@@ -89,6 +91,12 @@ class Config:
     schedule: str = "cosine"  # or "constant"
     warmup: int = 0  # steps
     clip: float = 1.0  # greatest norm of the gradient
+    # Batch norms normalise by the mean and variance that they start with, not by those of the
+    # batch: for trained weights that learn on from batches too small to estimate them.
+    frozen_norms: bool = False
+    # Weights that do not learn, by patterns of their names: ["encoder.*"], say. A step takes less
+    # time for each, most for depthwise kernels on a CPU.
+    frozen: tuple[str, ...] = ()
     ema_decay: float = 0.999  # of the moving average of the weights, which is what is released
     precision: str = "auto"  # one of PRECISIONS; auto: bf16 where the device has it
     method: str = "supervised"  # one of train.methods.METHODS
@@ -195,11 +203,12 @@ class Config:
             )
         for name, kind in known.items():
             if name in data and not _is_a(kind, data[name]):
-                wanted = "[{ steps, batch, sizes = [...] }]" if name == "stages" else kind
+                wanted = WRITTEN.get(name, kind)
                 raise BadData(f"{where}: {name} = {data[name]!r} should be {wanted}")
         stages = tuple(Stage(**s | {"sizes": tuple(s["sizes"])}) for s in data.get("stages", ()))
+        frozen = tuple(data.get("frozen", ()))
         try:
-            config = cls(**data | {"stages": stages})
+            config = cls(**data | {"stages": stages, "frozen": frozen})
         except TypeError as e:
             raise BadData(f"{where}: {e}") from e
         config._validate(where)
@@ -268,6 +277,8 @@ def _is_a(kind: str, value: Any) -> bool:
             return type(value).__name__ == kind
         case "float":
             return type(value) in (int, float) and math.isfinite(value)
+        case "tuple[str, ...]":
+            return isinstance(value, list) and all(isinstance(v, str) for v in value)
         case "dict[str, float]":
             return isinstance(value, dict) and all(_is_a("float", v) for v in value.values())
     # stages
@@ -310,7 +321,8 @@ def differing(saved: dict[str, Any], config: Config) -> list[str]:
 
 
 def _default(f: Field[Any]) -> Any:
-    return f.default if f.default_factory is MISSING else f.default_factory()
+    value = f.default if f.default_factory is MISSING else f.default_factory()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def load(recipe: str, kind: str, **options: Any) -> Config:

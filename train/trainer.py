@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
+from fnmatch import fnmatchcase
 
 import cv2
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
@@ -26,6 +29,7 @@ from train.data.loader import batch_loader, loading_faults
 from train.data.samples import Samples
 from train.data.trimaps import TrimapSamples
 from train.ema import averaged, to_device
+from train.export.reread import SUFFIX, reread
 from train.log import Log, draw
 from train.methods.method import Batch
 from train.methods.teacher import open_teacher
@@ -93,6 +97,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     teacher = open_teacher(run.teacher, net, method, config)
     teacher_sha = sha256(run.teacher) if run.teacher else ""
     follower = teacher if isinstance(teacher, AveragedModel) else None
+    freeze(net, config.frozen)
     average = averaged(net, config.ema_decay)
     if world.size > 1 and world.device.type == "cuda":
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
@@ -173,6 +178,8 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
         signals() as caught,
     ):
         net.train()
+        if config.frozen_norms:
+            keep_norms(net)
         progress(step, config.steps, "")
         began = time.monotonic()
         since, images = began, 0
@@ -257,6 +264,33 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     return 0
 
 
+def freeze(net: nn.Module, patterns: Iterable[str]) -> None:
+    """Let the weights whose names fit one of some patterns learn no more.
+
+    Raises:
+        UsageError: no name fits a pattern.
+    """
+    for pattern in patterns:
+        fitting = [p for name, p in net.named_parameters() if fnmatchcase(name, pattern)]
+        if not fitting:
+            names = ", ".join(sorted({name.split(".")[0] for name, _ in net.named_parameters()}))
+            raise UsageError(
+                f"frozen = {pattern!r} fits no weight of the network", f"its parts are {names}"
+            )
+        for parameter in fitting:
+            parameter.requires_grad_(False)
+
+
+def keep_norms(net: nn.Module) -> None:
+    """Let the batch norms of a network in training mode keep their mean and variance.
+
+    Their weights and biases learn.
+    """
+    for module in net.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+
+
 def rate(step: int, config: Config, elapsed: float = 0.0) -> float:
     """Return the factor on the learning rate: linear warm-up, then constant or cosine to zero.
 
@@ -308,7 +342,16 @@ def _start(run: Run, net: Network, samples: Samples | TrimapSamples, say: Say) -
         CannotOpen, BadData: the file.
     """
     if run.init is not None:
-        arch, weights = checkpoint.weights(run.init)
+        if run.init.suffix != SUFFIX:
+            arch, weights = checkpoint.weights(run.init)
+        elif run.config.frozen_norms:
+            given = reread(run.init)
+            arch, weights = given.arch, given.state_dict()
+        else:
+            raise UsageError(
+                f"--init {run.init}: a model file lacks the statistics of its batch norms",
+                "take --recipe finetune, or set frozen_norms = true in yours",
+            )
         if arch not in (net.arch, net.begins_with):
             raise UsageError(f"--init {run.init}: is a {arch}, not a {net.arch}")
         if arch == net.arch:

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from engines.engine import open_engine
 from engines.errors import Unavailable, UsageError
+from engines.models import shipped
 from wsshm_cli import report
 from wsshm_cli import train_options as options
 from wsshm_cli.help import HelpAll
@@ -182,6 +184,12 @@ def train_step(
     from engines.datasets.layout import find_data
     from train import config as configs
 
+    for name in ("init", "teacher"):
+        if start.get(name) is not None:
+            start[name] = _weights(start[name])
+    begun = start.get("init")
+    if fields["arch"] is None and begun is not None and begun.suffix == ".onnx":
+        fields = fields | {"arch": open_engine(begun).spec.arch}
     config, root = configs.load(recipe, kind, **fields), find_data(data)
     from train.chain import chain  # torch takes seconds: what is wrong before is said at once
     from train.run import Run
@@ -191,6 +199,13 @@ def train_step(
     with report.bar(" steps", slow=True) as show:
         code = chain(run, recipe, runs, device, report.line, show)
     raise typer.Exit(code)
+
+
+def _weights(given: Path) -> Path:
+    """Return a file that was given, or the float32 file of a shipped model that was named."""
+    if given.is_file():
+        return given
+    return next((model.path for model in shipped() if model.name == str(given)), given)
 
 
 def require_torch() -> None:

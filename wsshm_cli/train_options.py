@@ -68,7 +68,12 @@ Arch = Annotated[
 ]
 Init = Annotated[
     Path | None,
-    _network("--init", metavar="FILE", help="Start from these weights, a checkpoint of wsshm."),
+    _network(
+        "--init",
+        metavar="FILE",
+        help="Start from these weights: a checkpoint of wsshm, or with --recipe finetune a shipped "
+        "model or a model file in float32.",
+    ),
 ]
 Pretrain = Annotated[
     bool,
@@ -155,7 +160,8 @@ Teacher = Annotated[
     _network(
         "--teacher",
         metavar="FILE",
-        help="Weights of the teacher. [default: the newest finished in RUNS]",
+        help="Weights of the teacher: a checkpoint, a shipped model or a model file in float32. "
+        "[default: the newest finished in RUNS]",
     ),
 ]
 Labels = Annotated[

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from tests.train.conftest import Refused
@@ -14,6 +15,7 @@ from tests.train.processes import Chain, recipe
 from train.chain import newest_teacher
 from train.checkpoint import checkpoint
 from train.config import load, saved
+from train.export.reread import reread
 from train.networks import build
 from wsshm_cli.app import app
 
@@ -103,3 +105,57 @@ def test_a_newer_teacher_without_a_boundary_is_passed_over(
     shutil.copytree(chain.out("teacher"), older.parent)
     os.utime(older, (1, 1))
     assert newest_teacher(runs) == older
+
+
+@pytest.fixture
+def further(tmp_path: Path) -> Path:
+    """A recipe that trains a model file further: its encoder and its norms stay."""
+    return recipe(
+        tmp_path / "further.toml", steps=2, lr=0.1, frozen_norms=True, frozen=["encoder.*"]
+    )
+
+
+def test_a_model_file_learns_further_from_a_shipped_teacher(
+    chain: Chain, student: Refused, tmp_path: Path, further: Path
+) -> None:
+    start = chain.out("student") / "model.onnx"
+    args = ["--init", start, "--teacher", "default", "--out", tmp_path / "out", "--workers", 0]
+    code, words = student("--recipe", further, *args)
+    assert code == 0, words
+    assert f"network: from {start}" in words
+    about = saved(tmp_path / "out")["run"]
+    assert about["teacher"].endswith("engines/weights/default.onnx")
+    before = reread(start).state_dict()
+    _, after = checkpoint.weights(tmp_path / "out" / "model.safetensors")
+    assert before.keys() == after.keys()
+    for name, value in after.items():
+        kept = name.startswith("encoder.") or "running_" in name or "num_batches" in name
+        kept |= name in ("mean", "std")
+        assert torch.equal(value, before[name]) == kept, name
+
+
+def test_a_model_file_needs_norms_that_keep_their_statistics(
+    chain: Chain, student: Refused, tmp_path: Path
+) -> None:
+    start = chain.out("student") / "model.onnx"
+    code, words = student("--init", start, "--out", tmp_path / "out")
+    assert code == 2
+    assert "lacks the statistics of its batch norms; take --recipe finetune, or set" in words
+
+
+def test_a_pattern_that_fits_no_weight_is_refused(
+    chain: Chain, student: Refused, tmp_path: Path
+) -> None:
+    path = recipe(tmp_path / "recipe.toml", frozen=["encoder.*", "head.*"])
+    start = chain.out("pretrain") / "model.safetensors"
+    code, words = student("--recipe", path, "--init", start, "--out", tmp_path / "out")
+    assert code == 2
+    assert "frozen = 'head.*' fits no weight of the network; its parts are aspp, boundary" in words
+
+
+def test_shipped_models_and_files_are_found_by_name(
+    student: Refused, tmp_path: Path, further: Path
+) -> None:
+    code, words = student("--recipe", further, "--init", "defualt", "--out", tmp_path / "out")
+    assert code == 66
+    assert "error: defualt: no such file" in words

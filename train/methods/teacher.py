@@ -1,18 +1,24 @@
-"""Open the teacher of a run: frozen, or a moving average that follows its student."""
+"""Open the teacher of a run: frozen, or a moving average that follows its student.
+
+A model file has no head for boundaries; as a teacher it names those that its own matte shows.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from engines.errors import UsageError
 from train.checkpoint import checkpoint
 from train.config import Config
 from train.ema import following
-from train.methods.method import Method
+from train.export.reread import SUFFIX, reread
+from train.methods.method import Method, boundary_label
 from train.networks import build
-from train.networks.network import Network
+from train.networks.network import Network, Prediction
+
+SURE_LOGIT = 8.0  # of a boundary that is there, or of one that is not
 
 
 def open_teacher(
@@ -45,12 +51,17 @@ def open_teacher(
 
 
 def load_teacher(path: Path) -> Network:
-    """Load released weights as a frozen network in eval mode that predicts boundaries.
+    """Load weights as a frozen network in eval mode that predicts boundaries.
+
+    Args:
+        path: released weights, a checkpoint, or a float32 model file.
 
     Raises:
         UsageError: it predicts none.
         CannotOpen, BadData: the file.
     """
+    if path.suffix == SUFFIX:
+        return SeenBoundary(reread(path)).eval().requires_grad_(False)
     arch, weights = checkpoint.weights(path)
     teacher = build(arch)
     if not teacher.predicts_boundary:
@@ -60,3 +71,20 @@ def load_teacher(path: Path) -> Network:
         )
     checkpoint.match(teacher, weights, path)
     return teacher.eval().requires_grad_(False)
+
+
+class SeenBoundary(Network):
+    """A network whose boundary is where its own matte is neither 0 nor 1."""
+
+    predicts_boundary = True
+
+    def __init__(self, net: Network):
+        super().__init__(net.arch, net.stride)
+        self.net = net
+        self.feature_channels = net.feature_channels
+
+    def forward(self, frames: Tensor) -> Prediction:
+        """Predict the matte, its `boundary_label` as logits, and the features of the network."""
+        seen = self.net(frames)
+        boundary = (boundary_label(seen.deployed_alpha) * 2 - 1) * SURE_LOGIT
+        return seen._replace(boundary=boundary)

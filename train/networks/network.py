@@ -168,6 +168,14 @@ class Network(nn.Module):
         """Whether the network overrides `own_losses`."""
         return type(self).own_losses is not Network.own_losses
 
+    def trained_form(self, name: str, weights: list[Tensor]) -> tuple[str, list[Tensor]]:
+        """Return the name and the weights that a convolution of `deployed` has in this network.
+
+        Args:
+            weights: its kernel, and its bias if it has one.
+        """
+        return name, weights
+
     def deployed(self, widen: bool = False) -> Network:
         """Return a copy in eval mode with the same matte, in the form that is fastest to run.
 

@@ -127,6 +127,16 @@ class UNet(Network):
         net.matte = _blockwise(net.matte)
         return net
 
+    def trained_form(self, name: str, weights: list[Tensor]) -> tuple[str, list[Tensor]]:
+        """Return what is meant to be `deployed`: the head, of blocks there, computes pixels."""
+        if name != "matte.0":
+            return name, weights
+        is_block = isinstance(self.matte, nn.Sequential)
+        side = math.isqrt(_convolution(self.matte).out_channels)
+        kept = [y * BLOCK_SIDE_PIXELS + x for y in range(side) for x in range(side)]
+        kernel, bias = weights
+        return "matte.0" if is_block else "matte", [kernel[kept, :, :3, :3], bias[kept]]
+
     def taps(self, model: ModelProto) -> dict[str, tuple[str, ...]]:
         """Return the tensors of f1 … f4, which are the skips of d1 … d4."""
         made_by = {output: node for node in model.graph.node for output in node.output}
@@ -182,17 +192,24 @@ def _head(cin: int, side: int) -> nn.Module:
     return nn.Sequential(conv, nn.PixelShuffle(side)) if side > 1 else conv
 
 
+def _convolution(head: nn.Module) -> nn.Conv2d:
+    conv = head[0] if isinstance(head, nn.Sequential) else head
+    assert isinstance(conv, nn.Conv2d)
+    return conv
+
+
 def _blockwise(head: nn.Module) -> nn.Sequential:
     """Return a head as one that computes a block of pixels at each step.
 
     The same function, in a third of the time: kernels compute `BLOCK_CHANNELS` channels at once,
     and fewer of them take as long.
     """
-    conv: Any = head[0] if isinstance(head, nn.Sequential) else head
+    conv = _convolution(head)
     side = math.isqrt(conv.out_channels)
     places = BLOCK_SIDE_PIXELS // side
     blocks = nn.Conv2d(conv.in_channels, BLOCK_CHANNELS, places + 2, stride=places, padding=1)
     assert blocks.bias is not None
+    assert conv.bias is not None
     with torch.no_grad():
         blocks.weight.zero_()
         for i in range(BLOCK_CHANNELS):
