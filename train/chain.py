@@ -20,7 +20,7 @@ from train.networks.bshm import light
 from train.objective import check_terms
 from train.process import joined
 from train.run import RELEASED, Progress, Run, claim, unseen
-from train.trainer import train
+from train.trainer import freeze, train
 
 # What a kind of run begins with: the weights of a run of this kind, unless others are given.
 BEFORE = {
@@ -62,6 +62,10 @@ def chain(
     check_terms(run.config.loss, method.needs_teacher)
     config = run.config
     check_arch(config)
+    if config.frozen:
+        freeze(build(config.network), config.frozen)  # before anything is trained
+    if config.frozen_norms and run.init is None:
+        raise UsageError("frozen_norms: needs trained weights to start from", "give --init")
     with joined(device) as world:
         if not world.is_main:
             say, progress = silent, unseen

@@ -37,7 +37,7 @@ FIXED: dict[str, dict[str, Any]] = {
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 PRECISIONS = get_args(Precision)
 LOSSES = ("mse", "l1", "alpha", "bce", "gradient", "laplacian", "boundary", "context")
-# How keys are written in TOML whose types Python calls otherwise.
+# How a value is written in TOML, where its Python type would mislead.
 WRITTEN = {"stages": "[{ steps, batch, sizes = [...] }]", "frozen": '["name*", ...]'}
 OLD_KEYS = {"average": "ema_decay", "labels": "method"}
 
@@ -91,11 +91,11 @@ class Config:
     schedule: str = "cosine"  # or "constant"
     warmup: int = 0  # steps
     clip: float = 1.0  # greatest norm of the gradient
-    # Batch norms normalise by the mean and variance that they start with, not by those of the
-    # batch: for trained weights that learn on from batches too small to estimate them.
+    # Batch norms keep the mean and variance of the weights that a run starts from, where batches
+    # are too small to estimate them. A run that starts from a model file needs this.
     frozen_norms: bool = False
-    # Weights that do not learn, by patterns of their names: ["encoder.*"], say. A step takes less
-    # time for each, most for depthwise kernels on a CPU.
+    # Weights that do not learn, by patterns of their names: ["encoder.*"], say. Each one shortens a
+    # step, depthwise kernels most on a CPU.
     frozen: tuple[str, ...] = ()
     ema_decay: float = 0.999  # of the moving average of the weights, which is what is released
     precision: str = "auto"  # one of PRECISIONS; auto: bf16 where the device has it

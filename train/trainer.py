@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 
@@ -29,7 +29,7 @@ from train.data.loader import batch_loader, loading_faults
 from train.data.samples import Samples
 from train.data.trimaps import TrimapSamples
 from train.ema import averaged, to_device
-from train.export.reread import SUFFIX, reread
+from train.export.reread import is_model_file, reread
 from train.log import Log, draw
 from train.methods.method import Batch
 from train.methods.teacher import open_teacher
@@ -76,6 +76,7 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
         raise UsageError(
             f"--arch {config.arch}: {what}", "train it as dim" if net.takes_trimap else "use dim"
         )
+    freeze(net, config.frozen)
     cache = None if run.cache_mb is None else run.cache_mb << 20
     kind = TrimapSamples if net.takes_trimap else Samples
     samples = kind(run.data, config, world.size, cache)
@@ -94,10 +95,9 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
         say(_start(run, net, samples, say))
         if world.is_main:
             describe(run, world)
-    teacher = open_teacher(run.teacher, net, method, config)
+    teacher = open_teacher(run.teacher, net, method, config, run.init)
     teacher_sha = sha256(run.teacher) if run.teacher else ""
     follower = teacher if isinstance(teacher, AveragedModel) else None
-    freeze(net, config.frozen)
     average = averaged(net, config.ema_decay)
     if world.size > 1 and world.device.type == "cuda":
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
@@ -264,21 +264,24 @@ def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
     return 0
 
 
-def freeze(net: nn.Module, patterns: Iterable[str]) -> None:
-    """Let the weights whose names fit one of some patterns learn no more.
+def freeze(net: nn.Module, patterns: Sequence[str]) -> None:
+    """Keep the weights whose names match one of some patterns from learning.
 
     Raises:
-        UsageError: no name fits a pattern.
+        UsageError: no name matches a pattern, or all do.
     """
     for pattern in patterns:
-        fitting = [p for name, p in net.named_parameters() if fnmatchcase(name, pattern)]
-        if not fitting:
+        matching = [p for name, p in net.named_parameters() if fnmatchcase(name, pattern)]
+        if not matching:
             names = ", ".join(sorted({name.split(".")[0] for name, _ in net.named_parameters()}))
             raise UsageError(
-                f"frozen = {pattern!r} fits no weight of the network", f"its parts are {names}"
+                f"frozen: no weight of the network matches {pattern!r}; its parts are {names}",
+                "change `frozen` in the recipe, or leave it out",
             )
-        for parameter in fitting:
+        for parameter in matching:
             parameter.requires_grad_(False)
+    if not any(p.requires_grad for p in net.parameters()):
+        raise UsageError("frozen: no weight of the network is left to learn")
 
 
 def keep_norms(net: nn.Module) -> None:
@@ -342,14 +345,14 @@ def _start(run: Run, net: Network, samples: Samples | TrimapSamples, say: Say) -
         CannotOpen, BadData: the file.
     """
     if run.init is not None:
-        if run.init.suffix != SUFFIX:
+        if not is_model_file(run.init):
             arch, weights = checkpoint.weights(run.init)
         elif run.config.frozen_norms:
             given = reread(run.init)
             arch, weights = given.arch, given.state_dict()
         else:
             raise UsageError(
-                f"--init {run.init}: a model file lacks the statistics of its batch norms",
+                f"--init {run.init}: a model file has no statistics of batch norms",
                 "take --recipe finetune, or set frozen_norms = true in yours",
             )
         if arch not in (net.arch, net.begins_with):

@@ -31,7 +31,15 @@ def dim(
             help=f"{describe_architectures(takes_trimap=True)}. [default: the recipe's]",
         ),
     ] = None,
-    init: options.Init = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            "--init",
+            metavar="FILE",
+            rich_help_panel="Network",
+            help="Start from these weights, a checkpoint of wsshm.",
+        ),
+    ] = None,
     encoder_weights: options.EncoderWeights = "auto",
     recipe: Annotated[
         str,

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from engines.engine import open_engine
 from engines.errors import Unavailable, UsageError
-from engines.models import shipped
+from engines.models import resolve_model
 from wsshm_cli import report
 from wsshm_cli import train_options as options
 from wsshm_cli.help import HelpAll
@@ -29,7 +28,12 @@ STUDENT_EXAMPLES = """
 Examples:
   wsshm train student --data DATA --arch r18x0.5
   wsshm train student --data DATA --arch r18x0.5 --resume
+  wsshm train student --data DATA --recipe finetune --init default --teacher fine
 """
+
+
+# Kinds of run whose architecture is that of a model file they start from.
+FROM_FILES = ("pretrain", "teacher", "student", "context-aware")
 
 
 def root(
@@ -186,10 +190,12 @@ def train_step(
 
     for name in ("init", "teacher"):
         if start.get(name) is not None:
-            start[name] = _weights(start[name])
-    begun = start.get("init")
-    if fields["arch"] is None and begun is not None and begun.suffix == ".onnx":
-        fields = fields | {"arch": open_engine(begun).spec.arch}
+            start[name] = resolve_model(str(start[name]), f"--{name} ")[1]
+    if fields["arch"] is None and kind in FROM_FILES:
+        from train.export.reread import arch_of, is_model_file
+
+        if is_model_file(start["init"]):
+            fields = fields | {"arch": arch_of(start["init"])}
     config, root = configs.load(recipe, kind, **fields), find_data(data)
     from train.chain import chain  # torch takes seconds: what is wrong before is said at once
     from train.run import Run
@@ -199,13 +205,6 @@ def train_step(
     with report.bar(" steps", slow=True) as show:
         code = chain(run, recipe, runs, device, report.line, show)
     raise typer.Exit(code)
-
-
-def _weights(given: Path) -> Path:
-    """Return a file that was given, or the float32 file of a shipped model that was named."""
-    if given.is_file():
-        return given
-    return next((model.path for model in shipped() if model.name == str(given)), given)
 
 
 def require_torch() -> None:

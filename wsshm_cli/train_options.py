@@ -70,9 +70,9 @@ Init = Annotated[
     Path | None,
     _network(
         "--init",
-        metavar="FILE",
+        metavar="FILE|NAME",
         help="Start from these weights: a checkpoint of wsshm, or with --recipe finetune a shipped "
-        "model or a model file in float32.",
+        "model or the float32 model file of a U-Net.",
     ),
 ]
 Pretrain = Annotated[
@@ -109,7 +109,7 @@ Recipe = Annotated[
     _training(
         "--recipe",
         metavar="NAME|FILE",
-        help="paper, cpu (hours instead of weeks), or your own TOML file.",
+        help="paper, cpu (hours instead of weeks), finetune, or your own TOML file.",
     ),
 ]
 Resume = Annotated[bool, _training("--resume", help="Continue a run that was stopped.")]
@@ -159,8 +159,9 @@ Teacher = Annotated[
     Path | None,
     _network(
         "--teacher",
-        metavar="FILE",
-        help="Weights of the teacher: a checkpoint, a shipped model or a model file in float32. "
+        metavar="FILE|NAME",
+        help="Weights of the teacher: a checkpoint, a shipped model or the float32 model file of a "
+        "U-Net. "
         "[default: the newest finished in RUNS]",
     ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from train.checkpoint import checkpoint
 from train.config import load, saved
 from train.export.reread import reread
 from train.networks import build
+from train.trainer import freeze
 from wsshm_cli.app import app
 
 pytestmark = pytest.mark.timeout(900)  # every process imports torch, on whatever machine
@@ -110,12 +112,16 @@ def test_a_newer_teacher_without_a_boundary_is_passed_over(
 @pytest.fixture
 def further(tmp_path: Path) -> Path:
     """A recipe that trains a model file further: its encoder and its norms stay."""
-    return recipe(
-        tmp_path / "further.toml", steps=2, lr=0.1, frozen_norms=True, frozen=["encoder.*"]
-    )
+    fields: dict[str, Any] = {
+        "lr": 0.1,
+        "frozen_norms": True,
+        "frozen": ["encoder.*"],
+        "teacher_ema": 0.9,
+    }
+    return recipe(tmp_path / "further.toml", steps=2, **fields)
 
 
-def test_a_model_file_learns_further_from_a_shipped_teacher(
+def test_a_model_file_learns_from_a_shipped_teacher(
     chain: Chain, student: Refused, tmp_path: Path, further: Path
 ) -> None:
     start = chain.out("student") / "model.onnx"
@@ -123,8 +129,7 @@ def test_a_model_file_learns_further_from_a_shipped_teacher(
     code, words = student("--recipe", further, *args)
     assert code == 0, words
     assert f"network: from {start}" in words
-    about = saved(tmp_path / "out")["run"]
-    assert about["teacher"].endswith("engines/weights/default.onnx")
+    assert saved(tmp_path / "out")["run"]["teacher"].endswith("engines/weights/default.onnx")
     before = reread(start).state_dict()
     _, after = checkpoint.weights(tmp_path / "out" / "model.safetensors")
     assert before.keys() == after.keys()
@@ -132,6 +137,40 @@ def test_a_model_file_learns_further_from_a_shipped_teacher(
         kept = name.startswith("encoder.") or "running_" in name or "num_batches" in name
         kept |= name in ("mean", "std")
         assert torch.equal(value, before[name]) == kept, name
+    code, words = student("--recipe", further, *args, "--resume")
+    assert code == 0
+    assert "finished already" in words
+
+
+@pytest.mark.parametrize("teacher", ["model.onnx", "model.safetensors"])
+def test_no_teacher_follows_a_student_of_a_model_file(
+    chain: Chain, student: Refused, tmp_path: Path, further: Path, teacher: str
+) -> None:
+    """Both have the same architecture; the weights of one have their norms folded in."""
+    given = chain.out("teacher") / teacher
+    start = chain.out("student") / "model.onnx"
+    args = ["--init", start, "--teacher", given, "--out", tmp_path / "out", "--workers", 0]
+    code, words = student("--recipe", further, *args)
+    assert code == 0, words
+    assert "teacher" not in newest(tmp_path / "out")
+
+
+def newest(out: Path) -> dict[str, Any]:
+    found = checkpoint.newest(out)
+    assert found is not None
+    return found[1]
+
+
+def test_the_architecture_is_that_of_a_model_file(
+    chain: Chain, student: Refused, tmp_path: Path
+) -> None:
+    keys: dict[str, Any] = {"frozen_norms": True, "frozen": ["encoder.*"], "arch": "mbv2"}
+    path = recipe(tmp_path / "recipe.toml", steps=1, **keys)
+    start = chain.out("student") / "model.onnx"
+    args = ["--init", start, "--teacher", start, "--out", tmp_path / "out", "--workers", 0]
+    code, words = student("--recipe", path, *args)
+    assert code == 0, words
+    assert "student r18x0.25: 1 steps" in words
 
 
 def test_a_model_file_needs_norms_that_keep_their_statistics(
@@ -140,22 +179,41 @@ def test_a_model_file_needs_norms_that_keep_their_statistics(
     start = chain.out("student") / "model.onnx"
     code, words = student("--init", start, "--out", tmp_path / "out")
     assert code == 2
-    assert "lacks the statistics of its batch norms; take --recipe finetune, or set" in words
+    assert "has no statistics of batch norms; take --recipe finetune, or set" in words
 
 
-def test_a_pattern_that_fits_no_weight_is_refused(
-    chain: Chain, student: Refused, tmp_path: Path
+def test_norms_keep_statistics_only_of_weights_that_were_given(
+    student: Refused, tmp_path: Path, further: Path
 ) -> None:
-    path = recipe(tmp_path / "recipe.toml", frozen=["encoder.*", "head.*"])
-    start = chain.out("pretrain") / "model.safetensors"
-    code, words = student("--recipe", path, "--init", start, "--out", tmp_path / "out")
+    code, words = student("--recipe", further, "--out", tmp_path / "out")
     assert code == 2
-    assert "frozen = 'head.*' fits no weight of the network; its parts are aspp, boundary" in words
+    assert "frozen_norms: needs trained weights to start from; give --init" in words
 
 
-def test_shipped_models_and_files_are_found_by_name(
+@pytest.mark.parametrize(
+    ("patterns", "words"),
+    [
+        (["encoder.*", "head.*"], "no weight of the network matches 'head.*'; its parts are aspp"),
+        (["*"], "no weight of the network is left to learn"),
+    ],
+)
+def test_patterns_of_names_are_checked_before_anything_is_trained(
+    student: Refused, tmp_path: Path, patterns: list[str], words: str
+) -> None:
+    path = recipe(tmp_path / "recipe.toml", frozen=patterns)
+    code, said = student("--recipe", path, "--runs", tmp_path / "runs", "--teacher", path)
+    assert code == 2
+    assert words in said
+
+
+@pytest.mark.parametrize("arch", ["lite0", "lite0-half", "lite1", "lite2", "lite2w"])
+def test_the_shipped_patterns_are_names_of_the_shipped_networks(arch: str) -> None:
+    freeze(build(arch), load("finetune", "student").frozen)
+
+
+def test_an_unknown_name_lists_those_that_are_shipped(
     student: Refused, tmp_path: Path, further: Path
 ) -> None:
     code, words = student("--recipe", further, "--init", "defualt", "--out", tmp_path / "out")
     assert code == 66
-    assert "error: defualt: no such file" in words
+    assert "--init defualt: no such file, and no shipped model (there are: default, fast" in words

@@ -1,9 +1,9 @@
-"""Read a network back from a float32 file that `train.export.export` wrote, to train it further.
+"""Read a U-Net back from a float32 file that `train.export.export` wrote, to train it further.
 
 The graph has batch norms folded into the convolutions before them. Here a convolution gets the
 folded kernel, and its norm the folded bias, with a mean of 0 and a variance of 1: the same function
-as long as the norm keeps them (`Config.frozen_norms`). What a file has no weights of is the head
-for boundaries, which stays random.
+as long as the norm keeps them (`Config.frozen_norms`). The file has no boundary head; the network's
+is random.
 """
 
 from __future__ import annotations
@@ -20,36 +20,41 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from engines.checks import read_graph
 from engines.contract import ModelSpec
 from engines.errors import BadData, UsageError
-from train.export.graph import Deployed, inputs_of
+from train.export.graph import Deployed
 from train.export.parity import differences, synthetic
 from train.export.rounding import widen_kernels
 from train.networks import build
 from train.networks.network import Network
 
-SUFFIX = ".onnx"  # of a model file
 NOT_EXPORTED = "boundary"  # the head that no file has
+USE_WEIGHTS = "give the model.safetensors of the run instead"
 TOLERANCE = 1e-3  # of alpha, between the file and the network that is read from it
+
+
+def is_model_file(path: Path | None) -> bool:
+    """Return whether a file of weights is a model file, by its suffix, not a checkpoint."""
+    return path is not None and path.suffix.lower() == ".onnx"
+
+
+def arch_of(path: Path) -> str:
+    """Return the architecture of a float32 model file.
+
+    Raises:
+        UsageError, BadData, CannotOpen: of `reread`.
+    """
+    return _read(path)[1].arch
 
 
 def reread(path: Path) -> Network:
     """Return the network of a float32 model file of wsshm, in eval mode.
 
     Raises:
-        UsageError: the file is in another precision, or its network is not known here.
+        UsageError: the file is in another precision, takes a trimap, or its network is not known
+            here.
         BadData: it is no file of wsshm, or its network is in a form that cannot be read back.
         CannotOpen: there is no such file.
     """
-    try:
-        model = onnx.load_from_string(read_graph(path))
-    except (ValueError, TypeError) as e:
-        raise BadData(f"{path}: not an ONNX file ({e})") from e
-    except Exception as e:  # protobuf's own, whose class is not public
-        raise BadData(f"{path}: not an ONNX file") from e
-    spec = ModelSpec.from_metadata({p.key: p.value for p in model.metadata_props}, path)
-    if spec.precision != "fp32":
-        raise UsageError(
-            f"{path}: is in {spec.precision}, too coarse to train further", "take the fp32 file"
-        )
+    model, spec = _read(path)
     net = build(spec.arch).eval()
     widen_kernels(model)
     values = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
@@ -60,24 +65,41 @@ def reread(path: Path) -> Network:
     unread = _fill(net, model, values)
     if unread := {name for name in unread if name.split(".")[0] != NOT_EXPORTED}:
         raise BadData(
-            f"{path}: a {spec.arch} cannot be read back: no {min(unread)} in it",
-            "take its checkpoint",
+            f"{path}: cannot be trained further: {min(unread)} of {spec.arch} has no weights in it",
+            USE_WEIGHTS,
         )
     frames = synthetic(spec.stride)
     with torch.inference_mode():
-        alphas = [
-            Deployed(net)(*map(torch.from_numpy, inputs_of(f, net.takes_trimap))).numpy()
-            for f in frames
-        ]
+        alphas = [Deployed(net)(torch.from_numpy(f)).numpy() for f in frames]
     if (off := float(np.percentile(differences(model, frames, alphas), 99))) > TOLERANCE:
-        raise BadData(f"{path}: a {spec.arch} cannot be read back: alpha differs by {off:.2g}")
+        raise BadData(
+            f"{path}: cannot be trained further: {spec.arch} read from it differs in alpha by "
+            f"{off:.2g}",
+            USE_WEIGHTS,
+        )
     return net
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
+    data = read_graph(path)
+    try:
+        model = onnx.load_from_string(data)
+    except Exception as e:  # protobuf's own, whose class is not public
+        raise BadData(f"{path}: not an ONNX file") from e
+    spec = ModelSpec.from_metadata({p.key: p.value for p in model.metadata_props}, path)
+    if spec.precision != "fp32":
+        raise UsageError(
+            f"{path}: is in {spec.precision}, too coarse to train further", "take the fp32 file"
+        )
+    if spec.trimap:
+        raise UsageError(f"{path}: takes a trimap; such a network is not trained from its file")
+    return model, spec
 
 
 def _fill(net: Network, model: onnx.ModelProto, values: dict[str, np.ndarray]) -> set[str]:
     """Copy the weights of a graph into a network; return the modules that it has none of."""
     modules = dict(net.named_modules())
-    unread = {n for n, m in modules.items() if isinstance(m, nn.Conv2d | _BatchNorm | nn.Linear)}
+    unread = {n for n, m in modules.items() if isinstance(m, nn.Conv2d | _BatchNorm)}
     norms = _norms_behind(net)
     for node in model.graph.node:
         given = [torch.from_numpy(values[i].copy()) for i in node.input[1:] if i in values]
@@ -89,7 +111,7 @@ def _fill(net: Network, model: onnx.ModelProto, values: dict[str, np.ndarray]) -
             unread.discard(name)
         if node.op_type != "Conv" or not given:
             continue
-        name, (kernel, *bias) = net.trained_form(name, given)
+        name, (kernel, *bias) = net.undeployed(name, given)
         conv = modules.get(name)
         if not isinstance(conv, nn.Conv2d) or conv.weight.shape != kernel.shape:
             continue
@@ -150,9 +172,8 @@ def _norms_behind(net: Network) -> dict[str, str]:
                     found[conv] = name
 
             hooks.append(module.register_forward_pre_hook(look))
-    channels = 4 if net.takes_trimap else 3
     with torch.inference_mode():
-        net(torch.zeros(1, channels, 2 * net.stride, 2 * net.stride))
+        net(torch.zeros(1, 3, 2 * net.stride, 2 * net.stride))
     for hook in hooks:
         hook.remove()
     return found

@@ -1,6 +1,6 @@
 """Open the teacher of a run: frozen, or a moving average that follows its student.
 
-A model file has no head for boundaries; as a teacher it names those that its own matte shows.
+A model file has no boundary head; as a teacher its boundary is computed from its matte.
 """
 
 from __future__ import annotations
@@ -13,20 +13,30 @@ from engines.errors import UsageError
 from train.checkpoint import checkpoint
 from train.config import Config
 from train.ema import following
-from train.export.reread import SUFFIX, reread
+from train.export.reread import is_model_file, reread
 from train.methods.method import Method, boundary_label
 from train.networks import build
 from train.networks.network import Network, Prediction
 
-SURE_LOGIT = 8.0  # of a boundary that is there, or of one that is not
+SURE_LOGIT = 8.0  # where there is a boundary; its negative elsewhere
 
 
 def open_teacher(
-    path: Path | None, student: Network, method: Method, config: Config
+    path: Path | None,
+    student: Network,
+    method: Method,
+    config: Config,
+    init: Path | None = None,
 ) -> nn.Module | None:
     """Return a teacher in eval mode on the CPU, or None where the method needs none.
 
-    It is an ``AveragedModel``, to be updated after each step, where it follows the student.
+    It is an ``AveragedModel``, to be updated after each step, where it follows the student. It does
+    not where either began as a model file: norms are folded in such weights, and the mean of those
+    and others is no network.
+
+    Args:
+        path: weights of the teacher.
+        init: weights that the student began with.
 
     Raises:
         UsageError: the method needs a teacher and `path` is None, it predicts no boundary, or the
@@ -45,7 +55,9 @@ def open_teacher(
             f"{path}: has {theirs} features where a {student.arch} has {own}",
             "take another teacher, or the loss `context` out of the recipe",
         )
-    if method.teacher_follows and config.teacher_ema and teacher.arch == student.arch:
+    is_folded = is_model_file(path) or is_model_file(init)
+    may_follow = method.teacher_follows and not is_folded
+    if may_follow and config.teacher_ema and teacher.arch == student.arch:
         return following(teacher, config.teacher_ema)
     return teacher
 
@@ -60,7 +72,7 @@ def load_teacher(path: Path) -> Network:
         UsageError: it predicts none.
         CannotOpen, BadData: the file.
     """
-    if path.suffix == SUFFIX:
+    if is_model_file(path):
         return SeenBoundary(reread(path)).eval().requires_grad_(False)
     arch, weights = checkpoint.weights(path)
     teacher = build(arch)

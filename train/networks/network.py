@@ -168,10 +168,11 @@ class Network(nn.Module):
         """Whether the network overrides `own_losses`."""
         return type(self).own_losses is not Network.own_losses
 
-    def trained_form(self, name: str, weights: list[Tensor]) -> tuple[str, list[Tensor]]:
-        """Return the name and the weights that a convolution of `deployed` has in this network.
+    def undeployed(self, name: str, weights: list[Tensor]) -> tuple[str, list[Tensor]]:
+        """Undo `deployed` for one convolution: return its name and weights in this network.
 
         Args:
+            name: its name in the deployed network.
             weights: its kernel, and its bias if it has one.
         """
         return name, weights

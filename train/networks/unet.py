@@ -127,8 +127,8 @@ class UNet(Network):
         net.matte = _blockwise(net.matte)
         return net
 
-    def trained_form(self, name: str, weights: list[Tensor]) -> tuple[str, list[Tensor]]:
-        """Return what is meant to be `deployed`: the head, of blocks there, computes pixels."""
+    def undeployed(self, name: str, weights: list[Tensor]) -> tuple[str, list[Tensor]]:
+        """Undo `deployed`: of the head's blocks of pixels, take the kernels of one place."""
         if name != "matte.0":
             return name, weights
         is_block = isinstance(self.matte, nn.Sequential)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from engines.contract import KEY, ModelSpec
-from engines.errors import BadData, UsageError
+from engines.errors import BadData, CannotOpen, UsageError
 from engines.models import shipped
 from train.export.export import export
 from train.export.parity import synthetic
@@ -66,7 +66,7 @@ def test_a_file_in_another_precision_is_refused() -> None:
 
 def test_a_network_in_another_form_is_refused(tmp_path: Path) -> None:
     path = exported(made("modnet"), tmp_path / "m.onnx")
-    with pytest.raises(BadData, match=r"a modnet cannot be read back: no .* in it; take its"):
+    with pytest.raises(BadData, match=r"cannot be trained further: .* of modnet has no weights"):
         reread(path)
 
 
@@ -83,12 +83,20 @@ def test_a_file_whose_weights_do_something_else_is_refused(tmp_path: Path) -> No
     values[1:] = values[1:, ::-1]
     kernel.CopyFrom(onnx.numpy_helper.from_array(values, kernel.name))
     onnx.save(model, tmp_path / "turned.onnx")
-    with pytest.raises(BadData, match=r"a r18x0\.25 cannot be read back: alpha differs by"):
+    with pytest.raises(BadData, match=r"r18x0\.25 read from it differs in alpha by"):
         reread(tmp_path / "turned.onnx")
+
+
+def test_a_network_that_takes_a_trimap_is_refused(tmp_path: Path) -> None:
+    path = exported(made("dim"), tmp_path / "m.onnx")
+    with pytest.raises(UsageError, match="takes a trimap"):
+        reread(path)
 
 
 def test_what_is_no_model_of_wsshm_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
+    with pytest.raises(CannotOpen, match="no such file"):
+        reread(path)
     path.write_bytes(b"not a graph")
     with pytest.raises(BadData, match="not an ONNX file"):
         reread(path)
