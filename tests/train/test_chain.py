@@ -218,6 +218,6 @@ def test_the_shipped_patterns_are_names_of_the_shipped_networks(arch: str) -> No
 def test_an_unknown_name_lists_those_that_are_shipped(
     student: Refused, tmp_path: Path, further: Path
 ) -> None:
-    code, words = student("--recipe", further, "--init", "defualt", "--out", tmp_path / "out")
+    code, words = student("--recipe", further, "--init", "finest", "--out", tmp_path / "out")
     assert code == 66
-    assert "--init defualt: no such file, and no shipped model (there are: default, fast" in words
+    assert "--init finest: no such file, and no shipped model (there are: default, fast" in words
