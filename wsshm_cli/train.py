@@ -28,7 +28,7 @@ STUDENT_EXAMPLES = """
 Examples:
   wsshm train student --data DATA --arch r18x0.5
   wsshm train student --data DATA --arch r18x0.5 --resume
-  wsshm train student --data DATA --recipe finetune --init default --teacher fine
+  wsshm train student --recipe finetune --init default --teacher fine
 """
 
 
