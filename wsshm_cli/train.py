@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from engines.errors import Unavailable, UsageError
-from engines.models import resolve_model
 from wsshm_cli import report
 from wsshm_cli import train_options as options
 from wsshm_cli.help import HelpAll
@@ -30,8 +29,6 @@ Examples:
   wsshm train student --data DATA --arch r18x0.5 --resume
   wsshm train student --recipe finetune --init default --teacher fine
 """
-
-
 # Kinds of run whose architecture is that of a model file they start from.
 FROM_FILES = ("pretrain", "teacher", "student", "context-aware")
 
@@ -186,6 +183,7 @@ def train_step(
     """Run one step; `fields` of `train.config.Config` override the recipe where they are given."""
     require_torch()
     from engines.datasets.layout import find_data
+    from engines.models import resolve_model
     from train import config as configs
 
     for name in ("init", "teacher"):

@@ -161,8 +161,7 @@ Teacher = Annotated[
         "--teacher",
         metavar="FILE|NAME",
         help="Weights of the teacher: a checkpoint, a shipped model or the float32 model file of a "
-        "U-Net. "
-        "[default: the newest finished in RUNS]",
+        "U-Net. [default: the newest finished in RUNS]",
     ),
 ]
 Labels = Annotated[
