@@ -92,7 +92,7 @@ class Config:
     warmup: int = 0  # steps
     clip: float = 1.0  # greatest norm of the gradient
     # Batch norms keep the mean and variance of the weights that a run starts from, where batches
-    # are too small to estimate them. A run that starts from a model file needs this.
+    # are too small to estimate them.
     frozen_norms: bool = False
     # Weights that do not learn, by patterns of their names: ["encoder.*"], say. Each one shortens a
     # step, depthwise kernels most on a CPU.

@@ -29,7 +29,7 @@ from train.data.loader import batch_loader, loading_faults
 from train.data.samples import Samples
 from train.data.trimaps import TrimapSamples
 from train.ema import averaged, to_device
-from train.export.reread import is_model_file, reread
+from train.export.reread import is_model_file, measure_norms, reread
 from train.log import Log, draw
 from train.methods.method import Batch
 from train.methods.teacher import open_teacher
@@ -42,6 +42,7 @@ from train.release import SHOWN, write_model
 from train.run import MODEL, RELEASED, Progress, Run, claim, describe, unseen, version
 
 KEPT_CHECKPOINTS = 2
+NORM_CROPS = 64  # that tell the statistics of batch norms, where a model file has none
 
 
 def train(run: Run, world: World, say: Say, progress: Progress = unseen) -> int:
@@ -345,18 +346,16 @@ def _start(run: Run, net: Network, samples: Samples | TrimapSamples, say: Say) -
         CannotOpen, BadData: the file.
     """
     if run.init is not None:
-        if not is_model_file(run.init):
-            arch, weights = checkpoint.weights(run.init)
-        elif run.config.frozen_norms:
-            given = reread(run.init)
-            arch, weights = given.arch, given.state_dict()
-        else:
-            raise UsageError(
-                f"--init {run.init}: a model file has no statistics of batch norms",
-                "take --recipe finetune, or set frozen_norms = true in yours",
-            )
+        given = reread(run.init) if is_model_file(run.init) else None
+        arch, weights = (given.arch, {}) if given else checkpoint.weights(run.init)
         if arch not in (net.arch, net.begins_with):
             raise UsageError(f"--init {run.init}: is a {arch}, not a {net.arch}")
+        if given:
+            if not run.config.frozen_norms:
+                size = run.config.sizes[-1]
+                crops = (samples[(i, size)]["image"][None].float() / 255 for i in range(NORM_CROPS))
+                measure_norms(given, crops)
+            weights = given.state_dict()
         if arch == net.arch:
             checkpoint.match(net, weights, run.init)
             return f"network: from {run.init}"

@@ -173,13 +173,17 @@ def test_the_architecture_is_that_of_a_model_file(
     assert "student r18x0.25: 1 steps" in words
 
 
-def test_a_model_file_needs_norms_that_keep_their_statistics(
+def test_norms_of_a_model_file_learn_from_statistics_of_crops(
     chain: Chain, student: Refused, tmp_path: Path
 ) -> None:
+    path = recipe(tmp_path / "recipe.toml", steps=1, lr=1e-9, arch="r18x0.25")
     start = chain.out("student") / "model.onnx"
-    code, words = student("--init", start, "--out", tmp_path / "out")
-    assert code == 2
-    assert "has no statistics of batch norms; take --recipe finetune, or set" in words
+    args = ["--init", start, "--teacher", start, "--out", tmp_path / "out", "--workers", 0]
+    code, words = student("--recipe", path, *args)
+    assert code == 0, words
+    _, weights = checkpoint.weights(tmp_path / "out" / "model.safetensors")
+    spread = torch.cat([v for name, v in weights.items() if name.endswith("running_var")])
+    assert spread.std() > 0.01  # of a model file it is 1 everywhere
 
 
 def test_norms_keep_statistics_only_of_weights_that_were_given(

@@ -15,7 +15,7 @@ from engines.errors import BadData, CannotOpen, UsageError
 from engines.models import shipped
 from train.export.export import export
 from train.export.parity import synthetic
-from train.export.reread import reread
+from train.export.reread import measure_norms, reread
 from train.networks import build
 from train.networks.network import Network
 
@@ -52,6 +52,19 @@ def test_it_computes_the_same_alpha(arch: str, tmp_path: Path) -> None:
         with torch.inference_mode():
             off = (again(x).deployed_alpha - net(x).deployed_alpha).abs()
         assert np.percentile(off, 99) < 1e-3  # kernels are stored in 16 bits
+
+
+def test_measured_norms_compute_the_same_and_normalise_what_they_see(tmp_path: Path) -> None:
+    net = reread(exported(made("lite0-half"), tmp_path / "m.onnx"))
+    torch.manual_seed(1)
+    images = torch.rand(6, 3, 96, 64)
+    with torch.inference_mode():
+        before = net(images).deployed_alpha
+    measure_norms(net, images.split(2))
+    with torch.inference_mode():
+        torch.testing.assert_close(net(images).deployed_alpha, before, rtol=0, atol=1e-5)
+        net.train()
+        torch.testing.assert_close(net(images).deployed_alpha, before, rtol=0, atol=1e-3)
 
 
 def test_every_shipped_model_is_read() -> None:
