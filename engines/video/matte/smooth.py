@@ -22,7 +22,7 @@ FAR_SHRINK, FAR_PIXELS = 8, 17  # at an eighth of that: edge of the box of the m
 # If alpha's error exceeds TREND_ALPHA with the same sign in two successive frames, it is a real
 # change: the weight of the past is scaled by TREND_FACTOR.
 TREND_ALPHA = 0.02
-TREND_FACTOR = np.float32(0.6)
+TREND_FACTOR = np.float32(0.8)
 
 
 class Smoother:
