@@ -1,8 +1,9 @@
 """Frames a second of U-Nets on a GPU, in PyTorch: ``python -m benchmarks.gpu MODEL…``.
 
 Each shipped model is read back from its float32 file and runs in float16, channels last, on frames
-of 512×512 that lie on the GPU, as one CUDA graph: the network alone, without ONNX Runtime, without
-transfers and video. Printed are the medians of five times 60 runs, with one frame and with eight.
+of 512×512 that lie on the GPU, as one CUDA graph: the network alone, as it is trained, with the
+head for the boundary and with batch norms; without ONNX Runtime, transfers and video. Printed are
+the medians of five times 60 runs, with one frame and with eight.
 """
 
 from __future__ import annotations

@@ -352,6 +352,7 @@ def _start(run: Run, net: Network, samples: Samples | TrimapSamples, say: Say) -
             raise UsageError(f"--init {run.init}: is a {arch}, not a {net.arch}")
         if given:
             if not run.config.frozen_norms:
+                say(f"batch norms: statistics of {NORM_CROPS} crops")
                 size = run.config.sizes[-1]
                 crops = (samples[(i, size)]["image"][None].float() / 255 for i in range(NORM_CROPS))
                 measure_norms(given, crops)

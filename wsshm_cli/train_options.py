@@ -71,8 +71,8 @@ Init = Annotated[
     _network(
         "--init",
         metavar="FILE|NAME",
-        help="Start from these weights: a checkpoint of wsshm, or with --recipe finetune a shipped "
-        "model or the float32 model file of a U-Net.",
+        help="Start from these weights: a checkpoint of wsshm, a shipped model, or the float32 "
+        "model file of a U-Net.",
     ),
 ]
 Pretrain = Annotated[

@@ -90,12 +90,14 @@ def measure_norms(net: Network, images: Iterable[Tensor]) -> None:
         images: batches (N, 3, H, W) float RGB in [0, 1].
     """
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
-    seen = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms}
+    seen = {norm: torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms}
+    counts = dict.fromkeys(norms, 0)
 
     def look(norm: nn.Module, taken: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, _BatchNorm)
         x = taken[0].double().transpose(0, 1).flatten(1)
-        seen[norm] += torch.stack([torch.ones_like(x).sum(1), x.sum(1), x.square().sum(1)])
+        counts[norm] += x.shape[1]
+        seen[norm] += torch.stack([x.sum(1), x.square().sum(1)])
 
     hooks = [norm.register_forward_pre_hook(look) for norm in norms]
     net.eval()
@@ -105,12 +107,12 @@ def measure_norms(net: Network, images: Iterable[Tensor]) -> None:
     for hook in hooks:
         hook.remove()
     for norm in norms:
-        count, total, squares = seen[norm]
+        first, second = seen[norm] / counts[norm]  # moments
         weight, bias, mean, variance = _of_norm(norm)
         factor = weight.double() / (variance.double() + norm.eps).sqrt()
         zero = bias.double() - mean.double() * factor  # what the norm makes of 0
-        mean.copy_(total / count)
-        variance.copy_((squares / count - (total / count).square()).clamp_min(0))
+        mean.copy_(first)
+        variance.copy_((second - first.square()).clamp_min(0))
         weight.copy_(factor * (variance.double() + norm.eps).sqrt())
         bias.copy_(zero + mean.double() * factor)
 
