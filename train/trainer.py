@@ -29,13 +29,14 @@ from train.data.loader import batch_loader, loading_faults
 from train.data.samples import Samples
 from train.data.trimaps import TrimapSamples
 from train.ema import averaged, to_device
-from train.export.reread import is_model_file, measure_norms, reread
+from train.export.reread import is_model_file, reread
 from train.log import Log, draw
 from train.methods.method import Batch
 from train.methods.teacher import open_teacher
 from train.networks import build
 from train.networks.encoders.imagenet import start_encoder
 from train.networks.network import Network
+from train.networks.norms import measure_norms
 from train.objective import judged, step_losses
 from train.process import World, choose_precision, memory_faults, signals
 from train.release import SHOWN, write_model
@@ -345,18 +346,20 @@ def _start(run: Run, net: Network, samples: Samples | TrimapSamples, say: Say) -
         UsageError: they are of another architecture.
         CannotOpen, BadData: the file.
     """
+
+    def crops(size: int, count: int) -> Tensor:
+        return torch.stack([samples[(i, size)]["image"] for i in range(count)]).float() / 255
+
     if run.init is not None:
         given = reread(run.init) if is_model_file(run.init) else None
-        arch, weights = (given.arch, {}) if given else checkpoint.weights(run.init)
+        arch, weights = (given.arch, given.state_dict()) if given else checkpoint.weights(run.init)
         if arch not in (net.arch, net.begins_with):
             raise UsageError(f"--init {run.init}: is a {arch}, not a {net.arch}")
-        if given:
-            if not run.config.frozen_norms:
-                say(f"batch norms: statistics of {NORM_CROPS} crops")
-                size = run.config.sizes[-1]
-                crops = (samples[(i, size)]["image"][None].float() / 255 for i in range(NORM_CROPS))
-                measure_norms(given, crops)
-            weights = given.state_dict()
+        if given and not run.config.frozen_norms:
+            say(f"batch norms: statistics of {NORM_CROPS} crops")
+            norms = [m for m in given.modules() if isinstance(m, _BatchNorm)]
+            size = run.config.sizes[-1]
+            measure_norms(given, norms, crops(size, NORM_CROPS).split(1))  # `weights` are its own
         if arch == net.arch:
             checkpoint.match(net, weights, run.init)
             return f"network: from {run.init}"
@@ -365,10 +368,7 @@ def _start(run: Run, net: Network, samples: Samples | TrimapSamples, say: Say) -
         net.load_state_dict(net.state_dict() | earlier.state_dict())
         say(f"frozen parts: from {run.init}")
 
-    def images() -> Tensor:
-        return torch.stack([samples[(i, 192)]["image"] for i in range(192)]).float() / 255
-
-    return start_encoder(net.learner, run.encoder, run.tf_range, images)
+    return start_encoder(net.learner, run.encoder, run.tf_range, lambda: crops(192, 192))
 
 
 def _span(sizes: tuple[int, ...]) -> str:

@@ -2,13 +2,12 @@
 
 The graph has batch norms folded into the convolutions before them. Here a convolution gets the
 folded kernel, and its norm the folded bias, with a mean of 0 and a variance of 1: the same function
-as long as the norm keeps them (`Config.frozen_norms`), or until `measure_norms` gives it those of
-images. The file has no boundary head; the network's is random.
+as long as the norm keeps them (`Config.frozen_norms`), or until `train.networks.norms` gives it
+those of images. The file has no boundary head; the network's is random.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -79,42 +78,6 @@ def reread(path: Path) -> Network:
             USE_WEIGHTS,
         )
     return net
-
-
-def measure_norms(net: Network, images: Iterable[Tensor]) -> None:
-    """Give the batch norms of a network the mean and variance of what they see of some images.
-
-    Their weights and biases change so that the network, in eval mode, computes the same as before.
-
-    Args:
-        images: batches (N, 3, H, W) float RGB in [0, 1].
-    """
-    norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
-    seen = {norm: torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms}
-    counts = dict.fromkeys(norms, 0)
-
-    def look(norm: nn.Module, taken: tuple[Tensor, ...]) -> None:
-        assert isinstance(norm, _BatchNorm)
-        x = taken[0].double().transpose(0, 1).flatten(1)
-        counts[norm] += x.shape[1]
-        seen[norm] += torch.stack([x.sum(1), x.square().sum(1)])
-
-    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
-    net.eval()
-    with torch.inference_mode():
-        for batch in images:
-            net(batch)
-    for hook in hooks:
-        hook.remove()
-    for norm in norms:
-        first, second = seen[norm] / counts[norm]  # moments
-        weight, bias, mean, variance = _of_norm(norm)
-        factor = weight.double() / (variance.double() + norm.eps).sqrt()
-        zero = bias.double() - mean.double() * factor  # what the norm makes of 0
-        mean.copy_(first)
-        variance.copy_((second - first.square()).clamp_min(0))
-        weight.copy_(factor * (variance.double() + norm.eps).sqrt())
-        bias.copy_(zero + mean.double() * factor)
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, ModelSpec]:

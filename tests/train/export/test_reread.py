@@ -15,9 +15,10 @@ from engines.errors import BadData, CannotOpen, UsageError
 from engines.models import shipped
 from train.export.export import export
 from train.export.parity import synthetic
-from train.export.reread import measure_norms, reread
+from train.export.reread import reread
 from train.networks import build
 from train.networks.network import Network
+from train.networks.norms import measure_norms
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -60,7 +61,8 @@ def test_measured_norms_compute_the_same_and_normalise_what_they_see(tmp_path: P
     images = torch.rand(6, 3, 96, 64)
     with torch.inference_mode():
         before = net(images).deployed_alpha
-    measure_norms(net, images.split(2))
+    norms = [m for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    measure_norms(net, norms, images.split(2))
     with torch.inference_mode():
         torch.testing.assert_close(net(images).deployed_alpha, before, rtol=0, atol=1e-5)
         net.train()

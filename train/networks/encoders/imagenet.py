@@ -30,9 +30,10 @@ from torchvision import models
 from engines.errors import BadData, reading
 from train.checkpoint import checkpoint
 from train.networks.blocks import first_convolution, see_more
-from train.networks.encoders.narrow import is_narrow, narrow, only_add
+from train.networks.encoders.narrow import is_narrow, narrow
 from train.networks.encoders.resnet import ResNetEncoder
 from train.networks.network import IMAGENET_MEAN, IMAGENET_STD, Network
+from train.networks.norms import measure_norms
 from train.networks.spectral import SpectralConv2d
 
 PUBLISHED = {
@@ -228,29 +229,11 @@ def load_folded(encoder: nn.Module, state: dict[str, Tensor], images: Tensor) ->
         and f"{n}.weight" in state
         and state[f"{n}.weight"].shape == modules[n].weight.shape
     }
-    sums: dict[str, list[Tensor]] = {}
-    hooks = []
     for name in known:
         conv, norm = modules[name], pairs[name]
         conv.weight.data.copy_(state[f"{name}.weight"].float())
         norm.bias.data.copy_(state[f"{name}.bias"].float())
         norm.running_mean.zero_()
         norm.running_var.fill_(1 - norm.eps)
-
-        def record(_: Any, __: Any, out: Tensor, name: str = name) -> None:
-            sums.setdefault(name, []).append(
-                torch.stack([out.mean((0, 2, 3)), out.square().mean((0, 2, 3))])
-            )
-
-        hooks.append(conv.register_forward_hook(record))
-    encoder.eval()
-    with torch.inference_mode():
-        for batch in images.split(8):
-            encoder(batch)
-    for hook in hooks:
-        hook.remove()
-    for name, moments in sums.items():
-        m1, m2 = torch.stack([m.clone() for m in moments]).mean(0)
-        var = (m2 - m1.square()).clamp_min(1e-5)
-        only_add(pairs[name], state[f"{name}.bias"].float(), m1, var)
+    measure_norms(encoder, [pairs[name] for name in known], images.split(8))
     return [n for n in convs if n not in known]
