@@ -10,7 +10,7 @@ from train.networks.network import Targets
 
 def targets(batch: Batch, teacher: Teacher | None, config: Config) -> Targets:
     """Return the teacher's mattes as labels."""
-    predicted = pseudo_label(teacher, batch)
+    predicted = pseudo_label(teacher, batch, config)
     return refined_targets(batch, predicted, predicted.matte)
 
 

@@ -29,7 +29,7 @@ def targets(batch: Batch, teacher: Teacher | None, config: Config) -> Targets:
 
     Of a fine label, the matte has the pixels that may not teach.
     """
-    predicted = pseudo_label(teacher, batch)
+    predicted = pseudo_label(teacher, batch, config)
     min_share = 1 - edge_weight(batch.label, config.mask_edge)
     if batch.weight is not None:
         min_share = torch.maximum(min_share, 1 - batch.weight)

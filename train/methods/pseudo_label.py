@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from train.config import Config
 from train.methods.method import Batch, Teacher, boundary_label
 from train.networks.network import Targets
 
@@ -25,16 +26,35 @@ class PseudoLabel(NamedTuple):
     features: Tensor | None
 
 
-def pseudo_label(teacher: Teacher | None, batch: Batch) -> PseudoLabel:
-    """Return what a teacher of `train.methods.teacher` predicts for the batch's weak view."""
+def pseudo_label(teacher: Teacher | None, batch: Batch, config: Config) -> PseudoLabel:
+    """Return what a teacher of `train.methods.teacher` predicts for the batch's weak view.
+
+    It is not asked about crops whose alpha teaches all pixels, such as composites, unless its
+    features are compared: there, their label and its boundary stand in for the prediction.
+    """
     assert teacher is not None
     assert batch.weak is not None
     with torch.no_grad():
-        predicted = teacher(batch.weak).float()
-        assert predicted.boundary is not None
-        return PseudoLabel(
-            predicted.deployed_alpha, predicted.boundary.sigmoid(), predicted.features
-        )
+        if config.loss.get("context"):
+            return _predict(teacher, batch.weak)
+        asked = ~batch.has_alpha
+        if batch.weight is not None:
+            asked = asked | ~_may_teach(batch.weight).flatten(1).all(1)
+        matte, boundary = batch.label.clone(), boundary_label(batch.label)
+        if asked.any():
+            predicted = _predict(teacher, batch.weak[asked])
+            matte[asked], boundary[asked] = predicted.matte, predicted.boundary
+        return PseudoLabel(matte, boundary, None)
+
+
+def _predict(teacher: Teacher, images: Tensor) -> PseudoLabel:
+    predicted = teacher(images).float()
+    assert predicted.boundary is not None
+    return PseudoLabel(predicted.deployed_alpha, predicted.boundary.sigmoid(), predicted.features)
+
+
+def _may_teach(weight: Tensor) -> Tensor:
+    return weight > 0.5
 
 
 def refined_targets(batch: Batch, teacher: PseudoLabel, label: Tensor) -> Targets:
@@ -47,7 +67,7 @@ def refined_targets(batch: Batch, teacher: PseudoLabel, label: Tensor) -> Target
     """
     is_alpha = batch.has_alpha.view(-1, 1, 1, 1)
     if batch.weight is not None:
-        is_alpha = is_alpha & (batch.weight > 0.5)
+        is_alpha = is_alpha & _may_teach(batch.weight)
     label = torch.where(is_alpha, batch.label, label)
     boundary = torch.where(is_alpha, boundary_label(batch.label), teacher.boundary)
     return Targets(

@@ -69,9 +69,10 @@ def test_the_label_is_the_papers_formula(rows: list[tuple[float, float, float]])
 def test_a_mask_is_blended_by_what_the_teacher_says_of_the_weak_view(
     batch: dict[str, Any],
 ) -> None:
+    """It is not asked about the composite, which has its alpha."""
     teacher = Constant(matte=0.4, boundary=0.75)
     wanted = targets(teacher, batch, config("mlb"))
-    torch.testing.assert_close(teacher.seen, batch["weak"] / 255)
+    torch.testing.assert_close(teacher.seen, batch["weak"][:1] / 255)
     torch.testing.assert_close(wanted.label[0], 0.75 * 0.4 + 0.25 * batch["label"][0] / 255)
     torch.testing.assert_close(wanted.boundary[0], torch.full((1, 32, 32), 0.75))
     assert wanted.judge_edges.tolist() == [True, True]
@@ -104,13 +105,20 @@ def test_of_a_fine_label_the_teacher_has_what_may_not_teach(batch: dict[str, Any
     assert set(wanted.boundary[:, :, 8:].unique().tolist()) <= {0.0, 1.0}
 
 
+def test_composites_alone_need_no_teacher(batch: dict[str, Any]) -> None:
+    teacher = Constant(matte=0.4, boundary=0.75)
+    wanted = targets(teacher, batch | {"has_alpha": torch.tensor([True, True])}, config("mlb"))
+    assert torch.equal(wanted.label, batch["label"] / 255)
+    assert not hasattr(teacher, "seen")
+
+
 def test_the_teacher_is_not_taught(batch: dict[str, Any]) -> None:
     teacher, student = Constant(0.4, 0.75), Constant(0.6, 0.5)
     losses_of(student, teacher, batch, config())["total"].backward()
     assert teacher.said.grad is None
     assert student.said.grad is not None
     assert student.said.grad.abs().min() > 0
-    wanted = targets(teacher, batch, config())
+    wanted = targets(teacher, batch, replace(config(), loss={"context": 1.0}))
     tensors = [wanted.label, wanted.boundary, wanted.features, *wanted.shown.values()]
     assert len(tensors) == 6
     for tensor in tensors:
