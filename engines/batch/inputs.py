@@ -27,6 +27,7 @@ VIDEO_SUFFIXES = {
     *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".f4v"),
     *(".ts", ".m2ts", ".mts", ".m2t", ".mpg", ".mpeg", ".m2v", ".vob", ".mxf", ".dv", ".gxf"),
     *(".3gp", ".3g2", ".ogv", ".ogm", ".rm", ".rmvb", ".y4m", ".nut", ".mjpg", ".mjpeg"),
+    *(".h264", ".264", ".avc", ".h265", ".265", ".hevc"),  # without a container
 }
 
 

@@ -71,6 +71,14 @@ def test_each_file_keeps_its_place(
     assert [f.place.as_posix() for f in found] == places
 
 
+@pytest.mark.parametrize("name", ["a.h264", "a.264", "a.hevc", "a.H265"])
+def test_a_stream_without_a_container_is_a_video(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    found, left_out = find([str(tmp_path)], False)
+    assert [f.place for f in found] == [Path(name)]
+    assert not left_out
+
+
 def test_what_is_left_out_is_said(shoot: Path) -> None:
     """Other files and, without --recursive, folders; not what is hidden or unfinished."""
     (note,) = find(["shoot"], False)[1]
