@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import numbers
 import operator
 import os
 from collections.abc import Iterator
@@ -33,10 +34,22 @@ def known_errors() -> Iterator[None]:
 
 def path_of(given: PathLike, name: str) -> str:
     """Return the path, or another word, that the argument of a name gives."""
-    text = os.fspath(given)
+    try:
+        text: Any = os.fspath(given)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):  # `os.fspath` takes bytes too
+        raise UsageError(f"{name}={given!r}: must be a string or a path")
     if "\0" in text:
         raise UsageError(f"{name}={text!r}: has a NUL character, which no path has")
     return text
+
+
+def number(given: Any, name: str) -> Any:
+    """Return the number, of Python or NumPy, that the argument of a name gives."""
+    if not isinstance(given, numbers.Real):
+        raise UsageError(f"{name}={given!r}: must be a number")
+    return given
 
 
 def source(given: PathLike) -> Path | Stream:
@@ -76,9 +89,9 @@ def _lines(size: Any) -> int:
 
 def clip(start: Seconds, duration: Seconds | None) -> Clip:
     """Return a part of a video."""
-    if not 0 <= start <= MAX_SECONDS:
+    if not 0 <= number(start, "start") <= MAX_SECONDS:
         raise UsageError(f"start={start}: must be seconds, 0 to {MAX_SECONDS}")
-    if duration is not None and not 0 < duration <= MAX_SECONDS:
+    if duration is not None and not 0 < number(duration, "duration") <= MAX_SECONDS:
         raise UsageError(
             f"duration={duration}: must be seconds over 0, at most {MAX_SECONDS}",
             "give None to take all to the end",
@@ -88,6 +101,6 @@ def clip(start: Seconds, duration: Seconds | None) -> Clip:
 
 def matte(smooth: float, **options: Any) -> MatteOptions:
     """Return the post-processing of a matte."""
-    if not 0 <= smooth < 1:
+    if not 0 <= number(smooth, "smooth") < 1:
         raise UsageError(f"smooth={smooth}: must be at least 0 and under 1")
     return MatteOptions(smooth=smooth, **options)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from engines.errors import UsageError, WsshmError
 from engines.video import run as pipeline
@@ -22,6 +22,7 @@ from wsshm._request import (
     logger,
     matte,
     network,
+    number,
     path_of,
     source,
 )
@@ -130,7 +131,7 @@ def run(
         save=_saves(save),
         clip=clip(start, duration),
         matte=matte(smooth),
-        encoding=Encoding(codec, crf, audio),
+        encoding=Encoding(codec, None if crf is None else number(crf, "crf"), audio),
         overwrite=overwrite,
         bit_depth=_bit_depth(bits),
         fps=None if fps is None else _rate(fps),
@@ -157,10 +158,10 @@ def run(
 
 
 def _saves(given: str | Sequence[str]) -> tuple[Save, ...]:
-    names = [given] if isinstance(given, str) else list(given)
+    names: Any = [given] if isinstance(given, str) else given
     try:
         found = tuple(Save(name) for name in names)
-    except ValueError as e:
+    except (TypeError, ValueError) as e:
         raise UsageError(f"save: {e}", f"use {', '.join(s.value for s in Save)}") from e
     if not found:
         raise UsageError("save: names nothing to write")
@@ -174,7 +175,7 @@ def _bit_depth(bits: int) -> int:
 
 
 def _rate(fps: Seconds) -> Fraction:
-    if not 0.01 < fps <= 1000:
+    if not 0.01 < number(fps, "fps") <= 1000:
         raise UsageError(f"fps={fps}: not a frame rate", "give frames a second, at most 1000")
     return Fraction(str(fps))
 

@@ -281,6 +281,14 @@ def test_deep_tiff(tmp_path: Path) -> None:
     assert "floating point" in warnings[0]
 
 
+def test_32_bits_are_said(tmp_path: Path) -> None:
+    grey = ramps()[..., 0].astype(np.int32)
+    Image.fromarray(grey * 257).save(tmp_path / "a.tif")
+    rgb, _, warnings = read(tmp_path / "a.tif")
+    assert (rgb == grey[..., None]).all()
+    assert "32-bit integers" in warnings[0]
+
+
 def test_pages_and_animations_are_said(tmp_path: Path) -> None:
     pages = [Image.fromarray(ramps()), Image.fromarray(255 - ramps())]
     for name in ("a.tif", "a.gif", "a.webp", "a.png", "a.avif"):
