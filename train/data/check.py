@@ -62,9 +62,10 @@ def check(root: Path, say: Say) -> str:
     for line in lines:
         say(line)
     if lines:
-        raise BadData(
-            f"{root}: {len(lines)} faults in {files} files", "repair or remove the files named"
-        )
+        faults = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
+        if not files:
+            raise BadData(f"{root}: {faults}, and no file of data")
+        raise BadData(f"{root}: {faults} in {files} files", "repair or remove the files named")
     return f"{root}: no fault in {files} files"
 
 

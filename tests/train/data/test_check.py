@@ -336,6 +336,18 @@ def test_check_says_every_line_and_counts_them(clean: Path) -> None:
     assert len(said) == 2
 
 
+def test_one_fault_is_no_faults(clean: Path) -> None:
+    cmyk(clean / "background/10.jpg")
+    with pytest.raises(BadData, match=r"1 fault in 13 files"):
+        check(clean, lambda line: None)
+
+
+def test_where_nothing_is_nothing_can_be_repaired(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"1 fault, and no file of data$") as error:
+        check(tmp_path, lambda line: None)
+    assert not error.value.remedy
+
+
 @pytest.mark.parametrize(
     ("folders", "says"),
     [
