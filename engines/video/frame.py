@@ -46,7 +46,8 @@ class FrameFormat:
     """Size, pixel format and colour description of frames; one for all frames of a video.
 
     `width` and `height` are in pixels, `pix_fmt` is one of `PLANAR`. `matrix`, `primaries` and
-    `transfer` are code points of ISO/IEC 23091-2, `range` is `LIMITED` or `FULL`.
+    `transfer` are code points of ISO/IEC 23091-2, `range` is `LIMITED` or `FULL`. `was_rgb` says
+    that what has 10 bits was converted from RGB, with all its chroma.
     """
 
     width: int
@@ -56,6 +57,7 @@ class FrameFormat:
     range: int = LIMITED
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
+    was_rgb: bool = False
 
     @property
     def bit_depth(self) -> int:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from engines import images
 from engines.errors import BadData, Say, silent
-from engines.video import frame as fr
 from engines.video.config import Clip
-from engines.video.frame import Frame, FrameFormat
+from engines.video.frame import Frame
+from engines.video.read.convert import ten_bit_rgb
 from engines.video.read.pictures import converted, frame_image, rgb_format
 from engines.video.read.source import FrameSource
 
@@ -42,8 +42,7 @@ class AnimationSource(FrameSource):
         height, width = rgb.shape[:2]
         self.format = rgb_format(width, height)
         if bit_depth > 8:
-            pixels = fr.with_bit_depth("yuv420p", bit_depth)
-            self.format = FrameFormat(width, height, pixels, fr.default_matrix(height))
+            self.format = ten_bit_rgb(width, height)
         self.rate = Fraction(1000, milliseconds)
         self.total = images.count(path) if self._clip == Clip() else None
 

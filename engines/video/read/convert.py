@@ -1,6 +1,7 @@
 """Convert decoded images to the frame format of a run, and choose that format.
 
 8-bit planar YUV and RGB stay as they are; anything else is converted once, and the run is told.
+In 10 bits RGB becomes YUV that has all its chroma.
 Untagged video has the matrix that its height suggests. HDR is refused.
 """
 
@@ -52,8 +53,10 @@ def frame_format(
         )
     size = turn.size(first.width - crop.across, first.height - crop.down)
     tags = int(first.color_primaries), int(first.color_trc)
-    if is_rgb(first.format) and bit_depth == 8:
-        return FrameFormat(*size, "gbrp", 0, fr.FULL, *tags)
+    if is_rgb(first.format):
+        if bit_depth == 8:
+            return FrameFormat(*size, "gbrp", 0, fr.FULL, *tags)
+        return ten_bit_rgb(*size, *tags)
     planar = _planar(first.format)
     if planar == "yuv422p" and turn.transposed:
         planar = "yuv420p"  # turned, 4:2:2 would be 4:4:0
@@ -65,8 +68,18 @@ def frame_format(
         *size,
         fr.with_bit_depth(planar, bit_depth),
         matrix,
-        fr.FULL if is_full and not is_rgb(first.format) else fr.LIMITED,
+        fr.FULL if is_full else fr.LIMITED,
         *tags,
+    )
+
+
+def ten_bit_rgb(
+    width: int, height: int, primaries: int = fr.UNSPECIFIED, transfer: int = fr.UNSPECIFIED
+) -> FrameFormat:
+    """Return the format that RGB is processed in with 10 bits a sample."""
+    matrix = fr.default_matrix(height)
+    return FrameFormat(
+        width, height, "yuv444p10le", matrix, fr.LIMITED, primaries, transfer, was_rgb=True
     )
 
 
@@ -88,8 +101,8 @@ def has_alpha(pixels: av.VideoFormat) -> bool:
 
 
 def _planar(pixels: av.VideoFormat) -> str:
-    """Return the 8-bit planar YUV format with the subsampling of a format."""
-    if is_rgb(pixels) or len(pixels.components) < 3:
+    """Return the 8-bit planar YUV format with the subsampling of a YUV or grey format."""
+    if len(pixels.components) < 3:
         return "yuv420p"
     shifts = 16 // pixels.chroma_width(16) - 1, 16 // pixels.chroma_height(16) - 1
     return SUBSAMPLINGS.get(shifts, "yuv420p")

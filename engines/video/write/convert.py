@@ -70,17 +70,19 @@ def _conversion(source: FrameFormat, target: FrameFormat) -> dict[str, Any]:
     """Return what the scaler is told of the colours of two formats, besides their range."""
     if target.is_rgb:
         return {}
-    if source.is_rgb:  # without accurate rounding, chroma is rounded down
-        how = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
-        return {"dst_colorspace": target.matrix, "interpolation": how}
-    return {"src_colorspace": source.matrix, "dst_colorspace": target.matrix}
+    # By default chroma is softer, and from RGB it is rounded down.
+    accurate = {"interpolation": Interpolation.BICUBIC | Interpolation.ACCURATE_RND}
+    if source.is_rgb:
+        return {"dst_colorspace": target.matrix, **accurate}
+    matrices = {"src_colorspace": source.matrix, "dst_colorspace": target.matrix}
+    return matrices | (accurate if source.was_rgb else {})
 
 
 def matte_format(fmt: FrameFormat) -> FrameFormat:
     """Return the format of mattes for frames of `fmt`: YUV of 8 bits in full range."""
-    if fmt.is_rgb:
+    if fmt.is_rgb or fmt.was_rgb:
         matrix = fr.default_matrix(fmt.height)
-        return replace(fmt, pix_fmt="yuv420p", matrix=matrix, range=fr.FULL)
+        return replace(fmt, pix_fmt="yuv420p", matrix=matrix, range=fr.FULL, was_rgb=False)
     return replace(fmt, pix_fmt=fr.with_bit_depth(fmt.pix_fmt, 8), range=fr.FULL)
 
 
@@ -119,8 +121,9 @@ def encoded_format(encoder: Encoder, given: FrameFormat, warnings: list[str]) ->
     """
     codec, fmt = encoder.codec, encoder.format(given)
     pixels = encoder.pixels(fmt)
-    if given.is_rgb:
-        if not fmt.is_rgb:
+    if given.is_rgb or given.was_rgb:
+        has_all_chroma = given.was_rgb and (encoder.alpha or pixels == given.pix_fmt)
+        if not fmt.is_rgb and not has_all_chroma:
             warnings.append(f"RGB video is encoded as {pixels} by {codec.encoder}")
     elif not encoder.alpha and pixels not in (fmt.pix_fmt, "nv12", "p010le"):
         warnings.append(f"{codec.encoder} takes no {fmt.pix_fmt}; encoded as {pixels}")

@@ -58,8 +58,13 @@ class Encoder:
     def format(self, fmt: FrameFormat) -> FrameFormat:
         """Return the format in which frames of `fmt` are encoded: RGB becomes YUV where it must.
 
-        See `pixels` for the pixel format, which may be another.
+        See `pixels` for the pixel format, which may be another. Few players show 4:4:4 of the
+        codecs that predict frames from others, such as H.264.
         """
+        if fmt.was_rgb and not self.alpha:
+            codec = av.Codec(self.name, "w")
+            is_for_players = codec.lossy and not codec.intra_only
+            return replace(fmt, pix_fmt="yuv420p10le") if is_for_players else fmt
         if not fmt.is_rgb or self._rgb_pixels():
             return fmt
         matrix = default_matrix(fmt.height)

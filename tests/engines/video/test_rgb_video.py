@@ -9,6 +9,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from engines.arrays import Plane
 from engines.video import frame as fr
@@ -196,11 +197,100 @@ def test_foreground_with_alpha(tmp_path: Path, brightness: Path, ending: str) ->
     assert np.median(off[1]) <= 3
 
 
-def test_in_ten_bits_it_becomes_yuv_and_that_is_said(tmp_path: Path, ones: Path) -> None:
-    clip = write(tmp_path / "in.mkv", "ffv1", "gbrp12le", noise())
+def columns(height: int = 48) -> Plane:
+    """(H, 64, 3) RGB: red and blue columns of one pixel, which 4:2:0 makes purple."""
+    rgb = np.zeros((height, 64, 3), np.uint8)
+    rgb[:, ::2], rgb[:, 1::2] = (255, 20, 0), (0, 40, 255)
+    return rgb
+
+
+def assert_columns(frame: av.VideoFrame, matrix: int, bits: int = 10) -> None:
+    """That an image has every column's own colour, in limited range."""
+    r, g, b = (columns()[0, ..., i] / 255 for i in range(3))
+    of_r, of_g, of_b = LUMA_OF_RGB[matrix]
+    y = of_r * r + of_g * g + of_b * b
+    ideal = 64 + 876 * y, 512 + 448 * (b - y) / (1 - of_b), 512 + 448 * (r - y) / (1 - of_r)
+    for plane, wanted in zip(frame.planes, ideal, strict=False):  # alpha is not looked at
+        rows = np.frombuffer(memoryview(plane), "<u2").reshape(plane.height, -1)[:, :64]
+        assert np.abs(rows / (1 << bits - 10) - wanted).max() <= 3.5  # FFmpeg's white is 943
+
+
+TEN_BIT_KINDS = ["ffv1", "48 bits", "12 bits", "10 bits", "10 bits with alpha"]
+
+
+@pytest.mark.parametrize(("height", "matrix"), [(48, fr.BT601), (720, fr.BT709)])
+@pytest.mark.parametrize("kind", TEN_BIT_KINDS)
+def test_in_ten_bits_it_keeps_all_chroma(
+    tmp_path: Path, ones: Path, kind: str, height: int, matrix: int
+) -> None:
+    """As YUV by the matrix of its size, which is named in the file; and that is said."""
+    ten_bits = ("in.mkv", "ffv1", "gbrap10le" if "alpha" in kind else "gbrp10le")
+    name, codec, pix_fmt = KINDS.get(kind, ten_bits)
+    clip = write(tmp_path / name, codec, pix_fmt, columns(height))
     summary = run(clip, tmp_path / "out.mkv", ones, bit_depth=10, encoding=Encoding("ffv1"))
-    assert [w for w in summary.warnings if "gbrp12le video is processed as 10-bit yuv420p10le" in w]
-    assert decoded(tmp_path / "out.mkv")[0].format.name == "yuv420p10le"
+    assert summary.warnings == [f"{pix_fmt} video is processed as 10-bit yuv444p10le"]
+    for frame in decoded(tmp_path / "out.mkv"):
+        assert frame.format.name == "yuv444p10le"
+        assert (frame.colorspace, frame.color_range) == (matrix, fr.LIMITED)
+        assert_columns(frame, matrix)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [
+        ("out.mp4", "h264", "yuv420p10le"),
+        ("out.mkv", "hevc", "yuv420p10le"),
+        ("out.webm", "av1", "yuv420p10le"),
+        ("out.mov", "prores", "yuv444p12le"),  # as FFmpeg decodes it
+        ("out.y4m", None, "yuv444p10le"),
+    ],
+)
+def test_in_ten_bits_it_loses_chroma_where_players_show_no_other(
+    tmp_path: Path, ones: Path, name: str, codec: str | None, pixels: str
+) -> None:
+    """And that is said."""
+    clip = write(tmp_path / "in.mkv", "ffv1", "gbrp10le", columns())
+    summary = run(clip, tmp_path / name, ones, bit_depth=10, encoding=Encoding(codec))
+    said = [w for w in summary.warnings if w.startswith("RGB video is encoded as yuv420p10le by")]
+    made = decoded(tmp_path / name)[0]
+    assert made.format.name == pixels
+    assert len(said) == ("420" in pixels)
+    if "444" in pixels:
+        assert_columns(made, fr.BT601, made.format.components[0].bits)
+
+
+def test_a_foreground_in_ten_bits_keeps_all_chroma(tmp_path: Path, brightness: Path) -> None:
+    """And its matte is YUV that players show, in 8 bits."""
+    clip = write(tmp_path / "in.mkv", "ffv1", "gbrp10le", columns())
+    for name, codec, pixels, matte in (
+        ("f.mkv", "ffv1", "yuva444p10le", "yuv420p"),
+        ("f.mov", None, "yuva444p12le", "yuvj420p"),
+    ):
+        summary = run(
+            clip,
+            tmp_path / name,
+            brightness,
+            bit_depth=10,
+            save=(Save.foreground, Save.alpha),
+            encoding=Encoding(codec),
+            matte=PLAIN,
+        )
+        assert not [w for w in summary.warnings if "RGB" in w]
+        made = decoded(tmp_path / name)[0]
+        assert made.format.name == pixels
+        assert_columns(made, fr.BT601, made.format.components[0].bits)
+        beside = decoded(tmp_path / name.replace("f.", "f_alpha."))[0]
+        assert beside.format.name == matte
+
+
+def test_an_animation_in_ten_bits_keeps_all_chroma(tmp_path: Path, ones: Path) -> None:
+    still, other = Image.fromarray(columns()), Image.fromarray(columns()[:, ::-1])
+    clip, out = tmp_path / "in.png", tmp_path / "out.mkv"
+    still.save(clip, save_all=True, append_images=[other], duration=40)
+    run(clip, out, ones, bit_depth=10, encoding=Encoding("ffv1"))
+    first = decoded(out)[0]
+    assert first.format.name == "yuv444p10le"
+    assert_columns(first, fr.BT601)
 
 
 def test_rgb_before_yuv_and_yuv_before_rgb(tmp_path: Path, zeros: Path) -> None:
