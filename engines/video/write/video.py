@@ -35,6 +35,7 @@ MAX_MOVIE_TIMESCALE = 10_000_000  # ticks a second of an mp4's edit lists
 MAX_STEP_TICKS = 1 << 28
 NO_LIMIT = 1 << 63
 MAX_REPEATS = 10_000  # of a frame, in a pause
+X265_DELAY = 2  # frames after which libx265 knows by how much it reorders
 MIN_MP4_TIMESCALE = 10_000  # ticks a second: FFmpeg doubles coarser ones until they are over this
 
 
@@ -297,6 +298,10 @@ class VideoSink(FrameSink):
         self._times = first, time
 
     def _mux(self, packets: list[Any], at_end: bool = False) -> None:
+        if at_end and self._first is None and self._encoder.codec.encoder == "libx265":
+            # Of so short a clip it reorders nothing, but gives memory that it has not set as dts.
+            for packet in packets if len(packets) <= X265_DELAY else []:
+                packet.dts = packet.pts
         for packet in packets:
             if self._given:
                 packet.pts = packet.dts = self._given.popleft()

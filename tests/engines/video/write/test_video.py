@@ -132,6 +132,26 @@ def test_other_codecs_work(tmp_path: Path, ones: Path, codec: str, ending: str, 
             assert context.codec_tag == "hvc1"
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("codec", "ending"),
+    [("h264", "mp4"), ("hevc", "mp4"), ("hevc", "mov"), ("hevc", "mkv"), ("av1", "mp4")],
+)
+def test_the_shortest_clips_are_whole(
+    tmp_path: Path, ones: Path, codec: str, ending: str, frames: int
+) -> None:
+    """They end before the encoder knows by how much it reorders frames."""
+    clip, out = noise_clip(tmp_path / "in.mp4", frames), tmp_path / f"out.{ending}"
+    run(clip, out, ones, encoding=Encoding(codec))
+    before, after = probe(clip), probe(out)
+    assert after.frames == frames
+    tick = max(before.time_base, after.time_base)
+    assert all(abs(a - b) <= tick / 2 for a, b in zip(before.times, after.times, strict=True))
+    with av.open(str(out)) as container:
+        assert container.duration is not None
+        assert abs(container.duration - frames * 1e6 / 30) < 2000
+
+
 @pytest.mark.parametrize(
     ("codec", "ending", "error", "says"),
     [
