@@ -359,7 +359,8 @@ def _deep(path: Path, data: bytes, image: Image.Image | None, say: Say) -> Pictu
         say("floating point; 0 to 1 is taken as black to white")
         deep = np.nan_to_num(deep).clip(0, 1) * 255 + 0.5
     elif deep.dtype != np.uint8:
-        if deep.dtype.itemsize > 2:
+        # Pillow brings 16 bits of a PGM to mode I, which has 32.
+        if deep.dtype.itemsize > 2 and (image is None or image.format != "PPM"):
             say("32-bit integers; 0 to 65535 is taken as black to white")
         deep = deep.clip(0, 65535) >> 8
     return Picture(deep.astype(np.uint8), alpha)

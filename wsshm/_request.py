@@ -45,10 +45,17 @@ def path_of(given: PathLike, name: str) -> str:
     return text
 
 
+def word(given: Any, name: str) -> str:
+    """Return the word that the argument of a name gives."""
+    if not isinstance(given, str):
+        raise UsageError(f"{name}={given!r}: must be a string")
+    return given
+
+
 def number(given: Any, name: str) -> Any:
     """Return the number, of Python or NumPy, that the argument of a name gives."""
     if not isinstance(given, numbers.Real):
-        raise UsageError(f"{name}={given!r}: must be a number")
+        raise UsageError(f"{name}={given!r}: must be a float, an integer or a Fraction")
     return given
 
 
@@ -72,8 +79,8 @@ def network(
     return {
         "model": name,
         "size": None if size is None else _lines(size),
-        "device": device,
-        "precision": precision,
+        "device": word(device, "device"),
+        "precision": word(precision, "precision"),
     }
 
 

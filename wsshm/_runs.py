@@ -25,6 +25,7 @@ from wsshm._request import (
     number,
     path_of,
     source,
+    word,
 )
 
 SaveName = Literal["composite", "alpha", "foreground"]
@@ -131,7 +132,11 @@ def run(
         save=_saves(save),
         clip=clip(start, duration),
         matte=matte(smooth),
-        encoding=Encoding(codec, None if crf is None else number(crf, "crf"), audio),
+        encoding=Encoding(
+            None if codec is None else word(codec, "codec"),
+            None if crf is None else number(crf, "crf"),
+            audio,
+        ),
         overwrite=overwrite,
         bit_depth=_bit_depth(bits),
         fps=None if fps is None else _rate(fps),
@@ -162,7 +167,10 @@ def _saves(given: str | Sequence[str]) -> tuple[Save, ...]:
     try:
         found = tuple(Save(name) for name in names)
     except (TypeError, ValueError) as e:
-        raise UsageError(f"save: {e}", f"use {', '.join(s.value for s in Save)}") from e
+        raise UsageError(
+            f"save={given!r}: no name of an output, or several",
+            f"use {', '.join(s.value for s in Save)}",
+        ) from e
     if not found:
         raise UsageError("save: names nothing to write")
     return found

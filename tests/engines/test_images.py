@@ -287,6 +287,10 @@ def test_32_bits_are_said(tmp_path: Path) -> None:
     rgb, _, warnings = read(tmp_path / "a.tif")
     assert (rgb == grey[..., None]).all()
     assert "32-bit integers" in warnings[0]
+    cv2.imwrite(str(tmp_path / "a.pgm"), grey.astype(np.uint16) * 257)
+    rgb, _, warnings = read(tmp_path / "a.pgm")
+    assert (rgb == grey[..., None]).all()
+    assert not warnings
 
 
 def test_pages_and_animations_are_said(tmp_path: Path) -> None:
