@@ -107,6 +107,8 @@ def draw(
         columns["alpha" if batch.has_alpha.all() else "mask"] = batch.label
         if batch.trimap is not None:
             columns["trimap"] = batch.trimap
+        if teacher is not None and batch.weak is not None:
+            columns["teacher"] = teacher(batch.weak).float().deployed_alpha
         columns |= method.targets(batch, teacher, config).shown
         columns["matte"] = prediction.deployed_alpha
         if prediction.boundary is not None:

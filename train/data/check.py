@@ -65,8 +65,12 @@ def check(root: Path, say: Say) -> str:
         faults = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
         if not files:
             raise BadData(f"{root}: {faults}, and no file of data")
-        raise BadData(f"{root}: {faults} in {files} files", "repair or remove the files named")
-    return f"{root}: no fault in {files} files"
+        raise BadData(f"{root}: {faults} in {_counted(files)}", "repair or remove the files named")
+    return f"{root}: no fault in {_counted(files)}"
+
+
+def _counted(files: int) -> str:
+    return "1 file" if files == 1 else f"{files} files"
 
 
 def lacking(root: Path) -> list[str]:

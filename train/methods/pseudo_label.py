@@ -29,13 +29,14 @@ class PseudoLabel(NamedTuple):
 def pseudo_label(teacher: Teacher | None, batch: Batch, config: Config) -> PseudoLabel:
     """Return what a teacher of `train.methods.teacher` predicts for the batch's weak view.
 
-    It is not asked about crops whose alpha teaches all pixels, such as composites, unless its
-    features are compared: there, their label and its boundary stand in for the prediction.
+    On a CPU it is not asked about crops whose alpha teaches all pixels, such as composites, unless
+    its features are compared: their label and its boundary stand in for the prediction. A GPU would
+    set its kernels up anew for each number of crops.
     """
     assert teacher is not None
     assert batch.weak is not None
     with torch.no_grad():
-        if config.loss.get("context"):
+        if "context" in config.loss or batch.weak.device.type != "cpu":
             return _predict(teacher, batch.weak)
         asked = ~batch.has_alpha
         if batch.weight is not None:
@@ -75,5 +76,5 @@ def refined_targets(batch: Batch, teacher: PseudoLabel, label: Tensor) -> Target
         boundary,
         judge_edges=torch.ones_like(batch.has_alpha),
         features=teacher.features,
-        shown={"teacher": teacher.matte, "boundary": boundary, "blended": label},
+        shown={"boundary": boundary, "blended": label},
     )

@@ -120,7 +120,7 @@ def test_the_teacher_is_not_taught(batch: dict[str, Any]) -> None:
     assert student.said.grad.abs().min() > 0
     wanted = targets(teacher, batch, replace(config(), loss={"context": 1.0}))
     tensors = [wanted.label, wanted.boundary, wanted.features, *wanted.shown.values()]
-    assert len(tensors) == 6
+    assert len(tensors) == 5
     for tensor in tensors:
         assert tensor is not None
         assert not tensor.requires_grad
