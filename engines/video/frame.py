@@ -47,7 +47,7 @@ class FrameFormat:
 
     `width` and `height` are in pixels, `pix_fmt` is one of `PLANAR`. `matrix`, `primaries` and
     `transfer` are code points of ISO/IEC 23091-2, `range` is `LIMITED` or `FULL`. `was_rgb` says
-    that what has 10 bits was converted from RGB, with all its chroma.
+    that YUV of 10 bits was converted from RGB.
     """
 
     width: int
