@@ -39,11 +39,16 @@ def listed(paths: Sequence[Path]) -> str:
     folders = [p.name + "/" for p in paths if p.is_dir()]
     files = [p.name for p in paths if not p.is_dir()]
     parts = [
-        f"{len(names)} {what}{'s' * (len(names) > 1)} ({some(names)})"
+        f"{counted(len(names), what)} ({some(names)})"
         for what, names in (("file", files), ("folder", folders))
         if names
     ]
     return " and ".join(parts)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words, such as ``2 files``; the plural of `noun` ends in s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def some(names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from engines.batch.inputs import Found
 from engines.batch.manifest import Manifest, Record, identity
 from engines.batch.work import Work
 from engines.errors import CannotCreate, UsageError, reading
-from engines.files import destination, sha256, some
+from engines.files import counted, destination, sha256, some
 from engines.video.compose import kinds
 from engines.video.compose.open import open_background
 from engines.video.config import Clip, Encoding, RunConfig
@@ -129,7 +129,7 @@ def judge(plan: Plan, manifest: Manifest, overwrite: bool, instead: str) -> None
             plan.works.append(work)
     if conflicts and not overwrite:
         texts = [
-            f"{len(names)} {'file' if len(names) == 1 else 'files'} {why} ({some(names)})"
+            f"{counted(len(names), 'file')} {why} ({some(names)})"
             for why, names in conflicts.items()
         ]
         raise CannotCreate(

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 from engines.datasets import layout
 from engines.datasets.read import read_image, read_label
 from engines.errors import BadData, Say
-from engines.files import MAX_PIXELS, natural_key
+from engines.files import MAX_PIXELS, counted, natural_key
 from engines.images import enable_heif
 from train import config as configs
 
@@ -62,15 +62,11 @@ def check(root: Path, say: Say) -> str:
     for line in lines:
         say(line)
     if lines:
-        faults = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
+        faults = f"{root}: {counted(len(lines), 'fault')}"
         if not files:
-            raise BadData(f"{root}: {faults}, and no file of data")
-        raise BadData(f"{root}: {faults} in {_counted(files)}", "repair or remove the files named")
-    return f"{root}: no fault in {_counted(files)}"
-
-
-def _counted(files: int) -> str:
-    return "1 file" if files == 1 else f"{files} files"
+            raise BadData(f"{faults}, and no file of data")
+        raise BadData(f"{faults} in {counted(files, 'file')}", "repair or remove the files named")
+    return f"{root}: no fault in {counted(files, 'file')}"
 
 
 def lacking(root: Path) -> list[str]:
