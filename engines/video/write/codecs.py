@@ -37,6 +37,8 @@ class Codec:
         limited_range_only: whether the stream cannot say that its samples have full range.
         loses_times: whether its packets, which are in the order of the frames, have wrong times
             after a long pause.
+        dts_delay: frames of the longest clip to whose packets, then in the order of the frames, it
+            gives decoding times that it has never set.
         tag: the codec tag (FourCC) in the file; empty for the muxer's choice.
         in_help: whether help and messages name it.
     """
@@ -58,6 +60,7 @@ class Codec:
     any_size: bool = False
     limited_range_only: bool = False
     loses_times: bool = False
+    dts_delay: int = 0
     tag: str = ""
     in_help: bool = True
 
@@ -89,6 +92,7 @@ CODECS = (
         # Without a note of its own options, headers do not depend on the number of threads.
         options={"preset": "veryfast", "x265-params": "log-level=error:info=0"},
         containers=(".mp4", ".m4v", ".mov", ".mkv"),
+        dts_delay=2,  # after which it knows by how much it reorders
         ten_bits=True,
     ),
     Codec(

@@ -35,7 +35,6 @@ MAX_MOVIE_TIMESCALE = 10_000_000  # ticks a second of an mp4's edit lists
 MAX_STEP_TICKS = 1 << 28
 NO_LIMIT = 1 << 63
 MAX_REPEATS = 10_000  # of a frame, in a pause
-X265_DELAY = 2  # frames after which libx265 knows by how much it reorders
 MIN_MP4_TIMESCALE = 10_000  # ticks a second: FFmpeg doubles coarser ones until they are over this
 
 
@@ -298,9 +297,9 @@ class VideoSink(FrameSink):
         self._times = first, time
 
     def _mux(self, packets: list[Any], at_end: bool = False) -> None:
-        if at_end and self._first is None and self._encoder.codec.encoder == "libx265":
-            # Of so short a clip it reorders nothing, but gives memory that it has not set as dts.
-            for packet in packets if len(packets) <= X265_DELAY else []:
+        is_whole = at_end and self._first is None  # all packets of the clip at once
+        if is_whole and len(packets) <= self._encoder.codec.dts_delay:
+            for packet in packets:
                 packet.dts = packet.pts
         for packet in packets:
             if self._given:
