@@ -13,15 +13,17 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from engines.datasets import layout
-from engines.datasets.read import read_image, read_label
+from engines.datasets.layout import Pair
+from engines.datasets.read import read_alpha, read_cutout, read_image, read_label
 from engines.errors import BadData, Say
 from engines.files import MAX_PIXELS, counted, natural_key
 from engines.images import enable_heif
 from train import config as configs
 
-MIN_MASK_LEVEL = 128  # of 255, at which a pixel of a coarse mask is a person
 _SIDE = math.isqrt(MAX_PIXELS)
 _TOO_LARGE = f"more than {_SIDE}x{_SIDE} pixels; make it smaller or remove it"
+TURNED, SIDEWAYS = range(2, 9), range(5, 9)  # EXIF orientations; the latter swap width and height
+_LIES = "its label may not lie so; rotate the pixels of both, without the tag"
 _EMPTY = "remove it and its image, or put the image in background"
 
 Fault = tuple[Path, str]  # the file, then what is wrong with it and what to do
@@ -32,14 +34,12 @@ class Item:
     """An image with its label, or one of them alone.
 
     Attributes:
-        min_level: least value of a label's pixel that is a person.
         has_alpha: the image is an RGBA cut-out.
         fine: the photograph's fine label.
     """
 
     image: Path | None
     label: Path | None = None
-    min_level: int = 1
     has_alpha: bool = False
     fine: Path | None = None
 
@@ -112,7 +112,7 @@ def _items(root: Path) -> tuple[list[Item], list[Fault]]:
     """Return all files that would be used, and the faults of their names and places."""
     items = [Item(p) for p in layout.list_images(root / "background")]
     found: list[Fault] = []
-    for kind, min_level in ("seg", MIN_MASK_LEVEL), ("matte", 1):
+    for kind in ("seg", "matte"):
         unknown = f"{layout.UNKNOWN_LAYOUT}; {layout.LAYOUT_REMEDY}"
         found += [(p, unknown) for p in layout.unknown_sets(root, kind)]
         for folder in layout.folders(root, kind):
@@ -122,7 +122,7 @@ def _items(root: Path) -> tuple[list[Item], list[Fault]]:
                 continue
             labels = {p.stem: p for p in layout.list_images(folder.labels)}
             fine = {p.stem: p for p in layout.list_images(folder.fine)} if folder.fine else {}
-            items += [Item(p, labels.get(p.stem), min_level, fine=fine.get(p.stem)) for p in images]
+            items += [Item(p, labels.get(p.stem), fine=fine.get(p.stem)) for p in images]
             found += [
                 (p, f"no file of that name in {folder.labels}; add its label or remove it")
                 for p in images
@@ -131,7 +131,7 @@ def _items(root: Path) -> tuple[list[Item], list[Fault]]:
             stems = {p.stem for p in images}
             for label in layout.list_images(folder.labels):
                 if label.stem not in stems or labels[label.stem] != label:
-                    items.append(Item(None, label, min_level))
+                    items.append(Item(None, label))
                     found.append((label, f"belongs to no image in {folder.images}; remove it"))
             if folder.fine and folder.fine.is_dir():
                 found += _fine_faults(root, folder, folder.fine, fine, stems)
@@ -183,7 +183,7 @@ def _faults(item: Item) -> list[Fault]:
     found: list[Fault] = []
     sizes: dict[Path, tuple[int, int]] = {}
     for path in item.files:
-        size, wrong = _header(path)
+        size, wrong = _header(item, path)
         if size:
             sizes[path] = size
         if not wrong:
@@ -194,17 +194,18 @@ def _faults(item: Item) -> list[Fault]:
     width, height = sizes[item.image]
     for path, (w, h) in sizes.items():
         if (w, h) != (width, height):
-            what = f"{width}x{height}, but {path} is {w}x{h}; remove or replace one of them"
+            remedy = "rotate" if (w, h) == (height, width) else "remove or replace"
+            what = f"{width}x{height}, but {path} is {w}x{h}; {remedy} one of them"
             found.append((item.image, what))
     return found
 
 
-def _header(path: Path) -> tuple[tuple[int, int] | None, list[str]]:
-    """Return the stored width and height, if comparable, and the faults of the header."""
+def _header(item: Item, path: Path) -> tuple[tuple[int, int] | None, list[str]]:
+    """Return the width and height as shown, if comparable, and the faults of the header."""
     try:
         with Image.open(path) as image:
             size, mode, coding = image.size, image.mode, str(image.tile)
-            turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) != 1
+            turn = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
             if size[0] * size[1] > MAX_PIXELS:
                 return None, [_TOO_LARGE]
             if image.format in ("JPEG", "MPO"):  # OpenCV invents a missing end
@@ -215,27 +216,32 @@ def _header(path: Path) -> tuple[tuple[int, int] | None, list[str]]:
     except Exception as e:  # on a broken file, Pillow raises undocumented errors
         reason = getattr(e, "strerror", None) or "not a readable image, or it ends early"
         return None, [f"{reason}; remove or replace it"]
+    if path == item.image:
+        shown = size[::-1] if turn in SIDEWAYS else size
+        # A label of the other size tells whether it was drawn on the image as it is shown.
+        unsure = turn in TURNED and item.label is not None and shown == size
+        return shown, [f"its EXIF data rotate it, {_LIES}"] if unsure else []
     wrong = {
-        "its EXIF data rotate it; rotate the pixels and drop the tag": turned,
+        "its EXIF data rotate it; rotate the pixels and drop the tag": turn in TURNED,
         "16-bit; save it with 8 bits a channel": ";16" in coding,
         "has a palette; save it as grey or RGB": mode in ("P", "PA"),
         "CMYK; save it as RGB": mode == "CMYK",
     }
-    return None if turned else size, [what for what, so in wrong.items() if so]
+    return None if turn in TURNED else size, [what for what, so in wrong.items() if so]
 
 
 def _content(item: Item, path: Path) -> list[str]:
     """Return the faults of the pixels, read as for training."""
     try:
-        pixels = read_image(path) if path == item.image else read_label(path)
+        if path == item.fine:  # nobody may have been found
+            read_alpha(path)
+        elif path == item.label:
+            return [] if read_label(path).any() else [f"empty, nobody in it; {_EMPTY}"]
+        elif item.has_alpha:
+            alpha = read_cutout(Pair("", path, None))[..., 3]
+            return [] if alpha.any() else [f"its alpha is empty, nobody in it; {_EMPTY}"]
+        else:
+            read_image(path)
     except BadData as e:
         return [str(e).removeprefix(f"{path}: ")]
-    if path == item.fine:
-        return []
-    if path == item.label:
-        return [] if (pixels >= item.min_level).any() else [f"empty, nobody in it; {_EMPTY}"]
-    if item.has_alpha and pixels.shape[2] != 4:
-        return ["no alpha in it; save it as RGBA or remove it"]
-    if item.has_alpha and not pixels[..., 3].any():
-        return [f"its alpha is empty, nobody in it; {_EMPTY}"]
     return []

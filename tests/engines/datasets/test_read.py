@@ -10,7 +10,7 @@ from PIL import Image
 from engines import images
 from engines.colour import profile_of
 from engines.datasets.layout import list_cutouts
-from engines.datasets.read import read_cutout, read_image, read_label
+from engines.datasets.read import read_alpha, read_cutout, read_image, read_label
 from engines.errors import BadData
 from tests.engines.datasets.conftest import write
 from tests.pictures import HEIGHT, WIDTH, alphas, ramps
@@ -48,7 +48,7 @@ def test_a_cutout_without_its_alpha_is_named(data: Path) -> None:
     pair, rgba = list_cutouts(data, "train")
     with pytest.raises(BadData, match=r"1\.jpg: 12x8, but .*1\.png is 16x8"):
         read_cutout(pair)
-    with pytest.raises(BadData, match=r"rgba/1\.png: no 8-bit alpha"):
+    with pytest.raises(BadData, match=r"rgba/1\.png: no alpha in it"):
         read_cutout(rgba)
 
 
@@ -72,3 +72,26 @@ def test_labels_keep_their_values(tmp_path: Path) -> None:
     """A profile says nothing of a matte."""
     Image.fromarray(alphas()).save(tmp_path / "a.png", icc_profile=profile_of(12))
     assert (read_label(tmp_path / "a.png") == alphas()).all()
+
+
+@pytest.mark.parametrize("person", [1, 127])
+def test_a_label_without_a_white_pixel_is_named(data: Path, person: int) -> None:
+    """Such as masks of classes, in which a person is 1: nobody would be learnt from them."""
+    masked, cut = list_cutouts(data, "train")
+    assert masked.label
+    levels = np.zeros((8, 12), np.uint8)
+    levels[2:6] = person
+    cv2.imwrite(str(masked.label), levels)
+    rgba = read_cutout(cut)
+    rgba[..., 3] = levels
+    Image.fromarray(rgba).save(cut.image)
+    for pair in masked, cut:
+        name = rf"1\.png: its brightest pixel is {person} of 255.*; save"
+        with pytest.raises(BadData, match=name):
+            read_cutout(pair)
+    assert (read_alpha(masked.label) == levels).all()  # of a teacher that is not sure
+
+
+def test_a_label_with_nobody_in_it_is_read(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((4, 6), np.uint8))
+    assert not read_label(tmp_path / "1.png").any()
