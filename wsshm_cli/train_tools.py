@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engines.errors import BadData, UsageError
+from engines.errors import BadData, CannotCreate, UsageError
 from engines.measure.estimators.open import describe_files
 from wsshm_cli import report, signals
 from wsshm_cli import train_options as options
@@ -31,9 +31,16 @@ def average(
             help="Weights of one architecture; WEIGHT is relative, 1 unless given.",
         ),
     ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT if it exists.")
+    ] = False,
 ) -> None:
     """Write the weighted mean of finished weights."""
     parts = [_part(text) for text in files]
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: OUT must end in .safetensors")
+    if out.exists() and not overwrite:
+        raise CannotCreate(f"{out}: exists already", "name another OUT, or add --overwrite")
     require_torch()
     from train.checkpoint.checkpoint import save_weights
     from train.tools import average as tool

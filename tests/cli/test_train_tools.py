@@ -52,6 +52,20 @@ def test_a_weight_of_nothing_is_refused(wsshm: Wsshm, files: list[Path], tmp_pat
     assert result.stderr.count("\n") == 1
 
 
+def test_weights_are_not_replaced_unasked(wsshm: Wsshm, files: list[Path], tmp_path: Path) -> None:
+    """Such as the first file, where OUT was forgotten."""
+    before = files[0].read_bytes()
+    refused = wsshm("train", "average", *files)
+    assert refused.returncode == 73
+    one_error_line(refused, "0.safetensors: exists already")
+    assert files[0].read_bytes() == before
+    assert wsshm("train", "average", *files, "--overwrite", timeout=140).returncode == 0
+    assert files[0].read_bytes() != before
+    refused = wsshm("train", "average", tmp_path / "mean.pt", *files)
+    assert refused.returncode == 2
+    one_error_line(refused, "must end in .safetensors")
+
+
 def test_masks_are_made_for_boxes(wsshm: Wsshm, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images/a.png"), data.astronaut()[..., ::-1])
