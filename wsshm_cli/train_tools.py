@@ -158,7 +158,10 @@ def pseudo(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The set to write, DATA/seg/NAME.")],
 ) -> None:
-    """Make masks for photographs with boxes."""
+    """Make masks for photographs with boxes.
+
+    Masks that exist in OUT are kept, so a run that was stopped goes on.
+    """
     from engines.engine import as_shipped, open_engine
     from engines.models import resolve_model
     from train.tools.pseudo import label_folder

@@ -2,13 +2,12 @@
 
 A model sees each person alone, cropped around its box and enlarged, and the whole image as well.
 Boxes are complete: nobody is outside them, and an image with an empty box is skipped. OUT becomes a
-set of masks like any other: OUT/images and OUT/masks.
+set of masks like any other: OUT/images and OUT/masks. Masks that are there already are kept.
 """
 
 from __future__ import annotations
 
 import csv
-import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -39,13 +38,21 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
         CannotOpen, BadData: the file.
     """
     boxes: dict[str, list[Box]] = defaultdict(list)
-    with reading(path), path.open(newline="") as f:
+    with reading(path), path.open(newline="", encoding="utf-8-sig") as f:
+        table = csv.DictReader(f)
         try:
-            for row in csv.DictReader(f):
+            for row in table:
                 cx, cy, w, h = (float(row[key]) for key in ("cx", "cy", "w", "h"))
+                if not all(0 <= centre <= 1 for centre in (cx, cy)):
+                    raise ValueError(f"the centre {cx:g}, {cy:g}")
+                if not all(0 < side <= 2 for side in (w, h)):  # of a box that the image cuts
+                    raise ValueError(f"the size {w:g} x {h:g}")
                 boxes[Path(row["name"]).stem].append((cx, cy, w, h))
         except (KeyError, TypeError, ValueError) as e:
-            raise BadData(f"{path}: not a table of name, cx, cy, w, h ({e!r})") from e
+            raise BadData(
+                f"{path}: not a table of name, cx, cy, w, h (line {table.line_num}: {e!r})",
+                "give boxes in parts of the image, as 0.5 for its middle",
+            ) from e
     return dict(boxes)
 
 
@@ -62,7 +69,9 @@ def label(engine: MattingEngine, rgb: U8, boxes: list[Box]) -> U8 | None:
         margin = MARGIN_SHARE * max(w * width, h * height)
         x0, x1 = (round((cx + side * w / 2) * width) for side in (-1, 1))
         y0, y1 = (round((cy + side * h / 2) * height) for side in (-1, 1))
-        box = np.s_[max(y0, 0) : y1, max(x0, 0) : x1]
+        x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+        x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)  # one pixel at least
+        box = np.s_[y0:y1, x0:x1]
         top, left = max(0, round(y0 - margin)), max(0, round(x0 - margin))
         part = np.ascontiguousarray(rgb[top : round(y1 + margin), left : round(x1 + margin)])
         close = np.zeros_like(person)
@@ -106,20 +115,26 @@ def label_folder(
     if not found:
         raise BadData(f"{images}: no image that {boxes} has boxes of")
     masks = out / "masks"
+    there = {p.stem for p in list_images(masks)}
     with writing(out, begun=False):
         for folder in (out / "images", masks):
             folder.mkdir(parents=True, exist_ok=True)
     kept = 0
     for done, path in enumerate(found):
         on_image(done, len(found))
+        if path.stem in there:
+            kept += 1
+            continue
         mask = label(engine, np.ascontiguousarray(read_image(path)[..., :3]), table[path.stem])
         if mask is None:
             continue
+        with replacing(out / "images" / path.name, durable=False) as f:
+            f.write(path.read_bytes())
         _, png = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])
-        with replacing(masks / f"{path.stem}.png", durable=False) as f:
+        with replacing(
+            masks / f"{path.stem}.png", durable=False
+        ) as f:  # last: it tells what is done
             f.write(png.tobytes())
-        with writing(out, begun=True):
-            shutil.copyfile(path, out / "images" / path.name)
         kept += 1
     on_image(len(found), len(found))
     return kept, len(found)

@@ -75,10 +75,52 @@ def test_a_folder_becomes_a_set_of_masks(street: np.ndarray, tmp_path: Path) -> 
         label_folder(engine, tmp_path, table, out, lambda *done: None)
 
 
+def test_masks_that_are_there_are_kept(street: np.ndarray, tmp_path: Path) -> None:
+    """Made by hand, or by a run that was stopped; the photographs may be those of OUT."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"images/{name}.png"), street[..., ::-1])
+    own = tmp_path / "masks/a.bmp"
+    cv2.imwrite(str(own), np.full((460, 1000), 255, np.uint8))
+    before = own.read_bytes()
+    table = tmp_path / "boxes.csv"
+    row = ",".join(map(str, LARGE))
+    table.write_text(f"name,cx,cy,w,h\na,{row}\nb,{row}\n")
+    engine = as_shipped(open_engine(find("fast")), "fast")
+    kept = label_folder(engine, tmp_path / "images", table, tmp_path, lambda *done: None)
+    assert kept == (2, 2)
+    assert sorted(p.name for p in (tmp_path / "masks").iterdir()) == ["a.bmp", "b.png"]
+    assert own.read_bytes() == before
+    assert (cv2.imread(str(tmp_path / "images/b.png"))[..., ::-1] == street).all()
+
+
+@pytest.mark.parametrize("box", [(0.0, 1.0, 1e-6, 1e-6), (1.0, 0.0, 1e-6, 2.0), (0.5, 0.5, 2, 2)])
+def test_boxes_may_be_narrow_and_leave_the_image(
+    street: np.ndarray, box: tuple[float, float, float, float]
+) -> None:
+    mask = label(open_engine(find("fast")), street, [box])
+    assert mask is None or mask.shape == street.shape[:2]
+
+
 @pytest.mark.parametrize(
-    "text", ["name,x\na,1\n", "name,cx,cy,w,h\na,1,2,wide,4\n", "name,cx\na\n"]
+    "text",
+    [
+        "name,x\na,1\n",
+        "name,cx,cy,w,h\na,1,2,wide,4\n",
+        "name,cx\na\n",
+        "name,cx,cy,w,h\na,300,200,100,100\n",
+        "name,cx,cy,w,h\na,0.5,0.5,100,100\n",
+        "name,cx,cy,w,h\na,0.5,0.5,-0.1,0.1\n",
+        "name,cx,cy,w,h\na,0.5,nan,0.1,0.1\n",
+    ],
 )
 def test_a_table_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "boxes.csv").write_text(text)
     with pytest.raises(BadData, match=r"boxes\.csv: not a table of name, cx, cy, w, h"):
         read_boxes(tmp_path / "boxes.csv")
+
+
+def test_a_table_of_a_spreadsheet_begins_with_a_mark(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("name,cx,cy,w,h\na.jpg,0.5,0.5,1,1\n", "utf-8-sig")
+    assert read_boxes(tmp_path / "boxes.csv") == {"a": [(0.5, 0.5, 1, 1)]}
