@@ -34,7 +34,10 @@ def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession
     try:
         return ort.InferenceSession(graph, options, providers=[PROVIDER])
     except Exception as e:  # onnxruntime's own classes share no base but Exception
-        raise BadData(f"{path}: not a model ONNX Runtime can load ({first_line(e)})") from e
+        raise BadData(
+            f"{path}: not a model ONNX Runtime can load ({first_line(e)})",
+            "it may be incomplete; of a checkpoint, wsshm export makes a model",
+        ) from e
 
 
 class OnnxEngine:
