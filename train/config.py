@@ -219,9 +219,7 @@ class Config:
             "kind": self.kind in KINDS,
             "schedule": self.schedule in ("cosine", "constant"),
             "precision": self.precision in PRECISIONS,
-            "loss": bool(self.loss)
-            and set(self.loss) <= set(LOSSES)
-            and all(weight >= 0 for weight in self.loss.values()),
+            "loss": bool(self.loss) and set(self.loss) <= set(LOSSES) and _shares(self.loss),
             "squashed": all(ratio >= 1 for ratio in self.squashed.values()),
             "mask_sources": _shares(self.mask_sources),
             "matte_sources": _shares(self.matte_sources),

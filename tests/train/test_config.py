@@ -215,6 +215,7 @@ def test_an_option_that_is_a_dictionary_is_merged() -> None:
         ("loss = { l2 = 1.0 }", ["loss", "l2"]),
         ('loss = { l1 = "much" }', ["loss", "much"]),
         ("loss = { l1 = -1.0 }", ["loss", "-1.0"]),
+        ("loss = { l1 = 0.0 }", ["loss", "0.0"]),
         ("mask_sources = { a = -1 }", ["mask_sources"]),
         ('mask_sources = { a = "b" }', ["mask_sources"]),
         ("stages = 3", ["stages"]),
