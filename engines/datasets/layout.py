@@ -24,7 +24,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from engines.errors import BadData, CannotOpen, UsageError
+from engines.errors import BadData, CannotOpen, UsageError, reading
 from engines.files import natural_key
 from engines.image_files import is_image
 
@@ -204,6 +204,7 @@ def splits(root: Path) -> dict[str, str]:
     """Read the split files: {path relative to `root`: split}.
 
     Raises:
+        CannotOpen: a file cannot be read.
         BadData: a table lacks a column, or a file is not UTF-8 text.
     """
     listed = _column(root / "manifest.csv", "path")
@@ -224,7 +225,8 @@ def _column(table: Path, name: str) -> dict[str, str]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        with reading(path):
+            return path.read_text(encoding="utf-8-sig") if path.exists() else ""
     except UnicodeDecodeError as e:
         raise BadData(f"{path}: not UTF-8 text", "save it as UTF-8") from e
 

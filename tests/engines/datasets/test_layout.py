@@ -217,3 +217,10 @@ def test_data_that_is_named_must_be_there(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("WSSHM_DATA", str(tmp_path / "gone"))
     with pytest.raises(CannotOpen, match=r"gone: no such folder, but \$WSSHM_DATA names it"):
         find_data(None)
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "val.txt"])
+def test_a_table_that_cannot_be_read_is_named(data: Path, name: str) -> None:
+    (data / name).mkdir()
+    with pytest.raises(CannotOpen, match=rf"{name}: is a directory"):
+        list_cutouts(data, "train")
