@@ -131,9 +131,7 @@ def label_folder(
         with replacing(out / "images" / path.name, durable=False) as f:
             f.write(path.read_bytes())
         _, png = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])
-        with replacing(
-            masks / f"{path.stem}.png", durable=False
-        ) as f:  # last: it tells what is done
+        with replacing(masks / f"{path.stem}.png", durable=False) as f:  # last: it marks this done
             f.write(png.tobytes())
         kept += 1
     on_image(len(found), len(found))
