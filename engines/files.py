@@ -76,6 +76,18 @@ def destination(path: Path) -> Path:
     return real
 
 
+def check_free(path: Path, overwrite: bool, another: str = "name another with -o") -> None:
+    """Check, before any work is done, that a file may be written; `another` is the remedy.
+
+    Raises:
+        CannotCreate: it exists and `overwrite` is false, or its folder does not exist.
+    """
+    if path.exists() and not overwrite:
+        raise CannotCreate(f"{path}: exists already", f"{another}, or add --overwrite")
+    if not path.parent.is_dir():
+        raise CannotCreate(f"{path}: {path.parent} does not exist", "make the folder first")
+
+
 def is_special(path: Path) -> bool:
     """Return whether `path` is a pipe or a device: written into, and never replaced."""
     return path.exists() and not path.is_file() and not path.is_dir()

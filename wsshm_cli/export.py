@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from engines.contract import PAPER_SIZE, ModelSpec, Precision
-from engines.errors import CannotCreate, Unavailable, UsageError, reading
+from engines.errors import Unavailable, UsageError, reading
+from engines.files import check_free
 from engines.video.config import MAX_SIZE, MIN_SIZE
 from wsshm_cli import report
 from wsshm_cli.help import HelpAll
@@ -169,7 +170,7 @@ def export(
     precision = precision or ("fp16" if to == "tensorrt" else "fp32")
     end = ".onnx" if precision == "fp32" else f"-{precision}.onnx"
     out = output or checkpoint.with_name(checkpoint.stem + end)
-    _check_free(out, overwrite)
+    check_free(out, overwrite)
     metrics = _metrics(metric or [])
     with reading(checkpoint):
         checkpoint.stat()
@@ -220,7 +221,7 @@ def _halve(
         )
     beside = model.with_suffix("") if file == model else Path(called)
     out = output or beside.with_name(f"{beside.name}-fp16.onnx")
-    _check_free(out, overwrite)
+    check_free(out, overwrite)
     folder = _images(calibrate, needed=False)
     exporter = _exporter()
     from engines.onnx_engine import OnnxEngine
@@ -296,14 +297,6 @@ def _build(model: Path, size: int | None, as_json: bool) -> None:
     report.out(f"{built.path}: plan of {model}, {found}")
     values = ", ".join(f"{name} {value:.2g}" for name, value in built.plan.parity.items())
     report.out(f"alpha differs from ONNX Runtime's by {values}")
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
-    """Raise CannotCreate before any work is done."""
-    if out.exists() and not overwrite:
-        raise CannotCreate(f"{out}: exists already", "name another with -o, or add --overwrite")
-    if not out.parent.is_dir():
-        raise CannotCreate(f"{out}: {out.parent} does not exist", "make the folder first")
 
 
 def _metrics(given: list[str]) -> dict[str, float]:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from engines.errors import BadData, CannotCreate, UsageError
+from engines.errors import BadData, UsageError
+from engines.files import check_free
 from engines.measure.estimators.open import describe_files
 from wsshm_cli import report, signals
 from wsshm_cli import train_options as options
@@ -39,8 +40,7 @@ def average(
     parts = [_part(text) for text in files]
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: OUT must end in .safetensors")
-    if out.exists() and not overwrite:
-        raise CannotCreate(f"{out}: exists already", "name another OUT, or add --overwrite")
+    check_free(out, overwrite, "name another OUT")
     require_torch()
     from train.checkpoint.checkpoint import save_weights
     from train.tools import average as tool
